@@ -1,0 +1,314 @@
+//! What the node needs from the systems below it, as traits.
+//!
+//! Each trait is implemented twice: by `embedded/` for `standalone` (one process, a store on disk) and by
+//! the cluster's backends (NATS JetStream, etcd, Redis). Here belong the traits and the types they speak;
+//! no policy: what to do with an answer is the core's business.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rookery_protocol::id::RoomId;
+
+/// Position of a record in the log below the rooms, as the backend counts (JetStream: the stream sequence).
+/// Grows within a room, with gaps. 0 stands for "no record yet".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogSeq(pub u64);
+
+/// A record that is stored for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Whose log.
+    pub room: RoomId,
+    /// Where in the log.
+    pub at: LogSeq,
+    /// An encoded `rookery.log.v1.SealedRecord`.
+    pub record: Bytes,
+}
+
+/// How an append ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored on stable storage (of a quorum), at this position.
+    Committed(LogSeq),
+    /// The condition did not hold, or could not be evaluated now: nothing was stored by this call.
+    /// An earlier try of the same record may still have been.
+    ConditionFailed,
+    /// It may or may not have been stored, or may be later.
+    Unknown,
+}
+
+/// A table of rows that are stored in the same atomic step as a record, or by themselves.
+///
+/// Rows make reading cheap (who is in which room, what became of a message). They follow from the records:
+/// an owner writes them, with the record that causes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// Users by id.
+    Users = 1,
+    /// User id by canonical e-mail.
+    UsersByEmail = 2,
+    /// User id by the skeleton of the username.
+    UsersByName = 3,
+    /// `user id ‖ room id` → role: a user's rooms.
+    Memberships = 4,
+    /// `room id` → name, topic: what `discover` lists.
+    PublicRooms = 5,
+    /// `room id ‖ message seq (u64, big endian)` → what edits, deletion and reactions made of a message.
+    Amendments = 6,
+    /// `user id ‖ room id` → read mark.
+    ReadMarks = 7,
+    /// `room id` → snapshot of the room's state.
+    Snapshots = 8,
+    /// Keys that sign access tokens, and other secrets of the service.
+    Secrets = 9,
+    /// What the TTL store keeps over a restart.
+    Ephemeral = 10,
+    /// The mails of the local mailbox.
+    Mailbox = 11,
+    /// Facts about the store itself, such as its version.
+    Meta = 12,
+}
+
+/// One write of a row. `value: None` deletes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Which table.
+    pub table: Table,
+    /// At most 512 bytes.
+    pub key: Bytes,
+    /// At most 1 MiB (snapshots: 64 MiB).
+    pub value: Option<Bytes>,
+}
+
+/// The backend could not do it now; the outcome of a write is unknown.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub Arc<str>);
+
+/// Gets every committed record of the rooms that this node follows, live.
+///
+/// May miss, repeat and reorder (core NATS may): the receiver repairs gaps from the log.
+/// Called from the backend's own thread: must return quickly and must not block.
+pub trait CommitSink: Send + Sync {
+    /// A record is stored.
+    fn committed(&self, record: &Committed);
+}
+
+/// The rooms' logs.
+#[async_trait]
+pub trait RoomLog: Send + Sync {
+    /// Appends `record` if the room's last record is at `expected` (0: it has none), together with `rows`
+    /// in one atomic step. Returns only once that is known or given up.
+    ///
+    /// `first_seq` and `last_seq` are the events that the record holds (`last_seq < first_seq`: none), for the index.
+    async fn append(&self, append: Append) -> Appended;
+
+    /// The room's last record, never stale: what a new owner reads first. `None`: the room has none.
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable>;
+
+    /// Records that hold events of `range`, oldest first (newest first if `backwards`), until all are read or
+    /// `max_bytes` or `max_records` is passed (one record comes at least). May lag behind the tail in a cluster.
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable>;
+
+    /// Starts or stops following a room's committed records with the sink given at construction.
+    fn follow(&self, room: RoomId, on: bool);
+}
+
+/// Arguments of [`RoomLog::append`].
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Whose log.
+    pub room: RoomId,
+    /// The condition.
+    pub expected: LogSeq,
+    /// Seq of the record's first event.
+    pub first_seq: u64,
+    /// Seq of its last event; `first_seq - 1` for an epoch record.
+    pub last_seq: u64,
+    /// An encoded `SealedRecord`.
+    pub record: Bytes,
+    /// Stored in the same step.
+    pub rows: Vec<Row>,
+}
+
+/// Arguments of [`RoomLog::read`].
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    /// First seq wanted.
+    pub from: u64,
+    /// Last seq wanted.
+    pub to: u64,
+    /// Newest first.
+    pub backwards: bool,
+    /// Stop after this many records.
+    pub max_records: usize,
+    /// Stop after this many bytes.
+    pub max_bytes: usize,
+}
+
+/// What a row must be for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Any,
+    /// No such row.
+    Absent,
+    /// This revision.
+    Revision(u64),
+}
+
+/// A row as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The table's key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// Grows with every write of the row.
+    pub revision: u64,
+}
+
+/// How a conditional write of rows ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it is on stable storage.
+    Done,
+    /// The condition of the write at this index did not hold; nothing was written.
+    Conflict(usize),
+}
+
+/// Rows: users, indexes, read marks.
+#[async_trait]
+pub trait Rows: Send + Sync {
+    /// One row.
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable>;
+    /// Rows whose key starts with `prefix` and is greater than `after`, in order of keys, at most `limit`.
+    async fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Unavailable>;
+    /// Writes all rows or none, each under its condition, durably before it returns.
+    async fn write(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable>;
+}
+
+/// So much of something per time: `burst` at once, refilled evenly over `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// How many at once.
+    pub burst: u32,
+    /// Time in which a used-up burst is whole again.
+    pub per: Duration,
+}
+
+/// What a rate limit says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// Go on.
+    Allowed,
+    /// Not before this time has passed.
+    RetryAfter(Duration),
+}
+
+/// Short-lived values with a time to live: codes, challenges, sessions, tickets, rate limits, presence.
+///
+/// In a cluster this is Redis, and each call one atomic script. What it holds may be lost as a whole.
+#[async_trait]
+pub trait Ephemeral: Send + Sync {
+    /// Sets a value.
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Unavailable>;
+    /// Reads a value.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, Unavailable>;
+    /// Reads and removes a value: only one of several callers gets it.
+    async fn take(&self, key: &str) -> Result<Option<Bytes>, Unavailable>;
+    /// Sets `new` if the value is now `old` (`None`: absent); says whether it was.
+    async fn swap(&self, key: &str, old: Option<Bytes>, new: Bytes, ttl: Duration)
+    -> Result<bool, Unavailable>;
+    /// Removes a value.
+    async fn delete(&self, key: &str) -> Result<(), Unavailable>;
+    /// Adds one to a counter that lives for `ttl` from its first use, and returns it.
+    async fn count(&self, key: &str, ttl: Duration) -> Result<u64, Unavailable>;
+    /// Takes one from a quota.
+    async fn rate(&self, key: &str, quota: Quota) -> Result<Rate, Unavailable>;
+    /// Keys that start with `prefix`, at most `limit`: for lists of a user's sessions.
+    async fn keys(&self, prefix: &str, limit: usize) -> Result<Vec<String>, Unavailable>;
+}
+
+/// A mail to send, as the outbox carries it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MailJob {
+    /// One mail is sent per id.
+    pub id: String,
+    /// Address.
+    pub to: String,
+    /// BCP 47 tag of the reader's language.
+    pub language: String,
+    /// What kind of mail, with what it says.
+    pub mail: Mail,
+}
+
+/// What a mail says. Never logged: it holds codes.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Mail {
+    /// The code that ends a registration.
+    SignUpCode {
+        /// The digits.
+        code: String,
+        /// Chosen name.
+        username: String,
+        /// Until then, in minutes from now.
+        minutes: u64,
+    },
+    /// Somebody tried to register an address that has an account.
+    AlreadyRegistered {
+        /// The account's name.
+        username: String,
+    },
+    /// The second step of a login.
+    LoginCode {
+        /// The digits.
+        code: String,
+        /// The account's name.
+        username: String,
+        /// Valid for so many minutes.
+        minutes: u64,
+    },
+    /// The code that allows a new password.
+    PasswordReset {
+        /// The digits.
+        code: String,
+        /// The account's name.
+        username: String,
+        /// Valid for so many minutes.
+        minutes: u64,
+    },
+    /// After a successful registration.
+    Welcome {
+        /// The account's name.
+        username: String,
+    },
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SignUpCode { .. } => "SignUpCode",
+            Self::AlreadyRegistered { .. } => "AlreadyRegistered",
+            Self::LoginCode { .. } => "LoginCode",
+            Self::PasswordReset { .. } => "PasswordReset",
+            Self::Welcome { .. } => "Welcome",
+        })
+    }
+}
+
+/// Where mails go: the outbox stream in a cluster, the local mailbox in `standalone`.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Returns once the job is stored.
+    async fn enqueue(&self, job: MailJob) -> Result<(), Unavailable>;
+}

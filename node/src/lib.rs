@@ -1,0 +1,8 @@
+//! The chat node, as a library so that its parts can be tested; `main.rs` is the program.
+
+pub mod accounts;
+pub mod backend;
+pub mod edge;
+pub mod live;
+pub mod problem;
+pub mod rooms;

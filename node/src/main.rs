@@ -1,0 +1,2 @@
+//! `rookery-node`: the chat node.
+fn main() {}

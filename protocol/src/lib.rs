@@ -1,0 +1,18 @@
+//! What crosses a process boundary in Rookery.
+//!
+//! Here belong the Protobuf types, their JSON form, ids, and the limits that decoding obeys; no I/O,
+//! and no judgement about what a message means.
+
+pub mod id;
+
+/// The client protocol (`proto/rookery/v1/client.proto`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod client {
+    include!(concat!(env!("OUT_DIR"), "/rookery.v1.rs"));
+}
+
+/// The records of a room's log (`proto/rookery/v1/log.proto`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod log {
+    include!(concat!(env!("OUT_DIR"), "/rookery.log.v1.rs"));
+}

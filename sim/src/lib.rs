@@ -1,0 +1,1 @@
+//! A seeded simulator of several owners, edges and clients.
