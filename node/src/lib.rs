@@ -6,3 +6,4 @@ pub mod edge;
 pub mod live;
 pub mod problem;
 pub mod rooms;
+pub mod settings;

@@ -1,0 +1,17 @@
+//! What every request handler and connection can reach.
+
+use std::sync::Arc;
+
+use crate::{accounts::Accounts, live::Hub, rooms::Rooms};
+
+/// Shared by all handlers and connections of a node.
+pub struct App {
+    /// This node's name, told to clients in `welcome`.
+    pub node: String,
+    /// Accounts.
+    pub accounts: Arc<Accounts>,
+    /// Rooms.
+    pub rooms: Arc<Rooms>,
+    /// Live delivery.
+    pub hub: Arc<Hub>,
+}

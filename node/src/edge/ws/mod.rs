@@ -1,0 +1,1 @@
+//! WebSocket: handshake, frames, one task per connection.
