@@ -2,8 +2,11 @@
 
 pub mod accounts;
 pub mod backend;
+pub mod config;
 pub mod edge;
 pub mod live;
 pub mod problem;
 pub mod rooms;
+pub mod server;
 pub mod settings;
+pub mod telemetry;

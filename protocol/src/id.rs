@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn refuses_other_text() {
-        for text in ["", "7ZZZZZZZZZZZZZZZZZZZZZZZZ", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "7ZZZZZZZZZZZZZZZZZZZZZZZZU"] {
+        for text in
+            ["", "7ZZZZZZZZZZZZZZZZZZZZZZZZ", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "7ZZZZZZZZZZZZZZZZZZZZZZZZU"]
+        {
             assert_eq!(text.parse::<RoomId>(), Err(NotAnId), "{text}");
         }
     }

@@ -226,8 +226,13 @@ pub trait Ephemeral: Send + Sync {
     /// Reads and removes a value: only one of several callers gets it.
     async fn take(&self, key: &str) -> Result<Option<Bytes>, Unavailable>;
     /// Sets `new` if the value is now `old` (`None`: absent); says whether it was.
-    async fn swap(&self, key: &str, old: Option<Bytes>, new: Bytes, ttl: Duration)
-    -> Result<bool, Unavailable>;
+    async fn swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Unavailable>;
     /// Removes a value.
     async fn delete(&self, key: &str) -> Result<(), Unavailable>;
     /// Adds one to a counter that lives for `ttl` from its first use, and returns it.

@@ -1,0 +1,7 @@
+//! The process: where it listens, where its data lies, how it starts and stops.
+//!
+//! Here belongs what is true of the process as a whole; what it serves is in the other folders.
+
+mod settings;
+
+pub use settings::ServerSettings;

@@ -1,0 +1,69 @@
+//! Addresses, data directory, shutdown.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Wrong;
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Where clients connect. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are. Never put it behind the ingress.
+    pub management: SocketAddr,
+    /// Where standalone keeps everything.
+    pub data: PathBuf,
+    /// Name of this node in `welcome`, logs and records: 1-63 of `a-z A-Z 0-9 - .`.
+    pub node: String,
+    /// After SIGTERM: connections are told to leave, spread over so many seconds.
+    pub drain_window_seconds: u32,
+    /// After that: requests under way have so many more seconds to end.
+    pub drain_deadline_seconds: u32,
+    /// Threads that serve; 0: one per core.
+    pub threads: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            management: ([127, 0, 0, 1], 9090).into(),
+            data: "data".into(),
+            node: "standalone".to_owned(),
+            drain_window_seconds: 2,
+            drain_deadline_seconds: 10,
+            threads: 0,
+        }
+    }
+}
+
+impl ServerSettings {
+    /// What cannot work.
+    pub fn check(&self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        let mut add =
+            |key: &str, why: &str| wrong.push(Wrong { key: format!("server.{key}"), why: why.to_owned() });
+        if self.listen == self.management && self.listen.port() != 0 {
+            add("management", "must differ from server.listen");
+        }
+        if self.node.is_empty()
+            || self.node.len() > 63
+            || !self.node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        {
+            add("node", "must be 1-63 of a-z, A-Z, 0-9, - and .");
+        }
+        if self.drain_window_seconds > 3600 {
+            add("drain_window_seconds", "must be at most 3600");
+        }
+        if self.drain_deadline_seconds > 3600 {
+            add("drain_deadline_seconds", "must be at most 3600");
+        }
+        if self.threads > 1024 {
+            add("threads", "must be at most 1024");
+        }
+        wrong
+    }
+}

@@ -1,0 +1,9 @@
+//! What the process says about itself: logs and metrics.
+//!
+//! Here belongs the set-up; each part of the node counts its own events in its `metrics.rs`.
+
+mod log;
+mod process;
+
+pub use log::{LogFormat, LogSettings, start_logging};
+pub use process::register_process;
