@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod live;

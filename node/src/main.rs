@@ -1,2 +1,41 @@
 //! `rookery-node`: the chat node.
-fn main() {}
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use rookery_node::{
+    cli::{Cli, Command, Common},
+    config::{self, Settings},
+    server::Failure,
+    telemetry,
+};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Standalone(common) => standalone(&common),
+        Command::Config(common) => print_config(&common),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Logging may not have begun, or may be JSON for a machine: whoever typed the command gets a sentence.
+            let _ = writeln!(std::io::stderr(), "rookery-node: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn load(common: &Common) -> Result<Settings, Failure> {
+    Ok(config::load(common.config.as_deref(), std::env::vars(), &common.flags())?)
+}
+
+fn print_config(common: &Common) -> Result<(), Failure> {
+    let text = config::to_toml(&load(common)?).map_err(|error| Failure::Other(error.to_string()))?;
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(error.to_string()))
+}
+
+fn standalone(common: &Common) -> Result<(), Failure> {
+    let settings = load(common)?;
+    telemetry::start_logging(&settings.log);
+    Ok(())
+}

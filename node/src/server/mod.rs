@@ -2,6 +2,10 @@
 //!
 //! Here belongs what is true of the process as a whole; what it serves is in the other folders.
 
+mod failure;
+mod management;
 mod settings;
 
+pub use failure::Failure;
+pub use management::{Readiness, management_router};
 pub use settings::ServerSettings;

@@ -1,0 +1,43 @@
+# The two that matter: `make run` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help run test setup lint unit e2e sim bench fuzz licences
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## build and run the whole service in one process (data in ./data)
+	@scripts/setup build
+	$(CARGO) run --release --locked -p rookery-node -- standalone
+
+test: ## install what the tests need, then run everything that CI runs
+	@scripts/setup test
+	scripts/test
+
+setup: ## install what building and testing need, and nothing else
+	scripts/setup test
+
+lint: ## format and lints, as CI checks them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+unit: ## the tests that start no node
+	$(CARGO) test --locked --workspace --exclude rookery-e2e
+
+e2e: ## the black-box tests against the built node
+	$(CARGO) build --locked -p rookery-node
+	$(CARGO) test --locked -p rookery-e2e
+
+sim: ## a minute of simulated clusters, new seeds each time
+	$(CARGO) run --release --locked -p rookery-sim -- --seconds 60
+
+bench: ## measure the node against raw writers (about 8 minutes; needs two cores)
+	bench/run.sh
+
+fuzz: ## fuzz each decoder for a minute (needs cargo-fuzz)
+	cd protocol/fuzz && for target in $$(ls fuzz_targets | sed 's/\.rs$$//'); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=60 || exit 1; done
+
+licences: ## check licences and sources of all dependencies
+	scripts/licences
