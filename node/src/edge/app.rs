@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{accounts::Accounts, live::Hub, rooms::Rooms};
+use super::http::HttpSettings;
+use crate::{accounts::Accounts, backend::Mailbox, live::Hub, rooms::Rooms};
 
 /// Shared by all handlers and connections of a node.
 pub struct App {
@@ -14,4 +15,8 @@ pub struct App {
     pub rooms: Arc<Rooms>,
     /// Live delivery.
     pub hub: Arc<Hub>,
+    /// Settings of HTTP.
+    pub http: HttpSettings,
+    /// The local mailbox, shown at `/dev/mailbox`: in `standalone` alone.
+    pub mailbox: Option<Arc<dyn Mailbox>>,
 }

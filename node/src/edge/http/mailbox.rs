@@ -1,0 +1,111 @@
+//! `/dev/mailbox`: the mails that `standalone` keeps instead of sending them. Never there in a cluster.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{Html, IntoResponse, Response},
+};
+
+use super::{
+    front::{PAGE, escape},
+    query::Query,
+    timestamp::rfc3339,
+};
+use crate::{backend::KeptMail, edge::App, problem::Problem};
+
+/// Mails shown at once, newest first.
+const SHOWN: usize = 100;
+
+#[derive(serde::Deserialize)]
+pub(super) struct Filter {
+    to: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+struct Mails {
+    mails: Vec<MailBody>,
+}
+
+#[derive(serde::Serialize)]
+struct MailBody {
+    to: String,
+    subject: String,
+    text: String,
+    html: String,
+    ts: String,
+}
+
+/// The newest mails, newest first: as JSON if asked for (`Accept: application/json`, or `?to=` an address), else as page.
+pub(super) async fn mailbox(
+    State(app): State<Arc<App>>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mailbox =
+        app.mailbox.as_ref().ok_or_else(|| Problem::new(404, "not_found", "This node sends its mails."))?;
+    let mails = mailbox
+        .newest(filter.to.as_deref(), SHOWN)
+        .await
+        .map_err(|_| Problem::unavailable("The mailbox cannot be read now."))?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let as_json = accept.contains("application/json") || filter.to.is_some() && !accept.contains("text/html");
+    Ok(if as_json { json(mails) } else { page(&mails) })
+}
+
+fn json(mails: Vec<KeptMail>) -> Response {
+    let mails = mails
+        .into_iter()
+        .map(|mail| MailBody {
+            to: mail.to,
+            subject: mail.subject,
+            text: mail.text,
+            html: mail.html,
+            ts: rfc3339(mail.ts),
+        })
+        .collect();
+    Json(Mails { mails }).into_response()
+}
+
+fn page(mails: &[KeptMail]) -> Response {
+    let mut page = format!(
+        "{}<title>Mailbox</title><h1>Mailbox</h1><p>Mails are not sent by this node; they end here, newest first. \
+         As JSON: <code>/dev/mailbox?to=ADDRESS</code>.</p>",
+        include_str!("pages/head.html")
+    );
+    if mails.is_empty() {
+        page.push_str("<p>Nothing yet. Register, and the code appears here.</p>");
+    }
+    for mail in mails {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            page,
+            "<article><h2>{}</h2><p><b>{}</b> · {}</p><pre>{}</pre></article>",
+            escape(&mail.subject),
+            escape(&mail.to),
+            rfc3339(mail.ts),
+            escape(&mail.text),
+        );
+    }
+    (PAGE, Html(page)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn page_is_escaped() {
+        let answer = page(&[KeptMail {
+            to: "<a@example.org>".into(),
+            subject: "\"><script>".into(),
+            text: "</pre><script>alert(1)</script>".into(),
+            html: String::new(),
+            ts: 0,
+        }]);
+        let body = axum::body::to_bytes(answer.into_body(), 100_000).await.unwrap();
+        assert!(!std::str::from_utf8(&body).unwrap().contains("<script>"));
+    }
+}
