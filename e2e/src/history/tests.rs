@@ -1,0 +1,303 @@
+//! Histories made by hand, each with one broken promise: the rule for it must say so, and no other.
+
+use std::time::Duration;
+
+use super::{Body, Fault, History, Truth, What, check};
+
+const ROOM: &str = "room";
+
+fn message(id: &str) -> Body {
+    Body::Message { user: "ada".into(), client_msg_id: id.into(), text: Some(format!("text of {id}")) }
+}
+
+fn edit(of: u64, text: &str) -> Body {
+    Body::Edited { user: "ada".into(), message_seq: of, text: text.into() }
+}
+
+fn truth(events: &[(u64, Body)]) -> Truth {
+    Truth::from([(ROOM.to_owned(), events.to_vec())])
+}
+
+/// Entries one millisecond apart.
+fn history(whats: Vec<What>) -> History {
+    let mut history = History::default();
+    for (at, what) in (1..).zip(whats) {
+        history.add(Duration::from_millis(at), what);
+    }
+    history
+}
+
+fn asked(op: u64, connection: u64, wanted: Body) -> What {
+    What::Asked { op, connection, room: ROOM.into(), wanted }
+}
+fn acked(op: u64, seq: u64) -> What {
+    What::Acked { op, seq: Some(seq) }
+}
+fn attached(connection: u64, after: u64) -> What {
+    What::Attached { connection, room: ROOM.into(), after }
+}
+fn delivered(connection: u64, seq: u64, body: Body) -> What {
+    What::Delivered { connection, room: ROOM.into(), seq, body }
+}
+fn caught_up(connection: u64, last_seq: u64) -> What {
+    What::CaughtUp { connection, room: ROOM.into(), last_seq }
+}
+
+/// Three messages by one client over connection 1, all acknowledged, seen by another over connection 2.
+fn good() -> (Vec<What>, Truth) {
+    let whats = vec![
+        attached(2, 0),
+        caught_up(2, 0),
+        asked(1, 1, message("a")),
+        asked(2, 1, message("b")),
+        acked(1, 1),
+        delivered(2, 1, message("a")),
+        acked(2, 2),
+        delivered(2, 2, message("b")),
+        asked(3, 1, message("c")),
+        acked(3, 3),
+        delivered(2, 3, message("c")),
+    ];
+    (whats, truth(&[(1, message("a")), (2, message("b")), (3, message("c"))]))
+}
+
+#[test]
+fn nothing_is_wrong_with_a_good_history() {
+    let (whats, truth) = good();
+    assert_eq!(check(&history(whats), &truth), []);
+}
+
+#[test]
+fn a_send_with_unknown_outcome_may_be_stored_or_not() {
+    let (mut whats, truth) = good();
+    whats.push(asked(4, 1, message("d")));
+    assert_eq!(check(&history(whats.clone()), &truth), []);
+    let mut stored = truth;
+    stored.get_mut(ROOM).unwrap().push((4, message("d")));
+    assert_eq!(check(&history(whats), &stored), []);
+}
+
+#[test]
+fn finds_a_lost_acknowledged_message() {
+    let (whats, _) = good();
+    let whats = whats.into_iter().filter(|w| !matches!(w, What::Delivered { seq: 3, .. })).collect();
+    let truth = truth(&[(1, message("a")), (2, message("b"))]);
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::LostAck { op: 3, seq: Some(3), .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_an_acknowledged_message_at_another_seq() {
+    let truth = truth(&[(1, message("a")), (2, message("b"))]);
+    let whats = vec![
+        asked(1, 1, message("a")),
+        acked(1, 2),
+        asked(2, 2, message("b")),
+        What::Acked { op: 2, seq: None },
+    ];
+    let faults = check(&history(whats), &truth);
+    assert!(faults.iter().any(|f| matches!(f, Fault::LostAck { op: 1, seq: Some(2), .. })), "{faults:?}");
+}
+
+#[test]
+fn finds_a_message_with_another_text() {
+    let changed = Body::Message { user: "ada".into(), client_msg_id: "a".into(), text: Some("other".into()) };
+    let whats = vec![asked(1, 1, message("a")), acked(1, 1)];
+    let faults = check(&history(whats), &truth(&[(1, changed)]));
+    assert!(faults.iter().any(|f| matches!(f, Fault::LostAck { op: 1, .. })), "{faults:?}");
+}
+
+#[test]
+fn finds_a_lost_acknowledged_edit() {
+    let whats = vec![
+        asked(1, 1, message("a")),
+        acked(1, 1),
+        asked(2, 1, edit(1, "new")),
+        What::Acked { op: 2, seq: None },
+    ];
+    let faults = check(&history(whats), &truth(&[(1, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::LostAck { op: 2, seq: None, .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_an_edit_that_was_done_twice() {
+    let whats = vec![asked(1, 1, message("a")), acked(1, 1), asked(2, 1, edit(1, "new")), acked(2, 2)];
+    let truth = truth(&[(1, message("a")), (2, edit(1, "new")), (3, edit(1, "new"))]);
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::DoneTwice { op: 2, seqs: (2, 3), .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_a_message_that_is_stored_twice() {
+    let whats = vec![asked(1, 1, message("a")), asked(1, 2, message("a")), acked(1, 1)];
+    let faults = check(&history(whats), &truth(&[(1, message("a")), (2, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::StoredTwice { seqs: (1, 2), .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_a_repeat_that_is_answered_otherwise() {
+    let whats = vec![asked(1, 1, message("a")), acked(1, 1), asked(1, 2, message("a")), acked(1, 2)];
+    let faults = check(&history(whats), &truth(&[(1, message("a"))]));
+    assert!(faults.contains(&Fault::AnswersDiffer { op: 1, seqs: (1, 2) }), "{faults:?}");
+}
+
+#[test]
+fn finds_a_hole_in_the_room() {
+    let whats = vec![asked(1, 1, message("a")), acked(1, 2)];
+    let faults = check(&history(whats), &truth(&[(2, message("a"))]));
+    assert_eq!(faults, [Fault::HoleInRoom { room: ROOM.into(), expected: 1, found: 2 }]);
+}
+
+#[test]
+fn finds_a_gap_in_what_was_delivered() {
+    let (whats, truth) = good();
+    let whats = whats.into_iter().filter(|w| !matches!(w, What::Delivered { seq: 2, .. })).collect();
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::Gap { connection: 2, room: ROOM.into(), expected: 2, got: 3 }]);
+}
+
+#[test]
+fn finds_a_gap_between_two_connections() {
+    let (mut whats, truth) = good();
+    whats.extend([attached(3, 1), delivered(3, 3, message("c"))]);
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::Gap { connection: 3, room: ROOM.into(), expected: 2, got: 3 }]);
+}
+
+#[test]
+fn finds_a_gap_at_the_end_of_a_replay() {
+    let (mut whats, truth) = good();
+    whats.extend([attached(3, 1), delivered(3, 2, message("b")), caught_up(3, 3)]);
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::CaughtUpEarly { connection: 3, room: ROOM.into(), last_seq: 3, had: 2 }]);
+}
+
+#[test]
+fn finds_a_duplicate_delivery() {
+    let (mut whats, truth) = good();
+    whats.push(delivered(2, 3, message("c")));
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::Duplicate { connection: 2, room: ROOM.into(), seq: 3 }]);
+}
+
+#[test]
+fn finds_a_delivery_of_what_the_client_had() {
+    let (mut whats, truth) = good();
+    whats.extend([attached(3, 2), delivered(3, 2, message("b"))]);
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::Reordered { connection: 3, room: ROOM.into(), seq: 2, after: 2 }]);
+}
+
+#[test]
+fn finds_reordered_deliveries() {
+    let (mut whats, truth) = good();
+    whats.extend([
+        attached(3, 0),
+        delivered(3, 1, message("a")),
+        delivered(3, 3, message("c")),
+        delivered(3, 2, message("b")),
+    ]);
+    let faults = check(&history(whats), &truth);
+    assert!(
+        faults.contains(&Fault::Reordered { connection: 3, room: ROOM.into(), seq: 2, after: 3 }),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn finds_a_phantom() {
+    let (mut whats, truth) = good();
+    whats.push(delivered(2, 4, message("ghost")));
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::Phantom { seq: 4, is: None, .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_two_events_with_one_seq() {
+    let (mut whats, truth) = good();
+    whats.extend([attached(3, 2), delivered(3, 3, message("b"))]);
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::Phantom { connection: 3, seq: 3, .. }]), "{faults:?}");
+}
+
+#[test]
+fn a_message_seen_after_its_deletion_is_no_phantom() {
+    let (mut whats, truth) = good();
+    let tombstone = Body::Message { user: "ada".into(), client_msg_id: "c".into(), text: None };
+    whats.extend([attached(3, 2), delivered(3, 3, tombstone)]);
+    assert_eq!(check(&history(whats), &truth), []);
+}
+
+#[test]
+fn finds_events_of_a_room_that_is_not_followed() {
+    let (mut whats, truth) = good();
+    whats.push(delivered(9, 1, message("a")));
+    let faults = check(&history(whats), &truth);
+    assert_eq!(faults, [Fault::Unasked { connection: 9, room: ROOM.into(), seq: 1 }]);
+}
+
+#[test]
+fn finds_a_client_that_was_told_to_page() {
+    let (mut whats, truth) = good();
+    whats.push(What::Resync { connection: 2, room: ROOM.into() });
+    assert_eq!(check(&history(whats), &truth), [Fault::LostPlace { connection: 2, room: ROOM.into() }]);
+}
+
+#[test]
+fn finds_a_senders_messages_out_of_order() {
+    let whats = vec![asked(1, 1, message("a")), asked(2, 1, message("b")), acked(2, 1), acked(1, 2)];
+    let faults = check(&history(whats), &truth(&[(1, message("b")), (2, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::SenderOrder { first: (1, 2), second: (2, 1), .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_a_later_message_that_was_stored_without_the_earlier() {
+    // Both were on their way when the connection broke; the second was stored, the first only when repeated.
+    let whats =
+        vec![asked(1, 1, message("a")), asked(2, 1, message("b")), asked(1, 2, message("a")), acked(1, 2)];
+    let faults = check(&history(whats), &truth(&[(1, message("b")), (2, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::SenderOrder { connection: 1, .. }]), "{faults:?}");
+}
+
+#[test]
+fn a_refused_message_has_no_place_to_keep() {
+    let whats = vec![
+        asked(1, 1, message("a")),
+        asked(2, 1, message("b")),
+        What::Refused { op: 1, code: "unavailable".into() },
+        acked(2, 1),
+        asked(1, 1, message("a")),
+        acked(1, 2),
+    ];
+    assert_eq!(check(&history(whats), &truth(&[(1, message("b")), (2, message("a"))])), []);
+}
+
+#[test]
+fn finds_an_order_against_real_time() {
+    // The second was sent by somebody else after the first was acknowledged, and is before it.
+    let other = Body::Message { user: "bob".into(), client_msg_id: "z".into(), text: None };
+    let whats = vec![asked(1, 1, message("a")), acked(1, 2), asked(2, 2, other.clone()), acked(2, 1)];
+    let faults = check(&history(whats), &truth(&[(1, other), (2, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::BackInTime { op: 2, seq: 1, known: 2, .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_an_order_against_what_somebody_had_seen() {
+    let other = Body::Message { user: "bob".into(), client_msg_id: "z".into(), text: None };
+    let whats = vec![
+        attached(3, 1),
+        asked(1, 1, message("a")),
+        delivered(3, 2, message("a")),
+        asked(2, 2, other.clone()),
+    ];
+    let faults = check(&history(whats), &truth(&[(1, other), (2, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::BackInTime { op: 2, seq: 1, known: 2, .. }]), "{faults:?}");
+}
+
+#[test]
+fn finds_what_nobody_asked_for() {
+    let (whats, mut truth) = good();
+    truth.get_mut(ROOM).unwrap().push((4, message("out of nothing")));
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::Invented { seq: 4, .. }]), "{faults:?}");
+}

@@ -1,0 +1,46 @@
+//! How a server is started.
+
+use std::net::TcpListener;
+
+/// Settings of one server.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub(super) port: u16,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// As a user starts it, with rate limits so high that tests that share it cannot meet them.
+    pub fn generous() -> Self {
+        GENEROUS.iter().fold(Self::default(), |options, (key, value)| options.set(key, value))
+    }
+
+    /// With short times and low limits, for tests that run into them.
+    pub fn strict() -> Self {
+        STRICT.iter().fold(Self::generous(), |options, (key, value)| options.set(key, value))
+    }
+
+    /// Sets a key: `set("server.drain_window_seconds", 1)`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        let name = format!("ROOKERY_{}", key.to_ascii_uppercase().replace('.', "__"));
+        self.environment.push((name, value.to_string()));
+        self
+    }
+
+    /// Listens on a port that stays the same when the server is started again.
+    ///
+    /// It is outside the range that the system picks clients' ports from: a client that tries to reach a server
+    /// that is down could otherwise be given that very port, and meet itself.
+    #[must_use]
+    pub fn fixed_port(mut self) -> Self {
+        let start = 20_000 + (std::process::id() % 8_000) as u16;
+        self.port = (start..start + 4_000)
+            .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+            .expect("one of 4,000 ports is free");
+        self
+    }
+}
+
+const GENEROUS: &[(&str, &str)] = &[];
+const STRICT: &[(&str, &str)] = &[];

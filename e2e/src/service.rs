@@ -1,0 +1,141 @@
+//! What the tests talk to: a server of their own, or the nodes that the environment names.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::Value;
+
+use crate::{
+    eventually,
+    http::Api,
+    server::{self, Options, Server},
+};
+
+/// Addresses of one service, of one node or more.
+pub struct Service {
+    urls: Vec<String>,
+    mailbox: String,
+    management: Vec<String>,
+    next: AtomicUsize,
+}
+
+impl Service {
+    /// The service that all tests of this process share: those of `ROOKERY_E2E_URLS`, or one started for them.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Service> = OnceLock::new();
+        SHARED.get_or_init(|| Self::from_environment().unwrap_or_else(|| started(Options::generous())))
+    }
+
+    /// A second one with short times and low limits, for tests that run into them. `None` if the environment
+    /// names the service: its settings are not ours.
+    pub fn strict() -> Option<&'static Self> {
+        static STRICT: OnceLock<Option<Service>> = OnceLock::new();
+        STRICT.get_or_init(|| (!is_external()).then(|| started(Options::strict()))).as_ref()
+    }
+
+    /// One server.
+    pub fn of(server: &Server) -> Self {
+        Self {
+            urls: vec![server.url()],
+            mailbox: server.url(),
+            management: vec![server.management_url()],
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    fn from_environment() -> Option<Self> {
+        let list = |name: &str| -> Vec<String> {
+            let text = std::env::var(name).unwrap_or_default();
+            text.split(',')
+                .map(|url| url.trim().trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty())
+                .collect()
+        };
+        let urls = list("ROOKERY_E2E_URLS");
+        let first = urls.first()?.clone();
+        Some(Self {
+            mailbox: list("ROOKERY_E2E_MAILBOX").pop().unwrap_or(first),
+            management: list("ROOKERY_E2E_MANAGEMENT"),
+            urls,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Base URL of a node; each call names the next one, so that a test with several clients uses several nodes.
+    pub fn url(&self) -> &str {
+        &self.urls[self.next.fetch_add(1, Ordering::Relaxed) % self.urls.len()]
+    }
+
+    /// Management URLs, as far as they are known.
+    pub fn management(&self) -> &[String] {
+        &self.management
+    }
+
+    /// Calls by nobody in particular.
+    pub fn api(&self) -> Api {
+        Api::new(self.url())
+    }
+
+    /// All mails to an address, oldest first.
+    pub async fn mails(&self, to: &str) -> Vec<Value> {
+        let path = format!("/dev/mailbox?to={}", to.replace('+', "%2B"));
+        let body = Api::new(&self.mailbox).get(&path).await.is(200);
+        let mut mails = body["mails"].as_array().expect("the mailbox lists mails").clone();
+        mails.sort_by(|a, b| a["ts"].as_str().cmp(&b["ts"].as_str()));
+        mails
+    }
+
+    /// The newest mail to an address, once there are at least `count`.
+    pub async fn mail(&self, to: &str, count: usize) -> Value {
+        eventually(&format!("mail {count} to {to}"), async || {
+            let mut mails = self.mails(to).await;
+            if mails.len() >= count { mails.pop() } else { None }
+        })
+        .await
+    }
+
+    /// The code in the newest mail to an address, once there are at least `count` mails.
+    pub async fn code(&self, to: &str, count: usize) -> String {
+        let mail = self.mail(to, count).await;
+        code_in(&mail).unwrap_or_else(|| panic!("no code of 6-8 digits in {mail}"))
+    }
+}
+
+/// Whether the environment names the service, so that tests cannot kill it or choose its settings.
+pub fn is_external() -> bool {
+    std::env::var_os("ROOKERY_E2E_URLS").is_some_and(|urls| !urls.is_empty())
+}
+
+/// The first number of 6 to 8 digits in a mail's text.
+pub fn code_in(mail: &Value) -> Option<String> {
+    mail["text"]
+        .as_str()?
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .find(|word| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit()))
+        .map(str::to_owned)
+}
+
+/// Starts a server that lives as long as this process.
+fn started(options: Options) -> Service {
+    static KEPT: Mutex<Vec<Server>> = Mutex::new(Vec::new());
+    let server = Server::start(options);
+    show_log_at_panic(server.log());
+    let service = Service::of(&server);
+    KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(server);
+    service
+}
+
+/// A server that is shared by many tests shows its last lines under each that fails.
+#[allow(clippy::print_stderr)]
+fn show_log_at_panic(log: PathBuf) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        eprintln!("--- the last lines of {}\n{}", log.display(), server::log_tail(&log, 30));
+    }));
+}
