@@ -3,9 +3,13 @@
 //! Here belongs what is true of the process as a whole; what it serves is in the other folders.
 
 mod failure;
+mod files;
 mod management;
 mod settings;
+mod signals;
 
 pub use failure::Failure;
+pub use files::raise_open_files;
 pub use management::{Readiness, management_router};
 pub use settings::ServerSettings;
+pub use signals::Signals;
