@@ -44,6 +44,7 @@ fn text(value: u128) -> [u8; TEXT_LEN] {
 }
 
 /// The milliseconds since 1970 that a ULID starts with.
+#[allow(clippy::cast_possible_truncation)] // 48 bits are left.
 pub fn ulid_millis(value: u128) -> u64 {
     (value >> 80) as u64
 }
@@ -110,6 +111,7 @@ macro_rules! id {
             }
         }
         impl From<$name> for log::Id {
+            #[allow(clippy::cast_possible_truncation)] // The lower half is what is wanted.
             fn from(id: $name) -> Self {
                 log::Id { high: (id.0 >> 64) as u64, low: id.0 as u64 }
             }

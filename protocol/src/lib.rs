@@ -3,7 +3,17 @@
 //! Here belong the Protobuf types, their JSON form, ids, and the limits that decoding obeys; no I/O,
 //! and no judgement about what a message means.
 
+mod error;
 pub mod id;
+mod json;
+mod limits;
+mod proto;
+mod subprotocol;
+pub mod time;
+
+pub use error::{FrameError, Reason};
+pub use limits::{MAX_ID, MAX_ROOM_BYTES, MAX_ROOMS};
+pub use subprotocol::Subprotocol;
 
 /// The client protocol (`proto/rookery/v1/client.proto`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
