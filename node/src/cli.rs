@@ -89,11 +89,15 @@ mod tests {
 
     #[test]
     fn flags_become_keys() {
-        let cli = Cli::parse_from(["rookery-node", "standalone", "--listen", "127.0.0.1:0", "--data", "/tmp/x"]);
+        let cli =
+            Cli::parse_from(["rookery-node", "standalone", "--listen", "127.0.0.1:0", "--data", "/tmp/x"]);
         let Command::Standalone(common) = cli.command else { panic!("standalone was asked for") };
         assert_eq!(
             common.flags(),
-            BTreeMap::from([("server.data", "/tmp/x".to_owned()), ("server.listen", "127.0.0.1:0".to_owned())])
+            BTreeMap::from([
+                ("server.data", "/tmp/x".to_owned()),
+                ("server.listen", "127.0.0.1:0".to_owned())
+            ])
         );
     }
 }

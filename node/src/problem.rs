@@ -61,3 +61,11 @@ impl Problem {
         Self::new(500, "internal", "Something failed inside the node; its log says what.")
     }
 }
+
+impl From<crate::backend::Unavailable> for Problem {
+    /// The reason is for the log: it may name machines.
+    fn from(error: crate::backend::Unavailable) -> Self {
+        tracing::warn!(%error, "a backend is unavailable");
+        Self::unavailable("Storage cannot be reached now; try again.")
+    }
+}

@@ -2,13 +2,55 @@
 //!
 //! Registration, login, codes, sessions, access tokens, tickets, users. No HTTP here: `edge/http` maps calls
 //! to these methods and their [`Problem`](crate::problem::Problem)s to answers.
+//!
+//! What lasts is in `Rows`: users, their indexes, keys. What ends by itself is in `Ephemeral`: registrations, codes, logins,
+//! tickets, rate limits. A user's *epoch* is in his row and in each of his logins: raising it ends all of them at once,
+//! also those that begin at the same moment. No answer tells whether an e-mail address is known.
 
-use std::sync::Arc;
+mod cache;
+mod codes;
+mod email;
+mod keys;
+mod limits;
+mod login;
+mod metrics;
+mod names;
+mod password;
+mod profile;
+mod random;
+mod register;
+mod reset;
+mod secret;
+mod sessions;
+mod settings;
+mod ticket;
+mod users;
 
+use std::{
+    net::IpAddr,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use rookery_core::room::Profile;
 use rookery_protocol::id::{SessionId, UserId};
+use sha2::{Digest, Sha256};
+use tokio::{sync::broadcast, time::Instant};
 
-use crate::problem::Problem;
+pub use login::{LoggedIn, Session};
+pub use metrics::AccountsMetrics;
+pub use profile::Change;
+pub use register::Registration;
+pub use secret::Secret;
+pub use settings::{AccountsSettings, Limit, LimitSettings};
+pub use users::{Account, MailAbout, User};
+
+use crate::{
+    backend::{Ephemeral, Mail, MailJob, Outbox, Rows},
+    problem::Problem,
+};
 
 /// A user who has proved who he is.
 #[derive(Debug, Clone)]
@@ -34,30 +76,199 @@ pub enum Revocation {
     User(UserId),
 }
 
+/// Revocations that a slow receiver may be behind before it misses some.
+const REVOCATIONS: usize = 4096;
+/// Signing keys are looked after this often.
+const KEYS_EVERY: Duration = Duration::from_secs(3600);
+/// Answers that could tell by their time whether an address is known take at least this long.
+const SAME_TIME: Duration = Duration::from_millis(50);
+
+/// An access token whose signature was right.
+#[derive(Debug, Clone, Copy)]
+struct Verified {
+    user: UserId,
+    session: SessionId,
+    /// Unix milliseconds.
+    expires_at: i64,
+}
+
 /// The accounts of this service. One per node.
 pub struct Accounts {
-    revocations: tokio::sync::broadcast::Sender<Revocation>,
+    settings: Arc<AccountsSettings>,
+    ephemeral: Arc<dyn Ephemeral>,
+    outbox: Arc<dyn Outbox>,
+    users: users::Users,
+    sessions: sessions::Sessions,
+    codes: codes::Codes,
+    keys: keys::Keys,
+    limits: limits::Limits,
+    hasher: password::Hasher,
+    metrics: AccountsMetrics,
+    /// By SHA-256 of the token.
+    verified: cache::Recent<[u8; 32], Verified>,
+    revocations: broadcast::Sender<Revocation>,
 }
 
 impl Accounts {
+    /// Reads keys, or makes them at the first start, and starts looking after them. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// `unavailable` when `rows` cannot be reached; `internal` when a stored key cannot be read.
+    pub async fn start(
+        settings: AccountsSettings,
+        rows: Arc<dyn Rows>,
+        ephemeral: Arc<dyn Ephemeral>,
+        outbox: Arc<dyn Outbox>,
+        metrics: AccountsMetrics,
+    ) -> Result<Arc<Self>, Problem> {
+        let settings = Arc::new(settings);
+        let secret = keys::mac_secret(&*rows).await?;
+        let accounts = Arc::new(Self {
+            users: users::Users::new(rows.clone(), &settings),
+            sessions: sessions::Sessions::new(ephemeral.clone(), secret, settings.clone()),
+            codes: codes::Codes::new(ephemeral.clone(), secret, settings.clone()),
+            keys: keys::Keys::load(rows, settings.clone()).await?,
+            limits: limits::Limits {
+                settings: settings.limits.clone(),
+                ephemeral: ephemeral.clone(),
+                metrics: metrics.clone(),
+            },
+            hasher: password::Hasher::new(&settings, metrics.clone())?,
+            verified: cache::Recent::new(settings.cache_entries),
+            revocations: broadcast::channel(REVOCATIONS).0,
+            settings,
+            ephemeral,
+            outbox,
+            metrics,
+        });
+        tokio::spawn(look_after_keys(Arc::downgrade(&accounts)));
+        Ok(accounts)
+    }
+
     /// Checks an access token: signature, times, issuer, audience, and that its login has not ended.
     ///
     /// # Errors
-    /// 401 `token_invalid` or `token_expired`; `unavailable`.
-    pub async fn authenticate(&self, _token: &str) -> Result<Principal, Problem> {
-        Err(Problem::unavailable("Accounts are not served yet."))
+    /// 401 `token_invalid`, `token_expired` or `session_revoked`; `unavailable`.
+    pub async fn authenticate(&self, token: &str) -> Result<Principal, Problem> {
+        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let verified = match self.verified.get(&key) {
+            Some(verified) => verified,
+            None => {
+                let claims = self.keys.verify(token).await?;
+                self.metrics.token_verified();
+                let verified =
+                    Verified { user: claims.sub, session: claims.sid, expires_at: millis(claims.exp) };
+                self.verified.insert(key, verified);
+                verified
+            }
+        };
+        self.principal(verified).await
     }
 
-    /// Uses up a ticket.
-    ///
-    /// # Errors
-    /// 401 `ticket_invalid`; `unavailable`.
-    pub async fn redeem_ticket(&self, _ticket: &str) -> Result<Principal, Problem> {
-        Err(Problem::unavailable("Accounts are not served yet."))
+    /// Who holds a token, if it has not expired and its login has not ended.
+    async fn principal(&self, verified: Verified) -> Result<Principal, Problem> {
+        if verified.expires_at <= now() {
+            return Err(keys::token_expired());
+        }
+        let login = self.sessions.find(verified.session).await?;
+        let login = login.filter(|login| login.user == verified.user).ok_or_else(session_revoked)?;
+        let user = self.users.find(verified.user).await?;
+        let user = user.filter(|user| user.epoch == login.epoch).ok_or_else(session_revoked)?;
+        Ok(Principal {
+            profile: user.profile.clone(),
+            language: user.language.clone(),
+            created_at: user.created_at,
+            session: verified.session,
+            expires_at: verified.expires_at,
+        })
     }
 
-    /// Logins that end from now on.
-    pub fn revocations(&self) -> tokio::sync::broadcast::Receiver<Revocation> {
+    /// Logins that end from now on. A receiver that lags must ask about all of its logins again.
+    pub fn revocations(&self) -> broadcast::Receiver<Revocation> {
         self.revocations.subscribe()
     }
+
+    /// The public keys of access tokens, as a JSON Web Key Set.
+    pub fn jwks(&self) -> Bytes {
+        self.keys.jwks()
+    }
+
+    /// Ends one login.
+    async fn end_session(&self, session: SessionId, user: UserId) -> Result<(), Problem> {
+        let ended = self.sessions.end(session, user).await;
+        // Sockets are closed in any case: this node knows already that the login has ended.
+        let _ = self.revocations.send(Revocation::Session(session));
+        self.metrics.session_ended();
+        ended
+    }
+
+    /// Ends all logins of a user whose epoch was raised or who was deleted.
+    async fn end_all_sessions(&self, user: UserId) {
+        let _ = self.revocations.send(Revocation::User(user));
+        self.metrics.session_ended();
+        // The epoch has ended them; this only makes room.
+        let Ok(all) = self.sessions.of(user).await else { return };
+        for session in all {
+            if self.sessions.end(session, user).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Puts a mail into the outbox.
+    async fn mail(&self, to: &str, language: &str, mail: Mail) -> Result<(), Problem> {
+        let kind = match &mail {
+            Mail::SignUpCode { .. } => "sign_up_code",
+            Mail::AlreadyRegistered { .. } => "already_registered",
+            Mail::LoginCode { .. } => "login_code",
+            Mail::PasswordReset { .. } => "password_reset",
+            Mail::Welcome { .. } => "welcome",
+        };
+        let job = MailJob { id: random::token()?, to: to.to_owned(), language: language.to_owned(), mail };
+        self.outbox.enqueue(job).await?;
+        self.metrics.mail(kind);
+        Ok(())
+    }
+
+    /// Takes a call from its quotas.
+    async fn limit(&self, call: limits::Call, address: IpAddr, account: &str) -> Result<(), Problem> {
+        self.limits.take(call, address, account).await
+    }
+}
+
+/// Makes a new key when it is time and drops old ones, until the accounts are gone.
+async fn look_after_keys(accounts: Weak<Accounts>) {
+    let mut tick = tokio::time::interval_at(Instant::now() + KEYS_EVERY, KEYS_EVERY);
+    loop {
+        tick.tick().await;
+        let Some(accounts) = accounts.upgrade() else { return };
+        if let Err(problem) = accounts.keys.reload().await {
+            tracing::warn!(%problem, "signing keys could not be read; those in memory stay in force");
+        }
+    }
+}
+
+/// Waits until an answer has taken as long as its like.
+async fn same_time(started: Instant) {
+    tokio::time::sleep_until(started + SAME_TIME).await;
+}
+
+fn session_revoked() -> Problem {
+    Problem::new(401, "session_revoked", "This login has ended; log in again.")
+}
+
+/// SHA-256 as text: what is stored or counted in place of a secret with enough randomness of its own.
+fn digest(secret: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()))
+}
+
+/// Unix milliseconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Unix milliseconds from Unix seconds.
+fn millis(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX / 1000).saturating_mul(1000)
 }

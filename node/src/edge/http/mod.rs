@@ -9,6 +9,7 @@
 //! ``(status = 409, description = "`username_taken`: ...")``; what every call may answer is added by `openapi`.
 //! Names of handlers are the operation ids: they must be unique over all files.
 
+mod accounts;
 mod address;
 mod auth;
 mod body;
@@ -41,7 +42,7 @@ use crate::edge::App;
 
 /// All calls that the OpenAPI document describes.
 fn calls() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::head()).merge(users::routes())
+    OpenApiRouter::with_openapi(openapi::head()).merge(accounts::routes()).merge(users::routes())
 }
 
 /// Everything that is answered over HTTP on the public port, apart from the WebSocket.

@@ -1,0 +1,265 @@
+//! The keys that sign access tokens, and what a token says.
+//!
+//! A new key is made after some time; the public part of an old one is kept until the last token that it signed has expired.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode, errors::ErrorKind,
+};
+use parking_lot::Mutex;
+use rookery_protocol::id::{SessionId, UserId};
+
+use super::{now, random, settings::AccountsSettings};
+use crate::{
+    backend::{Expect, Row, Rows, Table, Written},
+    problem::Problem,
+};
+
+/// Longest token that is looked at, in bytes; ours have about 350.
+const LONGEST: usize = 2048;
+/// Prefix of the keys' rows.
+const SIGNING: &str = "signing/";
+/// Row of the secret that codes and refresh tokens are hashed with.
+const MAC: &str = "mac";
+/// A key unknown here may be a new one of another node: looked up no more often than this.
+const RELOAD_AFTER: Duration = Duration::from_secs(10);
+/// Clocks of nodes may differ by so much; no leeway is given to `exp`.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// What an access token says.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Claims {
+    iss: String,
+    aud: String,
+    /// The user.
+    pub(super) sub: UserId,
+    /// The login.
+    pub(super) sid: SessionId,
+    iat: u64,
+    /// Unix seconds.
+    pub(super) exp: u64,
+}
+
+/// A key as stored. Not `Debug`.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Stored {
+    kid: String,
+    /// Unix milliseconds.
+    created_at: i64,
+    /// PKCS #8, base64url.
+    pkcs8: String,
+}
+
+/// The keys in force.
+struct Ring {
+    kid: String,
+    signer: EncodingKey,
+    /// When `signer` was made, Unix milliseconds.
+    created_at: i64,
+    verifiers: HashMap<String, DecodingKey>,
+    jwks: Bytes,
+}
+
+/// The keys.
+pub(super) struct Keys {
+    rows: Arc<dyn Rows>,
+    settings: Arc<AccountsSettings>,
+    validation: Validation,
+    ring: ArcSwap<Ring>,
+    reloaded: Mutex<Instant>,
+}
+
+impl Keys {
+    /// Reads the keys, and makes one where there is none.
+    pub(super) async fn load(rows: Arc<dyn Rows>, settings: Arc<AccountsSettings>) -> Result<Self, Problem> {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = 0;
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_audience(&[&settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let ring = read(&*rows, &settings).await?;
+        Ok(Self {
+            rows,
+            settings,
+            validation,
+            ring: ArcSwap::from_pointee(ring),
+            reloaded: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Reads the keys again: makes a new one when it is time, and drops those that no token needs.
+    pub(super) async fn reload(&self) -> Result<(), Problem> {
+        let ring = read(&*self.rows, &self.settings).await?;
+        self.ring.store(Arc::new(ring));
+        Ok(())
+    }
+
+    /// The public keys, as a JSON Web Key Set (RFC 7517).
+    pub(super) fn jwks(&self) -> Bytes {
+        self.ring.load().jwks.clone()
+    }
+
+    /// An access token, and when it ends (Unix seconds).
+    pub(super) async fn sign(&self, user: UserId, session: SessionId) -> Result<(String, Claims), Problem> {
+        if rotation_is_due(&self.settings, self.ring.load().created_at) {
+            self.reload().await?;
+        }
+        let ring = self.ring.load();
+        let iat = u64::try_from(now() / 1000).unwrap_or_default();
+        let claims = Claims {
+            iss: self.settings.issuer.clone(),
+            aud: self.settings.audience.clone(),
+            sub: user,
+            sid: session,
+            iat,
+            exp: iat + self.settings.access_token_seconds,
+        };
+        let header = Header { kid: Some(ring.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        let token = encode(&header, &claims, &ring.signer).map_err(|error| {
+            tracing::error!(%error, "an access token cannot be signed");
+            Problem::internal()
+        })?;
+        Ok((token, claims))
+    }
+
+    /// Reads a token whose signature, issuer, audience and time are right.
+    pub(super) async fn verify(&self, token: &str) -> Result<Claims, Problem> {
+        if token.len() > LONGEST {
+            return Err(token_invalid());
+        }
+        let header = decode_header(token).map_err(|_| token_invalid())?;
+        let kid = header.kid.ok_or_else(token_invalid)?;
+        let mut ring = self.ring.load_full();
+        if !ring.verifiers.contains_key(&kid) && self.may_reload() {
+            self.reload().await?;
+            ring = self.ring.load_full();
+        }
+        let key = ring.verifiers.get(&kid).ok_or_else(token_invalid)?;
+        match decode::<Claims>(token, key, &self.validation) {
+            Ok(data) => Ok(data.claims),
+            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(token_expired()),
+            Err(_) => Err(token_invalid()),
+        }
+    }
+
+    fn may_reload(&self) -> bool {
+        let mut last = self.reloaded.lock();
+        let may = last.elapsed() >= RELOAD_AFTER;
+        if may {
+            *last = Instant::now();
+        }
+        may
+    }
+}
+
+pub(super) fn token_invalid() -> Problem {
+    Problem::new(401, "token_invalid", "The access token is not valid; log in again.")
+}
+
+pub(super) fn token_expired() -> Problem {
+    Problem::new(401, "token_expired", "The access token has expired; use the refresh token.")
+}
+
+fn rotation_is_due(settings: &AccountsSettings, created_at: i64) -> bool {
+    let life = Duration::from_secs(settings.key_rotation_days * 86_400);
+    u128::try_from(now().saturating_sub(created_at)).is_ok_and(|age| age >= life.as_millis())
+}
+
+/// Reads all keys, newest last; adds and removes what is due.
+async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<Ring, Problem> {
+    let mut keys = Vec::new();
+    for entry in rows.scan(Table::Secrets, SIGNING.as_bytes(), None, 1000).await? {
+        keys.push(serde_json::from_slice::<Stored>(&entry.value).map_err(|error| {
+            // Not the value: it is secret.
+            tracing::error!(line = error.line(), "a stored signing key cannot be read");
+            Problem::internal()
+        })?);
+    }
+    keys.sort_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
+    if keys.last().is_none_or(|newest| rotation_is_due(settings, newest.created_at)) {
+        let new = generate()?;
+        let value = serde_json::to_vec(&new).map_err(|_| Problem::internal())?;
+        let row = Row { table: Table::Secrets, key: row_key(&new.kid), value: Some(value.into()) };
+        if rows.write(vec![(row, Expect::Absent)]).await? != Written::Done {
+            return Err(Problem::internal());
+        }
+        tracing::info!(kid = new.kid, "a new key signs access tokens");
+        keys.push(new);
+    }
+    // A key signs until the next one is made; its tokens then live on for a while.
+    let kept_for = settings.access_token_life() + CLOCKS_DIFFER;
+    let needed = |successor: &Stored| {
+        u128::try_from(now().saturating_sub(successor.created_at)).unwrap_or(0) < kept_for.as_millis()
+    };
+    let dropped = keys.windows(2).take_while(|pair| !needed(&pair[1])).count();
+    for old in keys.drain(..dropped) {
+        let row = Row { table: Table::Secrets, key: row_key(&old.kid), value: None };
+        rows.write(vec![(row, Expect::Any)]).await?;
+    }
+    ring(&keys)
+}
+
+fn row_key(kid: &str) -> Bytes {
+    format!("{SIGNING}{kid}").into()
+}
+
+fn generate() -> Result<Stored, Problem> {
+    let pkcs8 =
+        Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8()).map_err(|_| Problem::internal())?;
+    Ok(Stored {
+        kid: URL_SAFE_NO_PAD.encode(random::bytes::<12>()?),
+        created_at: now(),
+        pkcs8: URL_SAFE_NO_PAD.encode(pkcs8.as_ref()),
+    })
+}
+
+fn ring(keys: &[Stored]) -> Result<Ring, Problem> {
+    let mut verifiers = HashMap::new();
+    let mut public = Vec::new();
+    let mut signer = None;
+    for key in keys {
+        let pkcs8 = URL_SAFE_NO_PAD.decode(&key.pkcs8).map_err(|_| Problem::internal())?;
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|_| Problem::internal())?;
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        let verifier = DecodingKey::from_ed_components(&x).map_err(|_| Problem::internal())?;
+        verifiers.insert(key.kid.clone(), verifier);
+        // RFC 8037.
+        public.push(serde_json::json!({
+            "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.kid, "x": x,
+        }));
+        signer = Some((key, EncodingKey::from_ed_der(&pkcs8)));
+    }
+    let (newest, signer) = signer.ok_or_else(Problem::internal)?;
+    public.reverse();
+    Ok(Ring {
+        kid: newest.kid.clone(),
+        signer,
+        created_at: newest.created_at,
+        verifiers,
+        jwks: serde_json::json!({ "keys": public }).to_string().into(),
+    })
+}
+
+/// The secret that codes and refresh tokens are hashed with; made at the first start.
+pub(super) async fn mac_secret(rows: &dyn Rows) -> Result<[u8; 32], Problem> {
+    if rows.get(Table::Secrets, MAC.as_bytes()).await?.is_none() {
+        let value = Bytes::copy_from_slice(&random::bytes::<32>()?);
+        let row = Row { table: Table::Secrets, key: Bytes::from_static(MAC.as_bytes()), value: Some(value) };
+        // On a conflict another node was first; its secret is the one that counts.
+        rows.write(vec![(row, Expect::Absent)]).await?;
+    }
+    let entry = rows.get(Table::Secrets, MAC.as_bytes()).await?;
+    entry.and_then(|entry| entry.value.as_ref().try_into().ok()).ok_or_else(|| {
+        tracing::error!("the stored secret of codes cannot be read");
+        Problem::internal()
+    })
+}

@@ -1,0 +1,264 @@
+//! Users as stored, and what others see of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rookery_core::room::Profile;
+use rookery_protocol::id::UserId;
+
+use super::{cache::Recent, names::Username, settings::AccountsSettings};
+use crate::{
+    backend::{Expect, Row, Rows, Table, Written},
+    problem::Problem,
+};
+
+/// A user as everybody sees him, shared by all who need him.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Id and names.
+    pub profile: Arc<Profile>,
+    /// BCP 47 tag.
+    pub language: Arc<str>,
+    /// `https` address of his picture.
+    pub avatar_url: Option<String>,
+    /// When the account was made, Unix milliseconds.
+    pub created_at: i64,
+    /// Grows when all his logins end.
+    pub(super) epoch: u64,
+}
+
+/// When a user wants to be told about messages by mail.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum MailAbout {
+    /// Never.
+    Off,
+    /// When somebody mentions him while he is away.
+    #[default]
+    Mentions,
+    /// Every message while he is away.
+    All,
+}
+
+/// An account as stored. Not `Debug`: it holds the password's hash.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Account {
+    /// Id.
+    pub id: UserId,
+    /// Unique name, as shown.
+    pub username: String,
+    /// As its owner typed it.
+    pub email: String,
+    /// Name to show.
+    pub display_name: String,
+    /// BCP 47 tag.
+    pub language: String,
+    /// `https` address of a picture.
+    pub avatar_url: Option<String>,
+    /// Whether he wants a code by mail at each login.
+    pub login_code: bool,
+    /// What he wants mails about.
+    pub mail_about: MailAbout,
+    /// When the account was made, Unix milliseconds.
+    pub created_at: i64,
+    /// PHC string.
+    pub(super) password: String,
+    pub(super) email_key: String,
+    pub(super) name_key: String,
+    pub(super) epoch: u64,
+}
+
+impl Account {
+    fn view(&self) -> User {
+        User {
+            profile: Arc::new(Profile {
+                id: self.id,
+                username: self.username.clone(),
+                display_name: self.display_name.clone(),
+            }),
+            language: self.language.as_str().into(),
+            avatar_url: self.avatar_url.clone(),
+            created_at: self.created_at,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// How making a user ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    Done,
+    EmailTaken,
+    NameTaken,
+}
+
+/// What is known about a user without asking.
+#[derive(Clone)]
+struct Known {
+    revision: u64,
+    since: Instant,
+    /// `None`: there is no such user (any more).
+    user: Option<Arc<User>>,
+}
+
+/// The users.
+pub(super) struct Users {
+    rows: Arc<dyn Rows>,
+    known: Recent<UserId, Known>,
+    fresh: Duration,
+}
+
+/// Tries of a change when others change the same row.
+const TRIES: usize = 8;
+
+impl Users {
+    pub(super) fn new(rows: Arc<dyn Rows>, settings: &AccountsSettings) -> Self {
+        Self {
+            rows,
+            known: Recent::new(settings.cache_entries),
+            fresh: Duration::from_secs(settings.cache_seconds),
+        }
+    }
+
+    /// A user, from memory if he was looked up a short time ago.
+    pub(super) async fn find(&self, id: UserId) -> Result<Option<Arc<User>>, Problem> {
+        let known = self.known.get(&id);
+        if let Some(known) = &known
+            && known.since.elapsed() < self.fresh
+        {
+            return Ok(known.user.clone());
+        }
+        match self.load(id).await {
+            Ok(read) => Ok(match self.known.get(&id) {
+                Some(known) => known.user,
+                None => read.map(|(account, _)| Arc::new(account.view())),
+            }),
+            // With the store away, who was here goes on.
+            Err(problem) => known.map(|known| known.user).ok_or(problem),
+        }
+    }
+
+    /// The whole account and its revision.
+    pub(super) async fn load(&self, id: UserId) -> Result<Option<(Account, u64)>, Problem> {
+        let Some(entry) = self.rows.get(Table::Users, &id.to_bytes()).await? else {
+            // A row that was deleted does not come back: ids are never used twice.
+            self.remember(id, u64::MAX, None);
+            return Ok(None);
+        };
+        let account: Account = serde_json::from_slice(&entry.value).map_err(|_| {
+            tracing::error!(user = %id, "a stored user cannot be read");
+            Problem::internal()
+        })?;
+        self.remember(id, entry.revision, Some(&account));
+        Ok(Some((account, entry.revision)))
+    }
+
+    /// Later revisions win, whoever read them first.
+    fn remember(&self, id: UserId, revision: u64, account: Option<&Account>) {
+        self.known.update(id, |now| {
+            let older = now.is_some_and(|now| now.revision > revision);
+            let same = now.filter(|now| now.revision == revision).and_then(|now| now.user.clone());
+            let user = same.or_else(|| account.map(|account| Arc::new(account.view())));
+            (!older).then(|| Known { revision, since: Instant::now(), user })
+        });
+    }
+
+    /// Who has an e-mail address, by its canonical form.
+    pub(super) async fn by_email(&self, canonical: &str) -> Result<Option<UserId>, Problem> {
+        self.indexed(Table::UsersByEmail, canonical).await
+    }
+
+    /// Who has a name, but for case.
+    pub(super) async fn by_name(&self, name: &str) -> Result<Option<Arc<User>>, Problem> {
+        let Some(name) = Username::find(name) else { return Ok(None) };
+        let Some(id) = self.indexed(Table::UsersByName, &name.key).await? else { return Ok(None) };
+        Ok(self.find(id).await?.filter(|user| name.same(&user.profile.username)))
+    }
+
+    /// Whether somebody has a name or one that looks like it.
+    pub(super) async fn name_is_taken(&self, name: &Username) -> Result<bool, Problem> {
+        Ok(self.indexed(Table::UsersByName, &name.key).await?.is_some())
+    }
+
+    async fn indexed(&self, table: Table, key: &str) -> Result<Option<UserId>, Problem> {
+        let entry = self.rows.get(table, key.as_bytes()).await?;
+        Ok(entry.and_then(|entry| entry.value.as_ref().try_into().ok()).map(UserId::from_bytes))
+    }
+
+    /// Makes a user and his indexes in one step.
+    pub(super) async fn create(&self, account: &Account) -> Result<Created, Problem> {
+        let id = Bytes::copy_from_slice(&account.id.to_bytes());
+        let index = |table, key: &str| Row {
+            table,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(id.clone()),
+        };
+        let writes = vec![
+            (index(Table::UsersByEmail, &account.email_key), Expect::Absent),
+            (index(Table::UsersByName, &account.name_key), Expect::Absent),
+            (Row { table: Table::Users, key: id.clone(), value: Some(encode(account)?) }, Expect::Absent),
+        ];
+        match self.rows.write(writes).await? {
+            Written::Done => {
+                self.load(account.id).await?;
+                Ok(Created::Done)
+            }
+            Written::Conflict(0) => Ok(Created::EmailTaken),
+            Written::Conflict(1) => Ok(Created::NameTaken),
+            Written::Conflict(_) => Err(Problem::internal()),
+        }
+    }
+
+    /// Changes a user. `None`: there is no such user.
+    pub(super) async fn change(
+        &self,
+        id: UserId,
+        change: impl Fn(&mut Account),
+    ) -> Result<Option<Account>, Problem> {
+        for _ in 0..TRIES {
+            let Some((mut account, revision)) = self.load(id).await? else { return Ok(None) };
+            let before = account.clone();
+            change(&mut account);
+            if account == before {
+                return Ok(Some(account));
+            }
+            let row = Row {
+                table: Table::Users,
+                key: Bytes::copy_from_slice(&id.to_bytes()),
+                value: Some(encode(&account)?),
+            };
+            if self.rows.write(vec![(row, Expect::Revision(revision))]).await? == Written::Done {
+                // Reads the new revision, so that everybody here sees the change.
+                return Ok(self.load(id).await?.map(|(account, _)| account));
+            }
+        }
+        Err(Problem::unavailable("Somebody else changes this user; try again."))
+    }
+
+    /// Deletes a user and his indexes in one step. False: there was no such user.
+    pub(super) async fn delete(&self, id: UserId) -> Result<bool, Problem> {
+        for _ in 0..TRIES {
+            let Some((account, revision)) = self.load(id).await? else { return Ok(false) };
+            let row = |table, key: &[u8]| Row { table, key: Bytes::copy_from_slice(key), value: None };
+            let writes = vec![
+                (row(Table::Users, &id.to_bytes()), Expect::Revision(revision)),
+                (row(Table::UsersByEmail, account.email_key.as_bytes()), Expect::Any),
+                (row(Table::UsersByName, account.name_key.as_bytes()), Expect::Any),
+            ];
+            if self.rows.write(writes).await? == Written::Done {
+                self.remember(id, u64::MAX, None);
+                return Ok(true);
+            }
+        }
+        Err(Problem::unavailable("Somebody else changes this user; try again."))
+    }
+}
+
+fn encode(account: &Account) -> Result<Bytes, Problem> {
+    serde_json::to_vec(account).map(Bytes::from).map_err(|_| Problem::internal())
+}
