@@ -22,7 +22,7 @@ impl Options {
 
     /// Sets a key: `set("server.drain_window_seconds", 1)`.
     #[must_use]
-    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+    pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         let name = format!("ROOKERY_{}", key.to_ascii_uppercase().replace('.', "__"));
         self.environment.push((name, value.to_string()));
         self

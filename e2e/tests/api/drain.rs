@@ -1,0 +1,89 @@
+//! SIGTERM: readiness off, `drain` frames, 1012, exit 0.
+
+use rookery_e2e::{
+    http::Api,
+    server::{Options, Server},
+    service::{self, Service},
+    unique,
+    user::{User, seq_of},
+    ws::{Connect, Subprotocol},
+};
+use serde_json::json;
+
+/// "`drain`: reconnect after that; the socket is then closed with 1012", and the process ends well.
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_everybody_away_and_ends() {
+    if service::is_external() {
+        return rookery_e2e::skipped("sends_everybody_away_and_ends", "the service is not ours to stop");
+    }
+    let mut server = Server::start(Options::generous().fixed_port().set("server.drain_window_seconds", 1));
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    let room = ada.room_with(&[]).await;
+    let mut sockets = Vec::new();
+    for number in 0..20 {
+        sockets.push(ada.online(Subprotocol::BOTH[number % 2]).await);
+    }
+    // One that never said hello, one in the middle of its requests.
+    let mut silent = ada.connect(Subprotocol::Json).await;
+    let mut busy = ada.online(Subprotocol::Json).await;
+    let mut acknowledged = Vec::new();
+
+    server.terminate();
+    let management = Api::new(&server.management_url());
+    rookery_e2e::eventually("readiness is off", async || {
+        let ready = management.try_call(reqwest::Method::GET, "/readyz", None).await;
+        // Gone is not ready either.
+        ready.map_or(true, |answer| answer.status == 503).then_some(())
+    })
+    .await;
+
+    // It serves until the end: what it acknowledges now is kept.
+    loop {
+        let send = json!({"t": "send", "room": room, "text": "hi", "client_msg_id": unique("m")});
+        let Ok(id) = busy.try_send(send).await else { break };
+        let answer = loop {
+            match busy.try_next().await {
+                Ok(frame) if frame["re"] == id => break Some(frame),
+                Ok(_) => {}
+                Err(closed) => {
+                    assert_eq!(closed.code, 1012, "{closed}");
+                    break None;
+                }
+            }
+        };
+        let Some(answer) = answer else { break };
+        if answer["t"] == "ok" {
+            acknowledged.push(seq_of(&answer));
+        }
+    }
+    for socket in &mut sockets {
+        let drain = socket.event("drain").await;
+        assert!(drain["retry_after_ms"].is_u64(), "{drain}");
+        assert_eq!(socket.closed().await.code, 1012);
+    }
+    assert_eq!(silent.closed().await.code, 1012);
+    let status = tokio::task::block_in_place(|| server.wait());
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(Connect::to(&server.url(), Subprotocol::Json).open().await.is_err());
+
+    tokio::task::block_in_place(|| {
+        server.spawn_again();
+        server.await_ready();
+    });
+    for seq in acknowledged {
+        assert_eq!(ada.message(&room, seq).await["text"], "hi");
+    }
+}
+
+/// Nothing under way is cut off: a drain without anybody ends at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_at_once_when_nobody_is_there() {
+    if service::is_external() {
+        return rookery_e2e::skipped("ends_at_once_when_nobody_is_there", "the service is not ours to stop");
+    }
+    let mut server = Server::start(Options::default().set("server.drain_window_seconds", 3600));
+    server.terminate();
+    let status = tokio::task::block_in_place(|| server.wait());
+    assert_eq!(status.code(), Some(0), "{status}");
+}
