@@ -361,7 +361,8 @@ async fn calls_that_are_too_many() {
     if service::is_external() {
         return rookery_e2e::skipped("calls_that_are_too_many", "it would lock out the other tests");
     }
-    let server = tokio::task::block_in_place(|| Server::start(Options::default()));
+    let options = Options::default().set("accounts.limits.register_per_address", "20/3600s");
+    let server = tokio::task::block_in_place(|| Server::start(options));
     let service = Service::of(&server);
     let mut bystander = Bystander::at(&service).await;
     let api = Api::new(&server.url());

@@ -50,7 +50,7 @@ fn walk(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut V
             let at = format!("{at}.{name}");
             match (properties.and_then(|known| known.get(name)), &schema["additionalProperties"]) {
                 (Some(schema), _) | (None, schema @ Value::Object(_)) => {
-                    walk(document, schema, value, &at, found)
+                    walk(document, schema, value, &at, found);
                 }
                 (None, Value::Bool(false)) => found.push(format!("{at} is not described")),
                 _ => {}
