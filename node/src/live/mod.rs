@@ -1,8 +1,24 @@
 //! Live delivery: what is committed goes to every connection that follows its room.
 //!
-//! Here belong the feed of each room (order and gap repair, by `rookery-core`), the tape that all of a room's
-//! connections read from, and who follows what. Nothing here knows sockets; nothing is delivered that is not stored.
+//! Here belong the order of each room's events (and the repair of gaps), the tape that all of a room's connections
+//! read from, who follows what, who is present. Nothing here knows sockets; nothing is delivered that is not stored.
 
-/// Live delivery of this node. One per node.
-#[derive(Default)]
-pub struct Hub {}
+pub mod frame;
+mod hub;
+mod ids;
+mod inbox;
+pub mod link;
+mod metrics;
+mod order;
+mod presence;
+pub mod render;
+mod room;
+mod settings;
+mod tape;
+
+pub use hub::{Hub, Live};
+pub use ids::IdHasher;
+pub use metrics::LiveMetrics;
+pub use room::{Following, Joined, Room};
+pub use settings::LiveSettings;
+pub use tape::{Chunk, NotHeld, Tape};

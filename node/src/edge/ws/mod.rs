@@ -1,1 +1,2 @@
 //! WebSocket: handshake, frames, one task per connection.
+mod codec;

@@ -1,0 +1,232 @@
+//! The hub: from committed records to tapes, room by room.
+
+use std::{
+    collections::HashMap,
+    hash::BuildHasher,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use prost::Message;
+use rookery_protocol::{id::RoomId, log};
+
+use super::{
+    LiveMetrics, LiveSettings,
+    ids::IdHasher,
+    inbox::{Inbox, Taken},
+    room::{Room, Scratch},
+};
+use crate::backend::{CommitSink, Committed, Read, RoomLog};
+
+/// How much of the log one step of a repair reads.
+const REPAIR_RECORDS: usize = 256;
+const REPAIR_BYTES: usize = 1024 * 1024;
+/// Time between two tries of a repair that gets nothing.
+const REPAIR_PAUSE: Duration = Duration::from_millis(10);
+const REPAIR_LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Settings and metrics, for all parts of live delivery.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Settings.
+    pub settings: LiveSettings,
+    /// Metrics.
+    pub metrics: LiveMetrics,
+}
+
+/// Live delivery of this node. One per node.
+///
+/// It is made before the log, whose sink it is, and started with the log.
+pub struct Hub {
+    /// Settings and metrics.
+    pub live: Live,
+    shards: Box<[Shard]>,
+    log: OnceLock<Arc<dyn RoomLog>>,
+}
+
+struct Shard {
+    rooms: Mutex<HashMap<RoomId, Arc<Room>, IdHasher>>,
+    inbox: Inbox,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new(LiveSettings::default(), LiveMetrics::default())
+    }
+}
+
+impl CommitSink for Hub {
+    fn committed(&self, record: &Committed) {
+        if !self.shard(record.room).inbox.push(record) {
+            self.live.metrics.overflows.inc();
+        }
+    }
+}
+
+impl Hub {
+    /// A hub that takes records but delivers none before [`Self::start`].
+    pub fn new(settings: LiveSettings, metrics: LiveMetrics) -> Self {
+        let shards = (0..settings.worker_count())
+            .map(|_| Shard { rooms: Mutex::default(), inbox: Inbox::new(settings.inbox_records) })
+            .collect();
+        Self { live: Live { settings, metrics }, shards, log: OnceLock::new() }
+    }
+
+    /// Starts delivering what is committed to `log`. Once; in a Tokio runtime.
+    pub fn start(self: &Arc<Self>, log: Arc<dyn RoomLog>) {
+        if self.log.set(log).is_err() {
+            return;
+        }
+        for shard in 0..self.shards.len() {
+            tokio::spawn(self.clone().work(shard));
+        }
+        tokio::spawn(self.clone().tick());
+    }
+
+    fn shard(&self, room: RoomId) -> &Shard {
+        let hash = IdHasher.hash_one(room);
+        &self.shards[(hash >> 32) as usize % self.shards.len()]
+    }
+
+    /// The room, followed from now on (if only for a while, should nobody join it). It delivers nothing before
+    /// [`Self::begin`].
+    pub fn open(&self, id: RoomId) -> Arc<Room> {
+        let mut rooms = self.shard(id).rooms.lock();
+        rooms
+            .entry(id)
+            .or_insert_with(|| {
+                if let Some(log) = self.log.get() {
+                    log.follow(id, true);
+                }
+                Arc::new(Room::new(id))
+            })
+            .clone()
+    }
+
+    /// Whether the room is known to begin somewhere.
+    pub fn has_begun(&self, room: &Room) -> bool {
+        room.next().is_some()
+    }
+
+    /// The room's log has reached `seq`, read after [`Self::open`]: later events are delivered.
+    pub fn begin(self: &Arc<Self>, room: &Arc<Room>, seq: u64) {
+        if room.begin(seq) {
+            self.repair(room.clone());
+        }
+    }
+
+    async fn work(self: Arc<Self>, shard: usize) {
+        let mut taken = Taken::default();
+        let mut scratch = Scratch::default();
+        let mut records = Vec::new();
+        loop {
+            let shard = &self.shards[shard];
+            shard.inbox.take(&mut taken).await;
+            // Records of one room stand together then, in their order: they go on its tape, and its readers
+            // are woken, at once.
+            taken.records.sort_by_key(|record| record.room);
+            for of_room in taken.records.chunk_by(|a, b| a.room == b.room) {
+                let room = shard.rooms.lock().get(&of_room[0].room).cloned();
+                let Some(room) = room else { continue };
+                records.extend(of_room.iter().filter_map(decode));
+                self.live.metrics.records.inc_by(of_room.len() as u64);
+                if room.offer(&records, &mut scratch, &self.live) {
+                    self.repair(room);
+                }
+                records.clear();
+            }
+            for lost in taken.lost.drain() {
+                let room = shard.rooms.lock().get(&lost).cloned();
+                if let Some(room) = room.filter(|room| room.lost()) {
+                    self.repair(room);
+                }
+            }
+            taken.records.clear();
+            taken.records.shrink_to(4096);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Fetches what a room misses, in a task of its own.
+    fn repair(self: &Arc<Self>, room: Arc<Room>) {
+        let Some(log) = self.log.get().cloned() else { return };
+        self.live.metrics.repairs.inc();
+        let hub = self.clone();
+        tokio::spawn(async move {
+            let mut scratch = Scratch::default();
+            let mut pause = REPAIR_PAUSE;
+            while let Some(from) = room.next() {
+                let read = Read {
+                    from,
+                    to: u64::MAX,
+                    backwards: false,
+                    max_records: REPAIR_RECORDS,
+                    max_bytes: REPAIR_BYTES,
+                };
+                match log.read(room.id, read).await {
+                    Ok(found) => {
+                        let records: Vec<_> = found.iter().filter_map(decode).collect();
+                        room.offer(&records, &mut scratch, &hub.live);
+                        if room.next() > Some(from) {
+                            pause = REPAIR_PAUSE;
+                            continue;
+                        }
+                        if !room.fetched() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(room = %room.id, %error, "cannot fetch missed events; trying again")
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(REPAIR_LONGEST_PAUSE);
+            }
+        });
+    }
+
+    async fn tick(self: Arc<Self>) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let now = Instant::now();
+            let (mut count, mut bytes, mut follows) = (0, 0, 0);
+            for shard in &self.shards {
+                let rooms: Vec<_> = shard.rooms.lock().values().cloned().collect();
+                for room in rooms {
+                    if room.tick(now, &self.live) {
+                        let mut rooms = shard.rooms.lock();
+                        rooms.remove(&room.id);
+                        if let Some(log) = self.log.get() {
+                            log.follow(room.id, false);
+                        }
+                    } else {
+                        let (held, subs) = room.size();
+                        count += 1;
+                        bytes += held;
+                        follows += subs;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+            self.live.metrics.rooms.set(count);
+            self.live.metrics.tape_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.live.metrics.follows.set(i64::try_from(follows).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+fn decode(committed: &Committed) -> Option<log::Record> {
+    let record = log::SealedRecord::decode(committed.record.clone())
+        .and_then(|sealed| log::Record::decode(sealed.body));
+    match record {
+        Ok(record) if record.first_seq > 0 => Some(record),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::error!(room = %committed.room, at = committed.at.0, %error, "a record cannot be read");
+            None
+        }
+    }
+}

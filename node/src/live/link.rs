@@ -1,0 +1,279 @@
+//! What the node's other parts know of a connection: where to leave frames for it, and how to wake it.
+//!
+//! Everything here is short and never waits: publishers call it for thousands of connections in a row.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use parking_lot::Mutex;
+use rookery_protocol::{
+    Subprotocol, client,
+    id::{SessionId, UserId},
+};
+
+use super::{frame, room::Following};
+
+/// Frames for one connection alone may wait up to so many bytes; more means that it does not read.
+const MAX_OUTBOX: usize = 1024 * 1024;
+
+/// Who is behind a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// His login.
+    pub session: SessionId,
+}
+
+/// Something a connection must do, decided elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Signal {
+    /// Send a ping.
+    Ping = 1,
+    /// Close: nothing was heard of the client for too long.
+    Silent = 2,
+    /// Close with 4408: no `hello` came in time.
+    HelloLate = 4,
+    /// Close with 4401: the token has expired.
+    Expired = 8,
+    /// Close with 4401: the login has ended.
+    Revoked = 16,
+    /// Close with 4409: it is too far behind.
+    Lagging = 32,
+    /// Look how far behind it is.
+    CheckLag = 64,
+    /// Close with 4401: the credentials were refused.
+    Refused = 128,
+    /// `hello` was accepted: go on reading.
+    Admitted = 256,
+    /// Say `drain`, then close with 1012.
+    Drain = 512,
+    /// Something inside the node failed: close with 1011.
+    Failed = 1024,
+}
+
+/// What waits for a connection.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Indexes of its rooms with something new on their tapes.
+    pub ready: Vec<u32>,
+    /// Whole frames for it alone. They go out before anything that is then read from a tape.
+    pub out: Vec<u8>,
+    /// Rooms that it follows from now on, or not (`None`), by index.
+    pub joined: Vec<(u32, Option<Following>)>,
+    /// Bits of [`Signal`].
+    pub signals: u16,
+    waker: Option<Waker>,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.out.is_empty() && self.joined.is_empty() && self.signals == 0
+    }
+
+    /// Whether `signal` was given.
+    pub fn has(&self, signal: Signal) -> bool {
+        self.signals & signal as u16 != 0
+    }
+}
+
+/// One connection, seen from outside.
+#[derive(Debug)]
+pub struct Link {
+    mail: Mutex<Mail>,
+    identity: OnceLock<Identity>,
+    /// The subprotocol it speaks.
+    pub protocol: Subprotocol,
+    /// Gone: whoever works for it may stop.
+    closed: AtomicBool,
+    /// It is not online but away, says its client.
+    pub away: AtomicBool,
+    /// The socket takes no more at the moment.
+    pub blocked: AtomicBool,
+    /// Node time when something was last heard of the client, in seconds.
+    pub heard: AtomicU32,
+    /// Node time of the last ping, in seconds.
+    pub pinged: AtomicU32,
+    /// Until then (Unix milliseconds) it may live: the deadline of `hello` at first, then the end of its token.
+    pub deadline: AtomicI64,
+    /// Requests whose answer is still to come.
+    pub in_flight: AtomicUsize,
+    /// Bytes of its own frames that the connection took but has not written.
+    pub unwritten: AtomicUsize,
+}
+
+impl Link {
+    /// A connection that has yet to say `hello`, until `deadline` (Unix milliseconds); `now` is node time in seconds.
+    pub fn new(protocol: Subprotocol, now: u32, deadline: i64) -> Arc<Self> {
+        Arc::new(Self {
+            mail: Mutex::default(),
+            identity: OnceLock::new(),
+            protocol,
+            closed: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            heard: AtomicU32::new(now),
+            pinged: AtomicU32::new(now),
+            deadline: AtomicI64::new(deadline),
+            in_flight: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
+        })
+    }
+
+    /// Who it is, once `hello` was accepted.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    /// Says who it is; once.
+    pub fn identify(&self, identity: Identity) {
+        let _ = self.identity.set(identity);
+    }
+
+    /// Changes what waits, and wakes the connection if nothing waited before (else it is awake already).
+    fn change(&self, change: impl FnOnce(&mut Mail)) {
+        let mut mail = self.mail.lock();
+        let was_empty = mail.is_empty();
+        change(&mut mail);
+        if was_empty && let Some(waker) = &mail.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Leaves a frame for this connection alone.
+    pub fn post(&self, message: &client::ServerFrame) {
+        self.post_bytes(|out| put_message(out, self.protocol, message));
+    }
+
+    /// Lets `put` append whole frames for this connection alone.
+    pub fn post_bytes(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.change(|mail| {
+            if mail.out.len() > MAX_OUTBOX {
+                mail.signals |= Signal::Lagging as u16;
+            } else {
+                put(&mut mail.out);
+            }
+        });
+    }
+
+    /// Leaves the answer to a request that was counted in `in_flight`.
+    pub fn answer(&self, message: &client::ServerFrame) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.post(message);
+    }
+
+    /// A request counted in `in_flight` is over, without an answer.
+    pub fn done(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if let Some(waker) = &self.mail.lock().waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Tells the connection to do something.
+    pub fn signal(&self, signal: Signal) {
+        self.change(|mail| mail.signals |= signal as u16);
+    }
+
+    /// Hands over a room that the connection now follows, or fails to (`None`).
+    pub fn joined(&self, index: u32, following: Option<Following>) {
+        self.change(|mail| mail.joined.push((index, following)));
+    }
+
+    /// Takes all that waits. `waker` is woken by what comes later. `into` must be empty; its memory is reused.
+    pub fn collect(&self, waker: &Waker, into: &mut Mail) {
+        let mut mail = self.mail.lock();
+        let known = match mail.waker.take() {
+            Some(known) if known.will_wake(waker) => known,
+            _ => waker.clone(),
+        };
+        std::mem::swap(&mut *mail, into);
+        // The swapped-in vectors may be large from use; an idle connection keeps none.
+        *mail = Mail { waker: Some(known), ..Mail::default() };
+    }
+
+    /// The connection is over: nothing more is collected.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        *self.mail.lock() = Mail::default();
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Bytes of its own frames that are not written yet.
+    pub fn backlog(&self) -> usize {
+        self.mail.lock().out.len() + self.unwritten.load(Ordering::Acquire)
+    }
+}
+
+/// Appends `message` as a ready frame of `protocol`.
+pub fn put_message(out: &mut Vec<u8>, protocol: Subprotocol, message: &client::ServerFrame) {
+    // The header's length depends on the payload's: room for the longest usual one, moved if it was too much.
+    let mut payload = Vec::with_capacity(256);
+    protocol.encode(message, &mut payload);
+    frame::put_frame(out, opcode(protocol), &payload);
+}
+
+/// Text for JSON, binary for Protobuf.
+pub fn opcode(protocol: Subprotocol) -> u8 {
+    match protocol {
+        Subprotocol::Json => frame::TEXT,
+        Subprotocol::Proto => frame::BINARY,
+    }
+}
+
+/// One connection's reading of one room.
+#[derive(Debug)]
+pub struct Sub {
+    /// The connection.
+    pub link: Arc<Link>,
+    /// Its index of the room.
+    index: u32,
+    /// Where the room keeps this, under the room's lock.
+    pub(super) slot: AtomicU32,
+    /// The connection knows that there is something to read.
+    marked: AtomicBool,
+    /// Everything before is written, or the connection's own to write.
+    pub cursor: AtomicU64,
+    /// The subscription ends there: its user left or was removed.
+    pub until: AtomicU64,
+}
+
+impl Sub {
+    pub(super) fn new(link: Arc<Link>, index: u32, cursor: u64) -> Self {
+        Self {
+            link,
+            index,
+            slot: AtomicU32::new(0),
+            marked: AtomicBool::new(false),
+            cursor: AtomicU64::new(cursor),
+            until: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Says that the tape has grown. One atomic load if that is known already.
+    pub fn mark(&self) {
+        if !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst) {
+            self.link.change(|mail| mail.ready.push(self.index));
+        }
+    }
+
+    /// To be called before the tape is read: what is appended later marks again.
+    pub fn unmark(&self) {
+        self.marked.store(false, Ordering::SeqCst);
+    }
+
+    /// The connection will read on by itself, when its socket takes more: no need to be woken.
+    pub fn hold_mark(&self) {
+        self.marked.store(true, Ordering::SeqCst);
+    }
+}

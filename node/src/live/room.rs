@@ -1,0 +1,377 @@
+//! A room that somebody on this node follows: its tapes, who reads them, and who is present.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rookery_protocol::{
+    Subprotocol,
+    client::{self, server_frame::Frame},
+    id::{RoomId, UserId},
+    log,
+};
+
+use super::{
+    Live, frame,
+    link::{Link, Signal, Sub, opcode},
+    order::{Offer, Order},
+    presence::Attendance,
+    render::{Gone, gone, render},
+    tape::{Batch, Tape},
+};
+
+/// How many subprotocols there are: each has its own tape.
+const PROTOCOLS: usize = 2;
+/// A tape is looked at for what can be cut off whenever it has grown by so many bytes.
+const CUT_EVERY: u64 = 16 * 1024;
+
+/// What a connection holds of a room that it follows.
+#[derive(Debug)]
+pub struct Following {
+    /// The room.
+    pub room: Arc<Room>,
+    /// What it reads.
+    pub tape: Arc<Tape>,
+    /// How far it has come.
+    pub sub: Arc<Sub>,
+    /// When its reading reaches this position, the replay is over, at that seq.
+    pub caught_up: Option<(u64, u64)>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Room {
+    /// Which.
+    pub id: RoomId,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    order: Order,
+    lanes: [Option<Lane>; PROTOCOLS],
+    attendance: Attendance,
+    /// Typing frames of the current second, and which second.
+    typing: (u32, u64),
+    /// A task is fetching what was missed.
+    repairing: bool,
+    /// Nobody has followed the room since then.
+    idle_since: Option<Instant>,
+    /// Taken out of the hub: follow it anew.
+    retired: bool,
+}
+
+/// The followers that speak one subprotocol.
+#[derive(Debug)]
+struct Lane {
+    tape: Arc<Tape>,
+    subs: Vec<Arc<Sub>>,
+    looked_at: u64,
+}
+
+/// Memory that publishing works in, reused from one call to the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    payload: Vec<u8>,
+    batches: [Batch; PROTOCOLS],
+}
+
+/// How an attempt to follow a room went.
+#[derive(Debug)]
+pub enum Joined {
+    /// Following; frames from the tape come after what was left in the connection's outbox.
+    Yes(Following),
+    /// The tape does not reach back so far, or not so far forward: read the log, then try again.
+    Behind,
+    /// The room is not known to begin anywhere yet, or was given up meanwhile.
+    NotNow,
+}
+
+fn lane(protocol: Subprotocol) -> usize {
+    match protocol {
+        Subprotocol::Json => 0,
+        Subprotocol::Proto => 1,
+    }
+}
+
+impl Room {
+    pub(super) fn new(id: RoomId) -> Self {
+        Self {
+            id,
+            inner: Mutex::new(Inner {
+                order: Order::default(),
+                lanes: [None, None],
+                attendance: Attendance::default(),
+                typing: (0, 0),
+                repairing: false,
+                idle_since: Some(Instant::now()),
+                retired: false,
+            }),
+        }
+    }
+
+    /// The room's log has reached `seq`: what comes later is delivered. Says whether events must be fetched.
+    pub(super) fn begin(&self, seq: u64) -> bool {
+        let mut inner = self.inner.lock();
+        inner.order.begin(seq);
+        inner.order.is_missing() && !std::mem::replace(&mut inner.repairing, true)
+    }
+
+    /// Seq of the next event to deliver; `None` before [`Self::begin`].
+    pub(super) fn next(&self) -> Option<u64> {
+        self.inner.lock().order.next()
+    }
+
+    /// Delivers what of `records` is new and in order. Says whether events are missing and must be fetched.
+    pub(super) fn offer(&self, records: &[log::Record], scratch: &mut Scratch, live: &Live) -> bool {
+        let mut inner = self.inner.lock();
+        let mut missing = false;
+        for record in records {
+            match inner.order.offer(record) {
+                Offer::New { first, from } => {
+                    inner.deliver(self.id, first, &record.events[from..], scratch, live);
+                }
+                Offer::Old => {}
+                Offer::Missing => missing = true,
+            }
+        }
+        inner.flush(scratch, live);
+        missing && !std::mem::replace(&mut inner.repairing, true)
+    }
+
+    /// A record was lost before it could be looked at. Says whether events must be fetched.
+    pub(super) fn lost(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.order.lose();
+        !std::mem::replace(&mut inner.repairing, true)
+    }
+
+    /// The log was read to its end. Says whether to go on fetching.
+    pub(super) fn fetched(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.order.fetched();
+        inner.repairing = inner.order.is_missing() && !inner.retired;
+        inner.repairing
+    }
+
+    /// Lets `link` follow the room as its number `index`: after seq `after`, or from now on (`None`).
+    ///
+    /// `first` is called with the newest seq before anything can be read from the tape: what it posts comes first.
+    pub fn join(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        index: u32,
+        after: Option<u64>,
+        first: impl FnOnce(u64),
+        live: &Live,
+    ) -> Joined {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let Some(next) = inner.order.next().filter(|_| !inner.retired) else { return Joined::NotNow };
+        let lane = inner.lanes[lane(link.protocol)].get_or_insert_with(|| Lane {
+            tape: Arc::new(Tape::new(next - 1)),
+            subs: Vec::new(),
+            looked_at: 0,
+        });
+        let end = lane.tape.end();
+        let cursor = match after {
+            None => end,
+            Some(after) => match lane.tape.position_after(after) {
+                Some(position) => position,
+                None => return Joined::Behind,
+            },
+        };
+        first(next - 1);
+        let sub = Arc::new(Sub::new(link.clone(), index, cursor));
+        sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        lane.subs.push(sub.clone());
+        let tape = lane.tape.clone();
+        inner.idle_since = None;
+        if let Some(identity) = link.identity() {
+            inner.attendance.greet(self.id, link, &live.settings);
+            let away = link.away.load(Ordering::Relaxed);
+            let news = inner.attendance.enter(self.id, identity.user, away, &live.settings);
+            inner.tell(news.as_slice(), live);
+        }
+        let caught_up = after.map(|_| (end, next - 1));
+        Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
+    }
+
+    /// A connection stops following.
+    pub fn leave(&self, sub: &Sub, live: &Live) {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        if let Some(lane) = &mut inner.lanes[lane(sub.link.protocol)] {
+            let slot = sub.slot.load(Ordering::Relaxed) as usize;
+            lane.subs.swap_remove(slot);
+            if let Some(moved) = lane.subs.get(slot) {
+                moved.slot.store(u32::try_from(slot).unwrap_or(u32::MAX), Ordering::Relaxed);
+            }
+        }
+        if inner.lanes.iter().flatten().all(|lane| lane.subs.is_empty()) {
+            inner.idle_since = Some(Instant::now());
+        } else {
+            // Nobody speaks that subprotocol here any more: nothing is encoded in it.
+            for lane in &mut inner.lanes {
+                lane.take_if(|lane| lane.subs.is_empty());
+            }
+        }
+        if let Some(identity) = sub.link.identity() {
+            let away = sub.link.away.load(Ordering::Relaxed);
+            let news = inner.attendance.leave(self.id, identity.user, away, &live.settings);
+            inner.tell(news.as_slice(), live);
+        }
+    }
+
+    /// One of a user's connections that follow the room is away now, or back.
+    pub fn presence(&self, user: UserId, away: bool, live: &Live) {
+        let mut inner = self.inner.lock();
+        let news = inner.attendance.change(self.id, user, away, &live.settings);
+        inner.tell(news.as_slice(), live);
+    }
+
+    /// A user who follows the room is typing. Dropped when many are.
+    pub fn typing(&self, user: UserId, now: Duration, live: &Live) {
+        let mut inner = self.inner.lock();
+        let second = now.as_secs();
+        if inner.typing.1 != second {
+            inner.typing = (0, second);
+        }
+        inner.typing.0 += 1;
+        if inner.typing.0 <= live.settings.typing_per_second {
+            let typing = client::Typing { room: self.id.to_string(), user: user.to_string() };
+            let frame = Frame::Typing(typing);
+            inner.tell(&[client::ServerFrame { re: None, frame: Some(frame) }], live);
+        }
+    }
+
+    /// Once a second: presence that is due; whether the room is of no use any more, after which it takes nobody.
+    pub(super) fn tick(&self, now: Instant, live: &Live) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.attendance.is_empty() {
+            let news = inner.attendance.tick(self.id, now, &live.settings);
+            inner.tell(&news, live);
+        }
+        inner.retired = inner
+            .idle_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= live.settings.room_linger());
+        inner.retired
+    }
+
+    /// Bytes on its tapes, and connections that follow it.
+    pub(super) fn size(&self) -> (u64, usize) {
+        let inner = self.inner.lock();
+        inner
+            .lanes
+            .iter()
+            .flatten()
+            .fold((0, 0), |(bytes, subs), lane| (bytes + lane.tape.held(), subs + lane.subs.len()))
+    }
+}
+
+impl Inner {
+    fn deliver(
+        &mut self,
+        room: RoomId,
+        first: u64,
+        events: &[log::Event],
+        scratch: &mut Scratch,
+        live: &Live,
+    ) {
+        for (seq, event) in (first..).zip(events) {
+            let Some(frame) = render(room, seq, event) else { continue };
+            self.put(&frame, Some(seq), scratch);
+            if let Some(gone) = gone(event) {
+                self.flush(scratch, live);
+                self.dismiss(gone);
+            }
+            if scratch.batches.iter().any(|batch| batch.bytes.len() >= live.settings.batch_bytes) {
+                self.flush(scratch, live);
+            }
+        }
+    }
+
+    /// Writes a frame once for each subprotocol that is spoken here.
+    fn put(&self, frame: &client::ServerFrame, seq: Option<u64>, scratch: &mut Scratch) {
+        for protocol in Subprotocol::ALL {
+            let lane = lane(protocol);
+            if self.lanes[lane].is_some() {
+                scratch.payload.clear();
+                protocol.encode(frame, &mut scratch.payload);
+                let batch = &mut scratch.batches[lane];
+                frame::put_frame(&mut batch.bytes, opcode(protocol), &scratch.payload);
+                batch.end_frame(seq);
+            }
+        }
+    }
+
+    /// Puts what is written on the tapes and wakes the readers.
+    fn flush(&mut self, scratch: &mut Scratch, live: &Live) {
+        for (lane, batch) in self.lanes.iter_mut().zip(&mut scratch.batches) {
+            if batch.is_empty() {
+                continue;
+            }
+            if let Some(lane) = lane {
+                let end = lane.tape.append(batch);
+                live.metrics.published(batch.len(), lane.subs.len());
+                for sub in &lane.subs {
+                    sub.mark();
+                }
+                lane.look(end, live);
+            }
+            batch.clear();
+        }
+    }
+
+    /// Frames that are no durable events, for everybody here.
+    fn tell(&mut self, frames: &[client::ServerFrame], live: &Live) {
+        if frames.is_empty() {
+            return;
+        }
+        let mut scratch = Scratch::default();
+        for frame in frames {
+            self.put(frame, None, &mut scratch);
+        }
+        self.flush(&mut scratch, live);
+    }
+
+    /// The connections of those who are gone read up to here and no further.
+    fn dismiss(&mut self, gone: Gone) {
+        for lane in self.lanes.iter().flatten() {
+            let end = lane.tape.end();
+            for sub in &lane.subs {
+                let leaves = match gone {
+                    Gone::All => true,
+                    Gone::User(user) => sub.link.identity().is_some_and(|identity| identity.user == user),
+                };
+                if leaves {
+                    sub.until.fetch_min(end, Ordering::AcqRel);
+                    sub.mark();
+                }
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Cuts off what all have read, but for a little; tells those who are too far behind.
+    fn look(&mut self, end: u64, live: &Live) {
+        if end - self.looked_at < CUT_EVERY {
+            return;
+        }
+        self.looked_at = end;
+        let settings = &live.settings;
+        let mut slowest = end;
+        for sub in &self.subs {
+            let cursor = sub.cursor.load(Ordering::Relaxed);
+            slowest = slowest.min(cursor);
+            if end - cursor > settings.max_lag_bytes {
+                sub.link.signal(Signal::Lagging);
+            }
+        }
+        let kept = end.saturating_sub(settings.tape_keep_bytes).min(slowest);
+        self.tape.cut(kept.max(end.saturating_sub(settings.tape_max_bytes)));
+    }
+}
