@@ -4,6 +4,8 @@
 //! the cluster's backends (NATS JetStream, etcd, Redis). Here belong the traits and the types they speak;
 //! no policy: what to do with an answer is the core's business.
 
+pub mod embedded;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

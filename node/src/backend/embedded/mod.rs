@@ -1,0 +1,19 @@
+//! The backends of `standalone`: one process, one directory on disk.
+//!
+//! Here belong the implementations of the traits of `backend/`: [`Store`] (room logs and rows, durable), [`Ttl`]
+//! (short-lived values) and [`Mailbox`] (mails, kept instead of sent). No policy about rooms, accounts or sessions.
+//! Why the store is built as it is, with figures: `docs/storage.md`.
+
+mod clock;
+mod mailbox;
+mod metrics;
+mod settings;
+mod store;
+mod ttl;
+
+pub use clock::{Clock, SystemClock};
+pub use mailbox::{Mailbox, StoredMail};
+pub use metrics::StoreMetrics;
+pub use settings::StoreSettings;
+pub use store::{Commit, FjallCommit, OpenError, Store};
+pub use ttl::Ttl;

@@ -1,0 +1,238 @@
+//! The one thread that writes.
+//!
+//! It takes all that waits, up to the limits of a batch, decides each condition in order, makes the batch durable by one
+//! sync, and only then answers. While it syncs, the next batch collects: under load batches grow and the number of
+//! syncs does not.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rookery_protocol::id::RoomId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::{
+    commit::Commit,
+    engine::{Engine, row_key},
+    staged::Staged,
+    tails::Tails,
+};
+use crate::backend::{
+    Append, Appended, CommitSink, Expect, Row, Table, Unavailable, Written, embedded::StoreMetrics,
+};
+
+/// Key in `Table::Meta` of the last position or revision given out.
+pub(super) const COUNTER: &[u8] = b"counter";
+
+/// A write that waits.
+pub(super) struct Work {
+    pub(super) what: What,
+    /// Bytes, about.
+    pub(super) size: usize,
+    /// Its share of the queue's memory.
+    pub(super) space: OwnedSemaphorePermit,
+}
+
+/// What to write and whom to tell.
+pub(super) enum What {
+    Append(Append, oneshot::Sender<Appended>),
+    Write(Vec<(Row, Expect)>, oneshot::Sender<Result<Written, Unavailable>>),
+}
+
+/// What the committer shares with the store's handles.
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) tails: Tails,
+    pub(super) followed: RwLock<HashSet<RoomId>>,
+    pub(super) sink: OnceLock<Arc<dyn CommitSink>>,
+    /// Why no more writes are taken.
+    pub(super) stopped: OnceLock<Unavailable>,
+    pub(super) metrics: StoreMetrics,
+}
+
+impl Shared {
+    /// Takes no more writes. A disk that failed once is not trusted to have kept what it could not confirm:
+    /// Linux may drop dirty pages after a failed sync and report the next one as fine
+    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>). A restart reads what is really there.
+    pub(super) fn stop(&self, why: &str) {
+        let sentence =
+            format!("The store takes no more writes: {why}. Restart the node once the disk is well.");
+        if self.stopped.set(Unavailable(sentence.into())).is_ok() {
+            self.metrics.writable.set(0);
+            tracing::error!(
+                why,
+                "the store takes no more writes; reads go on; restart once the disk is well"
+            );
+        }
+    }
+}
+
+/// An answer that is told once its batch is durable.
+enum Answer {
+    Append(Appended, oneshot::Sender<Appended>),
+    Write(Result<Written, Unavailable>, oneshot::Sender<Result<Written, Unavailable>>),
+}
+
+/// Limits of one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    pub(super) writes: usize,
+    pub(super) bytes: usize,
+}
+
+/// The thread's state.
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commit: Arc<dyn Commit>,
+    pub(super) limits: BatchLimits,
+    /// The last position or revision given out.
+    pub(super) counter: u64,
+}
+
+/// Says so when the thread dies of a bug.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("its writing thread panicked");
+        }
+    }
+}
+
+impl Committer {
+    /// Until all senders are gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        let _alarm = Alarm(Arc::clone(&self.shared));
+        let mut batch = Vec::new();
+        while let Some(first) = queue.blocking_recv() {
+            let mut bytes = first.size;
+            batch.push(first);
+            while batch.len() < self.limits.writes && bytes < self.limits.bytes {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += next.size;
+                batch.push(next);
+            }
+            let metrics = &self.shared.metrics;
+            metrics.queued.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+            metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
+            self.write(&mut batch, bytes);
+        }
+    }
+
+    fn write(&mut self, batch: &mut Vec<Work>, bytes: usize) {
+        let shared = Arc::clone(&self.shared);
+        // Kept until the answers are out: what is being written counts as queued.
+        let mut spaces: Vec<OwnedSemaphorePermit> = Vec::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut staged = Staged::new(&shared.engine, &shared.tails, self.counter);
+        for Work { what, space, .. } in batch.drain(..) {
+            spaces.push(space);
+            answers.push(match what {
+                What::Append(append, tell) => Answer::Append(staged.append(append), tell),
+                What::Write(writes, tell) => {
+                    let written = staged.write(writes).map_err(|error| {
+                        tracing::error!(%error, "cannot read a row");
+                        Unavailable("The store cannot read the rows of a condition.".into())
+                    });
+                    Answer::Write(written, tell)
+                }
+            });
+        }
+        let stored = shared.stopped.get().is_none() && (staged.is_empty() || self.store(&mut staged, bytes));
+        if stored {
+            self.counter = staged.counter;
+            let records = std::mem::take(&mut staged.records);
+            for (room, tail) in staged.into_tails() {
+                shared.tails.put(room, tail);
+            }
+            for answer in answers {
+                tell(answer, &shared.metrics);
+            }
+            if let Some(sink) = shared.sink.get() {
+                for record in records {
+                    let followed = shared.followed.read().contains(&record.committed.room);
+                    if followed {
+                        sink.committed(&record.committed);
+                    }
+                }
+            }
+        } else {
+            let why = shared.stopped.get().cloned();
+            let why = why.unwrap_or_else(|| Unavailable("The store takes no more writes.".into()));
+            for answer in answers {
+                tell_failed(answer, &why, &shared.metrics);
+            }
+        }
+    }
+
+    fn store(&self, staged: &mut Staged<'_>, bytes: usize) -> bool {
+        let Shared { engine, metrics, .. } = &*self.shared;
+        let counter = (staged.counter, Bytes::copy_from_slice(&staged.counter.to_be_bytes()));
+        staged.rows.insert(row_key(Table::Meta, COUNTER), Some(counter));
+        let mut batch = engine.batch();
+        for record in &staged.records {
+            engine.put_record(&mut batch, &record.committed, record.first_seq, record.last_seq);
+        }
+        for (key, row) in &staged.rows {
+            engine.put_row(&mut batch, key, row.as_ref());
+        }
+        let started = Instant::now();
+        match self.commit.commit(batch) {
+            Ok(()) => {
+                metrics.sync.observe(started.elapsed().as_secs_f64());
+                metrics.appends.inc_by(staged.records.len() as u64);
+                metrics.rows.inc_by(staged.rows.len() as u64);
+                metrics.bytes.inc_by(bytes as u64);
+                true
+            }
+            Err(error) => {
+                self.shared.stop(&describe(&error));
+                false
+            }
+        }
+    }
+}
+
+/// The disk's own words where there are any.
+pub(super) fn describe(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn tell(answer: Answer, metrics: &StoreMetrics) {
+    // A caller that went away misses its answer; what it wrote is stored all the same.
+    match answer {
+        Answer::Append(appended, tell) => {
+            if appended == Appended::ConditionFailed {
+                metrics.refused.inc();
+            }
+            let _ = tell.send(appended);
+        }
+        Answer::Write(written, tell) => {
+            let _ = tell.send(written);
+        }
+    }
+}
+
+fn tell_failed(answer: Answer, why: &Unavailable, metrics: &StoreMetrics) {
+    metrics.errors.inc();
+    match answer {
+        Answer::Append(Appended::Committed(_), tell) => {
+            let _ = tell.send(Appended::Unknown);
+        }
+        Answer::Append(appended, tell) => {
+            let _ = tell.send(appended);
+        }
+        // A conflict may have been with a row of this very batch, which may not be there: so it is not told.
+        Answer::Write(_, tell) => {
+            let _ = tell.send(Err(why.clone()));
+        }
+    }
+}

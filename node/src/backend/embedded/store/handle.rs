@@ -1,0 +1,277 @@
+//! [`Store`]: what the rest of the node holds.
+
+use std::{fs::File, path::Path, sync::Arc, thread::JoinHandle};
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use rookery_protocol::id::RoomId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::{
+    commit::{Commit, FjallCommit},
+    committer::{BatchLimits, Committer, Shared, What, Work, describe},
+    engine::{Engine, row_key},
+    open::{OpenError, Opened, open},
+    tails::Tails,
+};
+use crate::backend::{
+    Append, Appended, CommitSink, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table, Unavailable,
+    Written,
+    embedded::{StoreMetrics, StoreSettings},
+};
+
+/// Longest key of a row, bytes.
+const KEY_BYTES: usize = 512;
+/// Longest value of a row, bytes.
+const VALUE_BYTES: usize = 1 << 20;
+/// Longest snapshot and longest record, bytes.
+const LARGE_BYTES: usize = 64 << 20;
+/// What a write needs in memory besides its bytes, about.
+const OVERHEAD_BYTES: usize = 256;
+
+/// Room logs and rows in one directory.
+///
+/// A write that was queued is carried out even if its caller goes away. Dropping the store writes what is queued and
+/// blocks for that long (a few syncs).
+pub struct Store {
+    /// `None` only while the store is dropped.
+    queue: Option<mpsc::Sender<Work>>,
+    /// KiB of writes that may wait.
+    space: Arc<Semaphore>,
+    queue_kib: u32,
+    reads: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+    /// Held until the committer has ended.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes one. What a crash left half written, and so was never acknowledged, is cut off.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(dir: &Path, settings: &StoreSettings, metrics: StoreMetrics) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(dir, settings, metrics, Arc::new(FjallCommit))
+    }
+
+    /// [`Self::open`] with another way to make batches durable, for tests of failing disks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(
+        dir: &Path,
+        settings: &StoreSettings,
+        metrics: StoreMetrics,
+        commit: Arc<dyn Commit>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let Opened { engine, lock, counter } = open(dir, settings)?;
+        metrics.writable.set(1);
+        let shared = Arc::new(Shared {
+            engine,
+            tails: Tails::new(settings.tail_cache_mib << 20),
+            followed: RwLock::default(),
+            sink: std::sync::OnceLock::new(),
+            stopped: std::sync::OnceLock::new(),
+            metrics,
+        });
+        let limits = BatchLimits { writes: settings.batch_writes, bytes: settings.batch_kib << 10 };
+        let committer = Committer { shared: Arc::clone(&shared), commit, limits, counter };
+        let (queue, works) = mpsc::channel(settings.queue_length);
+        let thread = std::thread::Builder::new().name("store-commit".to_owned());
+        let thread = thread.spawn(move || committer.run(works)).map_err(|source| OpenError::Io {
+            what: "start the writing thread for",
+            path: dir.into(),
+            source,
+        })?;
+        Ok(Arc::new(Self {
+            queue: Some(queue),
+            space: Arc::new(Semaphore::new(settings.queue_mib as usize * 1024)),
+            queue_kib: settings.queue_mib.saturating_mul(1024),
+            reads: Arc::new(Semaphore::new(settings.concurrent_reads)),
+            shared,
+            committer: Some(thread),
+            _lock: lock,
+        }))
+    }
+
+    /// Sets who is told of committed records; the first one stays. It must not hold the store (a cycle).
+    pub fn set_sink(&self, sink: Arc<dyn CommitSink>) {
+        if self.shared.sink.set(sink).is_err() {
+            tracing::warn!("the store has a sink already");
+        }
+    }
+
+    /// Whether writes are taken; for readiness.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn writable(&self) -> Result<(), Unavailable> {
+        self.shared.stopped.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// A place in the queue for a write of `size` bytes, about; waits while the queue is full.
+    pub(in super::super) async fn place(&self, size: usize) -> Result<Place<'_>, Unavailable> {
+        self.writable()?;
+        let closed = || Unavailable("The store is closed.".into());
+        let kib = match u32::try_from(size.div_ceil(1024).max(1)) {
+            Ok(kib) if kib <= self.queue_kib => kib,
+            _ => return Err(Unavailable("The write is larger than the store's queue.".into())),
+        };
+        let space = Arc::clone(&self.space).acquire_many_owned(kib).await.map_err(|_| closed())?;
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        let permit = queue.reserve().await.map_err(|_| closed())?;
+        Ok(Place { permit, space, size })
+    }
+
+    /// Runs a read where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Engine) -> fjall::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let failed = |why: String| Unavailable(format!("The store cannot read: {why}.").into());
+        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read(&shared.engine)
+        });
+        match task.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the store cannot read");
+                Err(failed(describe(&error)))
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// A place in the queue. What is written through places is carried out in the order of those calls.
+pub(in super::super) struct Place<'a> {
+    permit: mpsc::Permit<'a, Work>,
+    space: OwnedSemaphorePermit,
+    size: usize,
+}
+
+impl Place<'_> {
+    fn send(self, what: What) {
+        self.permit.send(Work { what, size: self.size, space: self.space });
+    }
+
+    /// Queues a write of rows. Does not block.
+    pub(in super::super) fn write(self, writes: Vec<(Row, Expect)>) -> Pending {
+        let (tell, told) = oneshot::channel();
+        self.send(What::Write(writes, tell));
+        Pending(told)
+    }
+}
+
+/// A write that is queued.
+pub(in super::super) struct Pending(oneshot::Receiver<Result<Written, Unavailable>>);
+
+impl Pending {
+    /// Waits for it.
+    pub(in super::super) async fn done(self) -> Result<Written, Unavailable> {
+        self.0.await.unwrap_or_else(|_| Err(Unavailable("The store's writing thread ended.".into())))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.committer.take()
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writing thread panicked");
+        }
+    }
+}
+
+fn size_of(row: &Row) -> usize {
+    row.key.len() + row.value.as_ref().map_or(0, bytes::Bytes::len) + OVERHEAD_BYTES
+}
+
+/// Checks the limits of `Row`.
+fn check_row(row: &Row) -> Result<(), Unavailable> {
+    let limit = if row.table == Table::Snapshots { LARGE_BYTES } else { VALUE_BYTES };
+    let len = row.value.as_ref().map_or(0, bytes::Bytes::len);
+    if row.key.len() > KEY_BYTES || len > limit {
+        let (table, key) = (row.table, row.key.len());
+        let why = format!("A row of {table:?} is too large: key {key} bytes, value {len} bytes.");
+        return Err(Unavailable(why.into()));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl RoomLog for Store {
+    async fn append(&self, append: Append) -> Appended {
+        let room = append.room;
+        let checked = if append.record.len() > LARGE_BYTES {
+            Err(Unavailable("A record is too large.".into()))
+        } else {
+            append.rows.iter().try_for_each(check_row)
+        };
+        if let Err(why) = checked {
+            // A bug of the caller: nothing is stored, and trying again would not help.
+            tracing::error!(%room, %why, "refused an append");
+            return Appended::ConditionFailed;
+        }
+        let rows: usize = append.rows.iter().map(size_of).sum();
+        let size = append.record.len() + OVERHEAD_BYTES + rows;
+        let Ok(place) = self.place(size).await else { return Appended::Unknown };
+        let (tell, told) = oneshot::channel();
+        place.send(What::Append(append, tell));
+        told.await.unwrap_or(Appended::Unknown)
+    }
+
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        let tail = match self.shared.tails.get(room) {
+            Some(tail) => Some(tail),
+            None => self.blocking(move |engine| engine.tail(room)).await?,
+        };
+        Ok(tail.map(|tail| Committed { room, at: tail.at, record: tail.record }))
+    }
+
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        self.blocking(move |engine| engine.read(room, read)).await
+    }
+
+    fn follow(&self, room: RoomId, on: bool) {
+        let mut followed = self.shared.followed.write();
+        if on {
+            followed.insert(room);
+        } else {
+            followed.remove(&room);
+        }
+    }
+}
+
+#[async_trait]
+impl Rows for Store {
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
+        let full = row_key(table, key);
+        let found = self.blocking(move |engine| Ok(engine.row(&full)?.map(|row| (row, full)))).await?;
+        Ok(found.map(|((revision, value), full)| Entry { key: full.slice(1..), value, revision }))
+    }
+
+    async fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        let prefix = row_key(table, prefix);
+        let after = after.map(|after| row_key(table, after));
+        self.blocking(move |engine| engine.scan(&prefix, after.as_deref(), limit)).await
+    }
+
+    async fn write(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
+        writes.iter().try_for_each(|(row, _)| check_row(row))?;
+        let size = writes.iter().map(|(row, _)| size_of(row)).sum();
+        self.place(size).await?.write(writes).done().await
+    }
+}
