@@ -1,0 +1,8 @@
+//! What the protocol promises to other crates, other languages and later versions.
+
+#![allow(clippy::unwrap_used)]
+
+mod allocation;
+mod frames;
+mod tolerance;
+mod vectors;
