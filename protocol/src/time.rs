@@ -98,7 +98,10 @@ pub fn parse(text: &str) -> Result<i64, NotATime> {
         return Err(NotATime);
     }
     let of_day = ((hour * 60 + minute - offset) * 60 + second) * 1000 + ms;
-    Ok(days(year, month, day) * MS_PER_DAY + of_day)
+    // An offset may lead out of the years that can be written again.
+    Some(days(year, month, day) * MS_PER_DAY + of_day)
+        .filter(|ms| (FIRST..=LAST).contains(ms))
+        .ok_or(NotATime)
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar.
@@ -251,6 +254,8 @@ mod tests {
             "2026-11-21T10:58:00+24:00",
             "２026-11-21T10:58:00Z",
             "-026-11-21T10:58:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "0000-01-01T00:00:00+00:01",
         ] {
             assert_eq!(parse(text), Err(NotATime), "{text}");
         }

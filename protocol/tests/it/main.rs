@@ -4,5 +4,6 @@
 
 mod allocation;
 mod frames;
+mod fuzz;
 mod tolerance;
 mod vectors;
