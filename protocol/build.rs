@@ -92,7 +92,10 @@ const DEFAULTED: &[&str] = &["Message.reactions", "Message.mentions", "Edited.me
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["proto/rookery/v1/client.proto", "proto/rookery/v1/log.proto"], ["proto"])?;
+    let files = protox::compile(
+        ["proto/rookery/v1/client.proto", "proto/rookery/v1/log.proto", "proto/rookery/v1/rows.proto"],
+        ["proto"],
+    )?;
     let mut config = prost_build::Config::new();
     config.btree_map(["."]).bytes(["."]);
     for name in JSON {

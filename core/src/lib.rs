@@ -4,4 +4,6 @@
 //! randomness come in as arguments, effects go out as values. The node runs this core against real logs
 //! and sockets, the simulator (`sim/`) against every nasty answer they are known to give.
 
+pub mod owner;
+pub mod record;
 pub mod room;

@@ -26,3 +26,9 @@ pub mod client {
 pub mod log {
     include!(concat!(env!("OUT_DIR"), "/rookery.log.v1.rs"));
 }
+
+/// Rows that follow from the logs (`proto/rookery/v1/rows.proto`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod rows {
+    include!(concat!(env!("OUT_DIR"), "/rookery.rows.v1.rs"));
+}

@@ -3,6 +3,25 @@
 //! Here belong commands, rules (roles, bans, mutes, slow mode, duplicates) and the state that events build.
 //! How events get into the log is `owner`'s business; who reads them live is `feed`'s and `session`'s.
 
+mod amendment;
+mod apply;
+mod change;
 mod command;
+mod decide;
+mod dedupe;
+mod heads;
+mod limits;
+mod members;
+mod mentions;
+mod snapshot;
+mod state;
+mod text;
 
+pub use amendment::*;
+pub use change::*;
 pub use command::*;
+pub use decide::Decision;
+pub use limits::*;
+pub use members::MemberView;
+pub use snapshot::Anchor;
+pub use state::{Facts, State};

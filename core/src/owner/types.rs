@@ -1,0 +1,215 @@
+//! What the owner of a room is told and what it wants done.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rookery_protocol::id::{RecordId, RoomId};
+
+use crate::{
+    record::{Broken, RecordError},
+    room::{Change, Command, Head, Limits, Refusal, Reply},
+};
+
+/// Position of a record in the log below, as the backend counts. 0: the room has no record yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogSeq(pub u64);
+
+/// How an append ended; as `backend::Appended`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored for good, at this position.
+    Committed(LogSeq),
+    /// The condition did not hold, or not now. This call stored nothing; an earlier one of the same record may have.
+    ConditionFailed,
+    /// It may or may not have been stored, or may be later.
+    Unknown,
+}
+
+/// A stored record as the log gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it is.
+    pub at: LogSeq,
+    /// An encoded `SealedRecord`.
+    pub bytes: Bytes,
+}
+
+/// The backend could not answer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failed;
+
+/// What an owner is told. Every input comes with `now`: milliseconds of a clock that never goes back.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A request. `ticket` comes back in [`Action::Answer`], exactly once.
+    Command {
+        /// Chosen by the shell.
+        ticket: u64,
+        /// What is asked.
+        command: Box<Command>,
+    },
+    /// Answers [`Action::LoadTail`]: the room's last record, never stale. `None`: it has none.
+    Tail(Result<Option<Stored>, Failed>),
+    /// Answers [`Action::LoadSnapshot`]. `None`: there is none.
+    Snapshot(Result<Option<Bytes>, Failed>),
+    /// Answers [`Action::ReadFrom`]: the next records, oldest first, as many as the shell likes to read at
+    /// once. May be empty if the log lags behind its tail: it is asked again then.
+    Records(Result<Vec<Stored>, Failed>),
+    /// Answers [`Action::LoadHead`]; `None`: the event is no message.
+    Head {
+        /// As asked.
+        seq: u64,
+        /// What is known of the message.
+        head: Result<Option<Head>, Failed>,
+    },
+    /// Answers [`Action::Append`].
+    AppendDone {
+        /// As in the append.
+        attempt: u64,
+        /// How it ended.
+        outcome: Appended,
+    },
+    /// The time given by [`Owner::wake_at`](super::Owner::wake_at) has come.
+    Tick,
+    /// Stop gracefully: take nothing more, finish what is in flight, save a snapshot.
+    StepDown,
+}
+
+/// What an owner wants done. Each `Load…`/`Read…`/`Append` is answered by one input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Read the room's last record; the answer must not be stale.
+    LoadTail,
+    /// Read the room's snapshot.
+    LoadSnapshot,
+    /// Read records with events of `from ≤ seq ≤ to`, oldest first. Records without events may be left out.
+    ReadFrom {
+        /// First seq wanted.
+        from: u64,
+        /// Last seq wanted.
+        to: u64,
+    },
+    /// Append a record.
+    Append(Append),
+    /// Read what is known of the message `seq`: its record in the log, and its amendment. Must see
+    /// everything that is committed when it is asked. Any number may be asked at once.
+    LoadHead {
+        /// Which.
+        seq: u64,
+    },
+    /// Tell the caller.
+    Answer {
+        /// Whose.
+        ticket: u64,
+        /// What.
+        outcome: Result<Reply, Refusal>,
+    },
+    /// Replace the room's snapshot. Not answered; losing one costs time only.
+    SaveSnapshot {
+        /// An encoded `rookery.rows.v1.SealedSnapshot`, at most [`Settings::max_snapshot_bytes`].
+        bytes: Bytes,
+    },
+    /// This owner is done for and answers nothing more; all its tickets are answered. Drop it.
+    Stopped {
+        /// Why.
+        why: Stopped,
+    },
+}
+
+/// A conditional append.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// Comes back in [`Input::AppendDone`].
+    pub attempt: u64,
+    /// The condition: the room's last record is here.
+    pub expected: LogSeq,
+    /// Seq of the first event.
+    pub first_seq: u64,
+    /// Seq of the last event; `first_seq - 1`: none.
+    pub last_seq: u64,
+    /// Its id.
+    pub id: RecordId,
+    /// The encoded `SealedRecord`. The same bytes at every attempt.
+    pub record: Bytes,
+    /// Rows that follow from it, to be stored in the same atomic step. The same at every attempt.
+    pub changes: Arc<[Change]>,
+}
+
+/// Why an owner stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// It was asked to.
+    #[error("stepped down")]
+    SteppedDown,
+    /// Another owner took the room over. A new owner may be started; the room is in order.
+    #[error("another owner took the room over with epoch {epoch}")]
+    Fenced {
+        /// Epoch of the other owner.
+        epoch: u64,
+    },
+    /// A record of the log cannot be read.
+    #[error("the room's log cannot be read at event {seq}: {error}")]
+    Unreadable {
+        /// The event that was to come.
+        seq: u64,
+        /// What is wrong.
+        error: RecordError,
+    },
+    /// A record of the log does not continue it.
+    #[error("the room's log is not in order: {0}")]
+    Broken(Broken),
+    /// The log says something that no owner can have written: not to be repaired by guessing.
+    #[error("the room's log contradicts itself: {0}")]
+    Contradiction(&'static str),
+}
+
+/// How an owner works. Times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Named in records, for people; at most 64 bytes are used.
+    pub owner: String,
+    /// What rooms accept.
+    pub limits: Arc<Limits>,
+    /// Events in a record, at most.
+    pub batch_events: usize,
+    /// Bytes of a record, about, at most.
+    pub batch_bytes: usize,
+    /// Commands that wait or are in flight, at most; more are answered `Unavailable` at once.
+    pub max_waiting: usize,
+    /// A command is answered `Unavailable` after this time if nothing definite is known.
+    pub deadline_ms: u64,
+    /// First pause before an unknown outcome or a failed load is tried again; doubles up to `max_backoff_ms`.
+    pub backoff_ms: u64,
+    /// Longest pause.
+    pub max_backoff_ms: u64,
+    /// Events between two snapshots, at least. More for large states: see [`Owner`](super::Owner).
+    pub snapshot_every: u64,
+    /// A greater snapshot is not saved.
+    pub max_snapshot_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            owner: String::new(),
+            limits: Arc::default(),
+            batch_events: 256,
+            batch_bytes: 256 << 10,
+            max_waiting: 4096,
+            deadline_ms: 5_000,
+            backoff_ms: 20,
+            max_backoff_ms: 1_000,
+            snapshot_every: 2_000,
+            max_snapshot_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Which room, and what makes its record ids unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The room.
+    pub room: RoomId,
+    /// Random; another one for each owner ever started, so that no two of them choose the same record id.
+    pub seed: u128,
+}
