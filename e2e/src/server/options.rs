@@ -22,11 +22,6 @@ impl Options {
         Self::generous()
     }
 
-    /// With nothing in the way of a few clients that do what they can.
-    pub fn under_load() -> Self {
-        Self::generous()
-    }
-
     /// Sets a key: `set("server.drain_window_seconds", 1)`.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {

@@ -16,6 +16,5 @@ mod raw;
 mod rooms;
 mod schema;
 mod support;
-mod two_clients;
 mod users;
 mod websocket;

@@ -165,7 +165,7 @@ pub(super) fn avatar_url(text: &str) -> Result<String, &'static str> {
     const WRONG: &str = "An avatar_url begins with https:// and has at most 512 bytes.";
     let uri: axum::http::Uri =
         if text.len() <= 512 { text.parse().map_err(|_| WRONG)? } else { return Err(WRONG) };
-    let host = uri.authority().map(|authority| authority.as_str());
+    let host = uri.authority().map(axum::http::uri::Authority::as_str);
     let plain = uri.scheme_str() == Some("https")
         && host.is_some_and(|host| !host.is_empty() && !host.contains('@'))
         && !text.contains(['"', '\'', '<', '>', '\\']);

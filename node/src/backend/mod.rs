@@ -319,25 +319,3 @@ pub trait Outbox: Send + Sync {
     /// Returns once the job is stored.
     async fn enqueue(&self, job: MailJob) -> Result<(), Unavailable>;
 }
-
-/// A mail that was kept instead of sent. Not `Debug`: it holds codes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeptMail {
-    /// Address.
-    pub to: String,
-    /// Subject line.
-    pub subject: String,
-    /// As plain text.
-    pub text: String,
-    /// As HTML.
-    pub html: String,
-    /// When it was enqueued, Unix milliseconds.
-    pub ts: i64,
-}
-
-/// Reads the local mailbox of `standalone`.
-#[async_trait]
-pub trait Mailbox: Send + Sync {
-    /// The newest mails, newest first, at most `limit`; only those to the address `to`, in any case, if it is given.
-    async fn newest(&self, to: Option<&str>, limit: usize) -> Result<Vec<KeptMail>, Unavailable>;
-}

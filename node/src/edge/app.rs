@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::http::HttpSettings;
-use crate::{accounts::Accounts, backend::Mailbox, live::Hub, rooms::Rooms};
+use crate::{accounts::Accounts, backend::embedded::Mailbox, live::Hub, rooms::Rooms};
 
 /// Shared by all handlers and connections of a node.
 pub struct App {
@@ -18,5 +18,5 @@ pub struct App {
     /// Settings of HTTP.
     pub http: HttpSettings,
     /// The local mailbox, shown at `/dev/mailbox`: in `standalone` alone.
-    pub mailbox: Option<Arc<dyn Mailbox>>,
+    pub mailbox: Option<Arc<Mailbox>>,
 }

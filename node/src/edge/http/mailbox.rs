@@ -14,7 +14,7 @@ use super::{
     query::Query,
     timestamp::rfc3339,
 };
-use crate::{backend::KeptMail, edge::App, problem::Problem};
+use crate::{backend::embedded::StoredMail, edge::App, problem::Problem};
 
 /// Mails shown at once, newest first.
 const SHOWN: usize = 100;
@@ -46,16 +46,14 @@ pub(super) async fn mailbox(
 ) -> Result<Response, Problem> {
     let mailbox =
         app.mailbox.as_ref().ok_or_else(|| Problem::new(404, "not_found", "This node sends its mails."))?;
-    let mails = mailbox
-        .newest(filter.to.as_deref(), SHOWN)
-        .await
-        .map_err(|_| Problem::unavailable("The mailbox cannot be read now."))?;
+    let mut mails = mailbox.list(filter.to.as_deref().map(str::trim));
+    mails.truncate(SHOWN);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let as_json = accept.contains("application/json") || filter.to.is_some() && !accept.contains("text/html");
     Ok(if as_json { json(mails) } else { page(&mails) })
 }
 
-fn json(mails: Vec<KeptMail>) -> Response {
+fn json(mails: Vec<StoredMail>) -> Response {
     let mails = mails
         .into_iter()
         .map(|mail| MailBody {
@@ -69,7 +67,7 @@ fn json(mails: Vec<KeptMail>) -> Response {
     Json(Mails { mails }).into_response()
 }
 
-fn page(mails: &[KeptMail]) -> Response {
+fn page(mails: &[StoredMail]) -> Response {
     let mut page = format!(
         "{}<title>Mailbox</title><h1>Mailbox</h1><p>Mails are not sent by this node; they end here, newest first. \
          As JSON: <code>/dev/mailbox?to=ADDRESS</code>.</p>",
@@ -98,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn page_is_escaped() {
-        let answer = page(&[KeptMail {
+        let answer = page(&[StoredMail {
             to: "<a@example.org>".into(),
             subject: "\"><script>".into(),
             text: "</pre><script>alert(1)</script>".into(),

@@ -21,6 +21,8 @@ mod path;
 mod problem;
 mod query;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod users;
 

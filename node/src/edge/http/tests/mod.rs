@@ -1,0 +1,9 @@
+//! HTTP over real sockets, on the store that standalone uses.
+
+mod accounts;
+mod client;
+mod limits;
+mod manners;
+mod sessions;
+mod users;
+mod world;

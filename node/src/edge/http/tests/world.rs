@@ -1,0 +1,152 @@
+//! A node's HTTP with accounts on a real store in a directory of its own.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::client::{Answer, send};
+use crate::{
+    accounts::{Accounts, AccountsMetrics, AccountsSettings, Limit, LimitSettings},
+    backend::embedded::{Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    edge::{App, http::HttpSettings},
+};
+
+/// What standalone has below accounts.
+struct Backends {
+    store: Arc<Store>,
+    ephemeral: Arc<Ttl>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Backends {
+    /// Opens the store, once a former holder has let go of it.
+    async fn open(dir: &Path) -> Self {
+        let settings = StoreSettings::default();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = loop {
+            match Store::open(dir, &settings, metrics.clone()) {
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => break opened.unwrap(),
+            }
+        };
+        let ephemeral = Ttl::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
+        let mailbox = Mailbox::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
+        Self { store, ephemeral: Arc::new(ephemeral), mailbox: Arc::new(mailbox) }
+    }
+}
+
+/// A node's HTTP.
+pub(super) struct World {
+    pub(super) at: SocketAddr,
+    pub(super) accounts: Arc<Accounts>,
+    mailbox: Arc<Mailbox>,
+    server: tokio::task::JoinHandle<()>,
+    dir: Arc<TempDir>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Settings without rate limits.
+pub(super) fn unlimited() -> AccountsSettings {
+    let off = Limit::OFF;
+    let limits = LimitSettings {
+        register_per_address: off,
+        register_per_account: off,
+        verify_per_account: off,
+        resend_per_account: off,
+        login_per_address: off,
+        login_per_account: off,
+        login_verify_per_account: off,
+        forgot_per_account: off,
+        reset_per_account: off,
+        ..LimitSettings::default()
+    };
+    AccountsSettings { limits, ..AccountsSettings::default() }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(unlimited(), HttpSettings::default()).await
+    }
+
+    pub(super) async fn with(settings: AccountsSettings, http: HttpSettings) -> Self {
+        Self::on(Arc::new(TempDir::new().unwrap()), settings, http).await
+    }
+
+    /// Stops, and starts again on the same store.
+    pub(super) async fn restart(self, settings: AccountsSettings) -> Self {
+        let dir = self.dir.clone();
+        drop(self);
+        Self::on(dir, settings, HttpSettings::default()).await
+    }
+
+    async fn on(dir: Arc<TempDir>, settings: AccountsSettings, http: HttpSettings) -> Self {
+        let Backends { store, ephemeral, mailbox } = Backends::open(dir.path()).await;
+        let metrics = AccountsMetrics::default();
+        let accounts = Accounts::start(settings, store, ephemeral, mailbox.clone(), metrics).await.unwrap();
+        let app = Arc::new(App {
+            node: "node <1>".to_owned(),
+            accounts: accounts.clone(),
+            rooms: Arc::new(crate::rooms::Rooms {}),
+            hub: Arc::default(),
+            http,
+            mailbox: Some(mailbox.clone()),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let service = super::super::router(app).into_make_service_with_connect_info::<SocketAddr>();
+        let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        Self { at, accounts, mailbox, server, dir }
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        send(self.at, "POST", path, &["content-type: application/json"], &body.to_string()).await
+    }
+
+    /// A call with an access token; no body where `body` is null.
+    pub(super) async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let token = format!("authorization: Bearer {token}");
+        send(self.at, method, path, &["content-type: application/json", &token], &body).await
+    }
+
+    /// The subjects of the mails to an address, newest first.
+    pub(super) fn subjects(&self, to: &str) -> Vec<String> {
+        self.mailbox.list(Some(to)).into_iter().map(|mail| mail.subject).collect()
+    }
+
+    /// The code of the newest mail with one.
+    pub(super) fn code(&self, to: &str) -> String {
+        let is_code = |word: &&str| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
+        let mails = self.mailbox.list(Some(to));
+        let code = mails.iter().find_map(|mail| mail.text.split_whitespace().find(is_code));
+        code.expect("a mail with a code").to_owned()
+    }
+
+    /// Registers a user whose e-mail is `NAME@example.org` and answers the session.
+    pub(super) async fn user(&self, name: &str) -> Value {
+        let email = format!("{name}@example.org");
+        let body = json!({ "email": email, "username": name, "password": PASSWORD });
+        self.post("/v1/auth/register", body).await.accepted(202);
+        let body = json!({ "email": email, "code": self.code(&email) });
+        self.post("/v1/auth/verify", body).await.accepted(201)
+    }
+
+    pub(super) async fn log_in(&self, login: &str) -> Answer {
+        self.post("/v1/auth/login", json!({ "login": login, "password": PASSWORD })).await
+    }
+}
+
+pub(super) const PASSWORD: &str = "correct horse battery";
+
+/// A code that is not this one.
+pub(super) fn other(code: &str) -> String {
+    let first = if code.starts_with('1') { "2" } else { "1" };
+    format!("{first}{}", &code[1..])
+}
