@@ -22,6 +22,14 @@ pub struct Settings {
     pub server: crate::server::ServerSettings,
     /// Logs.
     pub log: crate::telemetry::LogSettings,
+    /// HTTP.
+    pub http: crate::edge::http::HttpSettings,
+    /// Accounts.
+    pub accounts: crate::accounts::AccountsSettings,
+    /// Live delivery.
+    pub live: crate::live::LiveSettings,
+    /// The embedded store.
+    pub store: crate::backend::embedded::StoreSettings,
 }
 
 impl Settings {
@@ -29,6 +37,10 @@ impl Settings {
         let mut wrong = Vec::new();
         wrong.extend(self.server.check());
         wrong.extend(self.log.check());
+        wrong.extend(self.http.check());
+        wrong.extend(self.accounts.check());
+        wrong.extend(self.live.check());
+        wrong.extend(self.store.check());
         wrong
     }
 }

@@ -3,7 +3,8 @@
 //! Here belongs the set-up; each part of the node counts its own events in its `metrics.rs`.
 
 mod log;
+mod metrics;
 mod process;
 
 pub use log::{LogFormat, LogSettings, start_logging};
-pub use process::register_process;
+pub use metrics::Metrics;

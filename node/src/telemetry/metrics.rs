@@ -1,0 +1,32 @@
+//! All metrics of the node, from its parts.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use crate::{accounts::AccountsMetrics, backend::embedded::StoreMetrics, live::LiveMetrics};
+
+/// What each part counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// The embedded store.
+    pub store: StoreMetrics,
+    /// Accounts.
+    pub accounts: AccountsMetrics,
+    /// Live delivery.
+    pub live: LiveMetrics,
+}
+
+impl Metrics {
+    /// Makes all of them, in a registry of their own.
+    pub fn register() -> (Self, Arc<Registry>) {
+        let mut registry = Registry::default();
+        super::process::register_process(&mut registry);
+        let metrics = Self {
+            store: StoreMetrics::register(&mut registry),
+            accounts: AccountsMetrics::register(&mut registry),
+            live: LiveMetrics::register(&mut registry),
+        };
+        (metrics, Arc::new(registry))
+    }
+}
