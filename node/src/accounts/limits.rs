@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{metrics::AccountsMetrics, settings::Limit, settings::LimitSettings};
+use super::{digest, metrics::AccountsMetrics, settings::Limit, settings::LimitSettings};
 use crate::{
     backend::{Ephemeral, Rate},
     problem::Problem,
@@ -74,7 +74,8 @@ impl Limits {
         let [per_address, per_account, global] = call.limits(&self.settings);
         let all = [
             (per_address, format!("rate:{name}:address:{address}")),
-            (per_account, format!("rate:{name}:account:{account}")),
+            // Hashed: it may be long, and is nobody's business.
+            (per_account, format!("rate:{name}:account:{}", digest(account))),
             (global, format!("rate:{name}:global")),
         ];
         for (limit, key) in all {

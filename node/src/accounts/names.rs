@@ -243,7 +243,6 @@ mod tests {
             "😀😀",
             "admin",
             "Admin",
-            "ADM1N",
             "me",
             "r00t",
             "\u{301}ab",

@@ -80,8 +80,12 @@ impl Sessions {
         let token = self.make_token(id)?;
         let login = Login { user, epoch, created_at: millis, refresh: digest(&token) };
         let life = self.settings.refresh_token_life();
-        self.ephemeral.put(&of_user(user, id), Bytes::new(), life).await?;
-        self.ephemeral.put(&key(id), encode(&login)?, life).await?;
+        let (entry, listed) = (key(id), of_user(user, id));
+        // Both at once: they share one sync of the disk.
+        tokio::try_join!(
+            self.ephemeral.put(&listed, Bytes::new(), life),
+            self.ephemeral.put(&entry, encode(&login)?, life),
+        )?;
         self.known.insert(id, Known::Alive { login: Arc::new(login), since: Instant::now() });
         let mut all = self.of(user).await?;
         // Ids begin with their time, so the oldest come first.
@@ -131,10 +135,11 @@ impl Sessions {
         let next = self.make_token(id)?;
         let login = Login { refresh: digest(&next), ..login };
         let life = self.settings.refresh_token_life();
+        // Before the swap: when this fails, the old token is still good.
+        self.ephemeral.put(&of_user(login.user, id), Bytes::new(), life).await?;
         if !self.ephemeral.swap(&key(id), Some(raw), encode(&login)?, life).await? {
             return Ok(Refreshed::Reused(id, login.user));
         }
-        self.ephemeral.put(&of_user(login.user, id), Bytes::new(), life).await?;
         let login = Arc::new(login);
         self.remember(id, Some(login.clone()));
         Ok(Refreshed::Next(id, login, next))
@@ -143,8 +148,8 @@ impl Sessions {
     /// Ends a login: from now on it is not found on this node, and soon on none.
     pub(super) async fn end(&self, id: SessionId, user: UserId) -> Result<(), Problem> {
         self.known.insert(id, Known::Ended);
-        self.ephemeral.delete(&key(id)).await?;
-        self.ephemeral.delete(&of_user(user, id)).await?;
+        let (entry, listed) = (key(id), of_user(user, id));
+        tokio::try_join!(self.ephemeral.delete(&entry), self.ephemeral.delete(&listed))?;
         Ok(())
     }
 

@@ -22,28 +22,37 @@ fn body(n: usize) -> Value {
     })
 }
 
+/// Sets the three limits of a call: by address, by account, in all.
+type Set = fn(&mut LimitSettings, [Limit; 3]);
+
 #[tokio::test]
 async fn every_call_has_limits_by_address_account_and_in_all() {
     let two = Limit::of(2, 604_800);
     let off = unlimited().limits;
-    let cases: [(&str, fn(&mut LimitSettings, [Limit; 3])); 8] = [
+    let cases: [(&str, Set); 8] = [
         ("register", |l, [a, b, c]| {
             (l.register_per_address, l.register_per_account, l.register_global) = (a, b, c);
         }),
-        ("verify", |l, [a, b, c]| (l.verify_per_address, l.verify_per_account, l.verify_global) = (a, b, c)),
-        ("resend", |l, [a, b, c]| (l.resend_per_address, l.resend_per_account, l.resend_global) = (a, b, c)),
-        ("login", |l, [a, b, c]| (l.login_per_address, l.login_per_account, l.login_global) = (a, b, c)),
+        ("verify", |l, [a, b, c]| {
+            (l.verify_per_address, l.verify_per_account, l.verify_global) = (a, b, c);
+        }),
+        ("resend", |l, [a, b, c]| {
+            (l.resend_per_address, l.resend_per_account, l.resend_global) = (a, b, c);
+        }),
+        ("login", |l, [a, b, c]| {
+            (l.login_per_address, l.login_per_account, l.login_global) = (a, b, c);
+        }),
         ("login/verify", |l, [a, b, c]| {
             (l.login_verify_per_address, l.login_verify_per_account, l.login_verify_global) = (a, b, c);
         }),
         ("refresh", |l, [a, b, c]| {
-            (l.refresh_per_address, l.refresh_per_account, l.refresh_global) = (a, b, c)
+            (l.refresh_per_address, l.refresh_per_account, l.refresh_global) = (a, b, c);
         }),
         ("password/forgot", |l, [a, b, c]| {
             (l.forgot_per_address, l.forgot_per_account, l.forgot_global) = (a, b, c);
         }),
         ("password/reset", |l, [a, b, c]| {
-            (l.reset_per_address, l.reset_per_account, l.reset_global) = (a, b, c)
+            (l.reset_per_address, l.reset_per_account, l.reset_global) = (a, b, c);
         }),
     ];
     for (call, set) in cases {

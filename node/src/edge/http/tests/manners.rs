@@ -137,3 +137,20 @@ async fn the_mailbox_shows_mails() {
     let page = send(world.at, "GET", "/dev/mailbox", &["accept: text/html"], "").await;
     assert!(page.text.contains("bob@example.org") && page.text.contains(&world.code("bob@example.org")));
 }
+
+#[tokio::test]
+async fn a_panic_is_a_problem_and_disturbs_nobody() {
+    let world = World::new().await;
+    let guard = axum::middleware::from_fn_with_state(world.app.clone(), super::super::guard::guard);
+    let panics = axum::Router::new().route("/", axum::routing::get(panicking)).layer(guard);
+    let request = axum::http::Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
+    let answer = tower::ServiceExt::oneshot(panics, request).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+    assert!(!std::str::from_utf8(&body).unwrap().contains("secret"));
+}
+
+async fn panicking() {
+    panic!("a secret");
+}

@@ -230,3 +230,31 @@ async fn a_ticket_is_good_once_and_ends_with_its_login() {
     assert_eq!(refused.code, "session_revoked");
     ticket().await.refused(401, "session_revoked");
 }
+
+/// Not a promise of a test but a figure: `cargo test -p rookery-node --lib -- --ignored --nocapture authenticated`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn authenticated_per_second() {
+    const TOKENS: usize = 200;
+    const ROUNDS: usize = 100;
+    let settings = AccountsSettings { sessions_per_user: TOKENS + 1, ..unlimited() };
+    let world = World::with(settings.clone(), HttpSettings::default()).await;
+    let mut session = world.user("ada").await;
+    let mut tokens = Vec::new();
+    for _ in 0..TOKENS {
+        tokens.push(access(&session).to_owned());
+        session = refresh(&world, &session).await.accepted(200);
+    }
+    let world = world.restart(settings).await;
+    for (what, rounds) in [("signature checked", 1), ("from memory", ROUNDS)] {
+        let started = std::time::Instant::now();
+        for _ in 0..rounds {
+            for token in &tokens {
+                world.accounts.authenticate(token).await.unwrap();
+            }
+        }
+        #[expect(clippy::cast_precision_loss)]
+        let rate = (rounds * TOKENS) as f64 / started.elapsed().as_secs_f64();
+        println!("{what}: {rate:.0}/s");
+    }
+}

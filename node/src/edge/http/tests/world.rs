@@ -40,6 +40,7 @@ impl Backends {
 /// A node's HTTP.
 pub(super) struct World {
     pub(super) at: SocketAddr,
+    pub(super) app: Arc<App>,
     pub(super) accounts: Arc<Accounts>,
     mailbox: Arc<Mailbox>,
     server: tokio::task::JoinHandle<()>,
@@ -100,9 +101,9 @@ impl World {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let service = super::super::router(app).into_make_service_with_connect_info::<SocketAddr>();
+        let service = super::super::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        Self { at, accounts, mailbox, server, dir }
+        Self { at, app, accounts, mailbox, server, dir }
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
