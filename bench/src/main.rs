@@ -1,2 +1,56 @@
-//! The load generator.
-fn main() {}
+//! `rookery-bench`: the command line.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use rookery_bench::{commands, limits, raw};
+
+/// Measures Rookery, and in the same run servers that only write, as the limit to compare with.
+#[derive(Debug, Parser)]
+#[command(name = "rookery-bench", version, about, after_help = AFTER)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Latency counts from the time a message was due by an open-loop schedule, so a server that stalls cannot \
+hide it. Pin the generator and the server to a core each (`taskset -c 0 rookery-bench … --server-cpu 1`) in a network \
+namespace with loopback alone: bench/run.sh does, and runs the whole set.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One room with many subscribers, a connection each
+    Fanout(commands::fanout::Arguments),
+    /// Many small rooms, every member publishing
+    Rooms(commands::rooms::Arguments),
+    /// Memory per idle connection
+    Idle(commands::idle::Arguments),
+    /// Authenticated connects per second
+    Connect(commands::connect::Arguments),
+    /// Durable sends per second as senders and rooms grow
+    Send(commands::send::Arguments),
+    /// Reports of several commands as one Markdown table
+    Table(commands::table::Arguments),
+    /// A server that only writes, ordered by standard input (used by the other commands)
+    #[command(hide = true)]
+    RawServer(raw::RawSettings),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Fanout(arguments) => commands::fanout::run(&arguments),
+        Command::Rooms(arguments) => commands::rooms::run(&arguments),
+        Command::Idle(arguments) => commands::idle::run(&arguments),
+        Command::Connect(arguments) => commands::connect::run(&arguments),
+        Command::Send(arguments) => commands::send::run(&arguments),
+        Command::Table(arguments) => commands::table::run(&arguments),
+        Command::RawServer(settings) => limits::allow_connections(0).and_then(|()| raw::serve(&settings)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "rookery-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

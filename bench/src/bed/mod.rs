@@ -1,0 +1,182 @@
+//! A bed: one server, the connections to it, and what drives its messages; and the steps that are run on it.
+//!
+//! Rookery's beds and the raw servers' differ only in who sends: connections of ours, or the raw server itself.
+//! Everything that measures is the same code.
+
+mod step;
+mod tally;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+pub use step::{Plan, find_max, run};
+
+use crate::{
+    clock,
+    load::Schedule,
+    raw::RawSettings,
+    socket::{Fleet, FleetSettings, SendTemplate, Sink, Wire},
+    target::{Node, Raw, Usage},
+};
+
+/// Connections that do not come up by then mean that the server is lost.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server with connections.
+#[derive(Debug)]
+pub struct Bed {
+    /// `rookery`, `raw`, `coalescing`
+    pub name: String,
+    fleet: Fleet,
+    source: Source,
+    /// Deliveries that each message causes.
+    fan: u64,
+    /// Rate to start the next search from, messages per second.
+    pub next_search: f64,
+}
+
+/// Who sends.
+#[derive(Debug)]
+enum Source {
+    Node { node: Node, rooms: Vec<Sending> },
+    Raw(Raw),
+}
+
+/// How to send to one room.
+#[derive(Debug)]
+pub struct Sending {
+    /// What.
+    pub template: SendTemplate,
+    /// On which connections, in turn.
+    pub senders: Vec<usize>,
+}
+
+impl Bed {
+    /// A bed on a node: `hellos` one per connection; each message to a room reaches `fan` of them.
+    ///
+    /// # Errors
+    /// When a connection is refused.
+    pub fn on_node(
+        node: Node,
+        wire: Wire,
+        hellos: Vec<Arc<[u8]>>,
+        rooms: Vec<Sending>,
+        fan: u64,
+    ) -> anyhow::Result<Self> {
+        let mut fleet = Fleet::new(FleetSettings { server: node.address, wire, patience: PATIENCE })?;
+        fleet.open_all(hellos)?;
+        let source = Source::Node { node, rooms };
+        Ok(Self { name: "rookery".to_owned(), fleet, source, fan, next_search: 10_000.0 / positive(fan) })
+    }
+
+    /// A bed on a raw server with `connections` connections, dealt out to the settings' rooms.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn on_raw(settings: &RawSettings, connections: usize, cpu: Option<usize>) -> anyhow::Result<Self> {
+        let raw = Raw::start(settings, cpu)?;
+        let mut fleet =
+            Fleet::new(FleetSettings { server: raw.address, wire: Wire::Json, patience: PATIENCE })?;
+        let hello: Arc<[u8]> = Wire::Json.hello("none", None).into();
+        fleet.open_all(std::iter::repeat_n(hello, connections))?;
+        let fan = (connections / settings.rooms.max(1)) as u64;
+        let name = format!("{:?}", settings.mode).to_lowercase();
+        Ok(Self { name, fleet, source: Source::Raw(raw), fan, next_search: 50_000.0 / positive(fan) })
+    }
+
+    /// Deliveries that each message causes.
+    pub fn fan(&self) -> f64 {
+        positive(self.fan)
+    }
+
+    /// Bytes of the last delivered frame, with its header; 0: none came yet.
+    pub fn frame_bytes(&self) -> usize {
+        self.fleet.frame_bytes()
+    }
+
+    /// The node, where there is one.
+    pub fn node(&self) -> Option<&Node> {
+        match &self.source {
+            Source::Node { node, .. } => Some(node),
+            Source::Raw(_) => None,
+        }
+    }
+
+    /// The server's use of the machine.
+    pub fn usage(&self) -> Usage {
+        match &self.source {
+            Source::Node { node, .. } => node.usage(),
+            Source::Raw(raw) => raw.usage(),
+        }
+    }
+
+    fn begin(&mut self, schedule: &Schedule) -> anyhow::Result<()> {
+        match &mut self.source {
+            Source::Node { .. } => Ok(()),
+            Source::Raw(raw) => raw.begin(schedule),
+        }
+    }
+
+    /// Sends messages `from..to` of a schedule, where the server does not do that itself.
+    fn send(&mut self, schedule: &Schedule, from: u64, to: u64, sink: &mut impl Sink) {
+        let Source::Node { rooms, .. } = &self.source else { return };
+        let since = self.fleet.since();
+        let mut touched: Vec<usize> = Vec::new();
+        for k in from..to {
+            let (room, turn) = (k % rooms.len() as u64, k / rooms.len() as u64);
+            let Some(Sending { template, senders }) = rooms.get(index(room)) else { continue };
+            let conn = senders[index(turn % senders.len() as u64)];
+            self.fleet.queue(conn, |out| template.write(schedule.due_at(k), since, out));
+            if touched.last() != Some(&conn) {
+                touched.push(conn);
+            }
+        }
+        for conn in touched {
+            self.fleet.flush(conn, sink);
+        }
+    }
+
+    /// Waits until nothing comes any more, and opens again what was closed; says how many those were.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn settle(&mut self) -> anyhow::Result<usize> {
+        const QUIET: u64 = 150_000_000;
+        const LONGEST: u64 = 15_000_000_000;
+        let began = clock::now();
+        let mut rest = tally::Arrivals::default();
+        let (mut seen, mut quiet_since) = (0, began);
+        while clock::now() - quiet_since < QUIET && clock::now() - began < LONGEST {
+            self.fleet.turn(clock::now() + QUIET / 3, &mut rest)?;
+            if rest.count != seen {
+                (seen, quiet_since) = (rest.count, clock::now());
+            }
+        }
+        if let Source::Raw(raw) = &mut self.source {
+            raw.finish()?;
+        }
+        self.fleet.reopen_closed()
+    }
+}
+
+/// What may be said about a machine in a report.
+pub fn machine() -> Value {
+    let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpu = line("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    serde_json::json!({
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "cpu": model.unwrap_or("unknown"),
+        "kernel": line("/proc/sys/kernel/osrelease"),
+    })
+}
+
+fn index(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+fn positive(value: u64) -> f64 {
+    value.max(1) as f64
+}

@@ -1,0 +1,94 @@
+//! What a process uses, as `/proc` tells.
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+/// Clock ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust's Linux targets have.
+const TICKS: f64 = 100.0;
+
+/// Reads the use of one process.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    pid: u32,
+}
+
+/// Memory of a process, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident: with pages shared with others, such as the program's file.
+    pub rss: u64,
+    /// Unique: what would be free if the process ended.
+    pub uss: u64,
+}
+
+impl Usage {
+    /// Of the process with this id.
+    pub fn of(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// CPU seconds that all its threads have used, ended ones too; to 10 ms.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let stat = self.read("stat")?;
+        cpu_seconds(&stat).context("/proc/PID/stat is not as proc(5) says")
+    }
+
+    /// Its memory now.
+    ///
+    /// # Errors
+    /// When the process is gone, or another user's.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        Ok(memory(&self.read("smaps_rollup")?))
+    }
+
+    fn read(&self, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.pid);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has the server ended?"))
+    }
+}
+
+/// CPU seconds of this process.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn own_cpu_seconds() -> anyhow::Result<f64> {
+    Usage::of(std::process::id()).cpu_seconds()
+}
+
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The second field is the program's name in parentheses, and may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let (user, system) = (fields.next()?.parse::<u32>().ok()?, fields.next()?.parse::<u32>().ok()?);
+    Some((f64::from(user) + f64::from(system)) / TICKS)
+}
+
+fn memory(rollup: &str) -> Memory {
+    let kib = |key: &str| -> u64 {
+        rollup
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse().ok())
+            .unwrap_or(0)
+    };
+    Memory { rss: kib("Rss:") * 1024, uss: (kib("Private_Clean:") + kib("Private_Dirty:")) * 1024 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_behind_a_strange_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
+        assert_eq!(cpu_seconds(stat), Some(2.0));
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        let memory = Usage::of(std::process::id()).memory().unwrap();
+        assert!(memory.rss >= memory.uss && memory.uss > 100_000, "{memory:?}");
+        assert!(own_cpu_seconds().unwrap() >= 0.0);
+    }
+}
