@@ -2,11 +2,341 @@
 //!
 //! Here belong takeover, batching, unknown outcomes, deadlines and snapshots: when something is done and when
 //! it is answered. What a command means is `room`'s business; reading and writing are the shell's.
-//!
-//! The shell makes an `Owner::new(Identity, Settings)`, feeds it with `handle(Input, now, &mut Vec<Action>)`,
-//! carries out the actions, and sends a [`Input::Tick`] when `wake_at()` has come. `state()` is what the room
-//! is with all that was proposed, `committed_seq()` how much of it is stored.
 
+mod batch;
+mod flight;
+mod takeover;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+    sync::Arc,
+};
+
+use rookery_protocol::id::RecordId;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
 pub use types::*;
+
+use crate::{
+    record::Link,
+    room::{Command, Refusal, Reply, State},
+};
+use flight::Flight;
+use takeover::Takeover;
+
+/// The owner of one room.
+///
+/// The shell feeds it with [`Self::handle`], carries out the actions in order, and sends [`Input::Tick`] when
+/// [`Self::wake_at`] has come; the first input of any kind starts it. It reads the log's tail, snapshot and
+/// newest records, fences off the owner before it with an epoch record, and then serves.
+///
+/// What it never does: append while another append of it is unresolved, answer before a definite commit, call
+/// something failed that may be stored by any word but `Unavailable`, propose other bytes under the condition
+/// of an append whose outcome is unknown.
+///
+/// A room without a log is served too: everything but `Create` is answered `RoomNotFound`, after the tail was
+/// read once more. `Create` goes into the first record, which carries epoch 1: its condition is that the log
+/// is empty, so it fences by itself.
+///
+/// A snapshot is saved after [`Settings::snapshot_every`] events, or after half as many as the state has
+/// entries if that is more: so a snapshot costs a bounded amount of work per event, however big the room.
+#[derive(Debug)]
+pub struct Owner {
+    identity: Identity,
+    settings: Settings,
+    /// What the room is with all that was proposed.
+    state: State,
+    /// The last committed record.
+    link: Link,
+    /// Where it is: the condition of the next append.
+    at: LogSeq,
+    /// Our epoch, once the takeover has come so far.
+    epoch: u64,
+    /// Whether a record of ours with this epoch is stored.
+    fenced: bool,
+    phase: Phase,
+    wait: Wait,
+    /// Length of the next pause.
+    pause: u64,
+    queue: VecDeque<Waiting>,
+    heads: Heads,
+    records: u64,
+    attempts: u64,
+    /// Seq of the last snapshot.
+    snapshot_seq: u64,
+    /// Asked to stop; when it gives up finishing.
+    stop_by: Option<u64>,
+}
+
+/// Heads asked for, and those that could not be read.
+#[derive(Debug, Default)]
+struct Heads {
+    loading: BTreeSet<u64>,
+    failed: BTreeSet<u64>,
+}
+
+/// What the owner is at. Each phase but the last two has one request out, or pauses before it.
+#[derive(Debug)]
+enum Phase {
+    Takeover(Takeover),
+    Flight(Box<Flight>),
+    Serving,
+    Stopped,
+}
+
+/// Whether the request of the phase is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// It is: the answer comes as an input.
+    Answer,
+    /// It is made when this time has come.
+    Until(u64),
+}
+
+/// A command that waits for its turn.
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    command: Box<Command>,
+    arrived: u64,
+}
+
+/// An answer that waits for a commit.
+#[derive(Debug)]
+struct Answering {
+    ticket: u64,
+    arrived: u64,
+    outcome: Result<Reply, Refusal>,
+}
+
+impl Owner {
+    /// An owner that has not started.
+    pub fn new(identity: Identity, settings: Settings) -> Self {
+        let pause = settings.backoff_ms;
+        Self {
+            identity,
+            state: State::new(Arc::clone(&settings.limits)),
+            settings,
+            link: Link::default(),
+            at: LogSeq(0),
+            epoch: 0,
+            fenced: false,
+            phase: Phase::Takeover(Takeover::Tail),
+            wait: Wait::Until(0),
+            pause,
+            queue: VecDeque::new(),
+            heads: Heads::default(),
+            records: 0,
+            attempts: 0,
+            snapshot_seq: 0,
+            stop_by: None,
+        }
+    }
+
+    /// What the room is with all that was proposed: may be ahead of what is committed by one record.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Seq of the newest committed event.
+    pub fn committed_seq(&self) -> u64 {
+        self.link.last_seq
+    }
+
+    /// How many messages the committed events hold.
+    pub fn committed_messages(&self) -> u64 {
+        self.link.messages
+    }
+
+    /// The last committed record.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Whether the takeover is over: [`Self::state`] says what the room is. Not before, and not after a stop.
+    pub fn serves(&self) -> bool {
+        match &self.phase {
+            Phase::Serving => true,
+            Phase::Flight(flight) => flight.has_events(),
+            Phase::Takeover(_) | Phase::Stopped => false,
+        }
+    }
+
+    /// Whether it stopped.
+    pub fn stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
+    }
+
+    /// Our epoch: the fencing token. 0: none yet.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Commands that wait for an answer.
+    pub fn waiting(&self) -> usize {
+        let flying = if let Phase::Flight(flight) = &self.phase { flight.answers.len() } else { 0 };
+        self.queue.len() + flying
+    }
+
+    /// When the next [`Input::Tick`] is due, by the clock of `now`.
+    pub fn wake_at(&self) -> Option<u64> {
+        if self.stopped() {
+            return None;
+        }
+        let retry = match (&self.phase, self.wait) {
+            (Phase::Serving, _) | (_, Wait::Answer) => None,
+            (_, Wait::Until(at)) => Some(at),
+        };
+        let flying = match &self.phase {
+            Phase::Flight(flight) => flight.answers.front().map(|a| a.arrived),
+            _ => None,
+        };
+        let waiting = self.queue.front().map(|w| w.arrived);
+        let deadline = [flying, waiting].into_iter().flatten().min().map(|at| at + self.settings.deadline_ms);
+        [retry, deadline, self.stop_by].into_iter().flatten().min()
+    }
+
+    /// Takes an input and adds what is to be done to `out`, in this order.
+    ///
+    /// `now`: milliseconds of a clock that never goes back.
+    pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Action>) {
+        match input {
+            Input::Command { ticket, command } => {
+                self.command(Waiting { ticket, command, arrived: now }, out);
+            }
+            Input::Tail(tail) => self.tail(tail, now, out),
+            Input::Snapshot(snapshot) => self.snapshot(snapshot, now, out),
+            Input::Records(records) => self.records(records, now, out),
+            Input::Head { seq, head } => self.head(seq, head),
+            Input::AppendDone { attempt, outcome } => self.append_done(attempt, outcome, now, out),
+            Input::Tick => {}
+            Input::StepDown => self.step_down(now, out),
+        }
+        self.expire(now, out);
+        self.serve(out);
+        self.finish(now, out);
+        self.request(now, out);
+    }
+
+    fn command(&mut self, waiting: Waiting, out: &mut Vec<Action>) {
+        let closed = self.stopped() || self.stop_by.is_some();
+        if closed || self.waiting() >= self.settings.max_waiting {
+            answer(waiting.ticket, Err(Refusal::Unavailable), out);
+            return;
+        }
+        let absent = self.state.last_seq() == 0 && matches!(self.phase, Phase::Serving);
+        if absent && !matches!(waiting.command.what, crate::room::What::Create { .. }) {
+            // Another owner may have made the room since.
+            self.enter(Phase::Takeover(Takeover::Tail));
+        }
+        self.prefetch(&waiting.command, out);
+        self.queue.push_back(waiting);
+    }
+
+    /// Answers what has waited too long: it may still be stored.
+    fn expire(&mut self, now: u64, out: &mut Vec<Action>) {
+        let deadline = self.settings.deadline_ms;
+        let late = |arrived: u64| now.saturating_sub(arrived) >= deadline;
+        if let Phase::Flight(flight) = &mut self.phase {
+            while flight.answers.front().is_some_and(|a| late(a.arrived)) {
+                if let Some(late) = flight.answers.pop_front() {
+                    answer(late.ticket, Err(Refusal::Unavailable), out);
+                }
+            }
+        }
+        while self.queue.front().is_some_and(|w| late(w.arrived)) {
+            if let Some(late) = self.queue.pop_front() {
+                answer(late.ticket, Err(Refusal::Unavailable), out);
+            }
+        }
+    }
+
+    fn step_down(&mut self, now: u64, out: &mut Vec<Action>) {
+        if self.stop_by.is_none() && !self.stopped() {
+            self.stop_by = Some(now.saturating_add(self.settings.deadline_ms));
+            if !self.serves() {
+                self.stop(Stopped::SteppedDown, out);
+            }
+        }
+    }
+
+    /// Ends a graceful stop when all is done, or its time is over.
+    fn finish(&mut self, now: u64, out: &mut Vec<Action>) {
+        let Some(stop_by) = self.stop_by else { return };
+        let done = matches!(self.phase, Phase::Serving) && self.queue.is_empty();
+        if done && self.link.last_seq > self.snapshot_seq {
+            self.save_snapshot(out);
+        }
+        if done || (now >= stop_by && !self.stopped()) {
+            self.stop(Stopped::SteppedDown, out);
+        }
+    }
+
+    /// Stops for good, and answers everybody.
+    fn stop(&mut self, why: Stopped, out: &mut Vec<Action>) {
+        if let Phase::Flight(flight) = mem::replace(&mut self.phase, Phase::Stopped) {
+            for late in flight.answers {
+                answer(late.ticket, Err(Refusal::Unavailable), out);
+            }
+        }
+        for waiting in self.queue.drain(..) {
+            answer(waiting.ticket, Err(Refusal::Unavailable), out);
+        }
+        self.stop_by = None;
+        out.push(Action::Stopped { why });
+    }
+
+    /// Makes the request of the phase, if it is time.
+    fn request(&mut self, now: u64, out: &mut Vec<Action>) {
+        let Wait::Until(at) = self.wait else { return };
+        if now < at {
+            return;
+        }
+        let action = match &mut self.phase {
+            Phase::Serving | Phase::Stopped => return,
+            Phase::Takeover(takeover) => takeover.request(self.link),
+            Phase::Flight(flight) => flight.request(&mut self.attempts),
+        };
+        self.wait = Wait::Answer;
+        out.push(action);
+    }
+
+    /// Goes on to `phase`, whose request is made at once.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.wait = Wait::Until(0);
+        self.pause = self.settings.backoff_ms;
+    }
+
+    /// Makes the request of the phase again after a pause, each longer than the one before.
+    fn back_off(&mut self, now: u64) {
+        self.wait = Wait::Until(now.saturating_add(self.pause));
+        self.pause = (self.pause.saturating_mul(2)).min(self.settings.max_backoff_ms);
+    }
+
+    /// An id that no other record has: seeds differ between owners.
+    fn record_id(&mut self) -> RecordId {
+        self.records += 1;
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&self.identity.seed.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.records.to_be_bytes());
+        RecordId(xxh3_128_with_seed(&bytes, 0))
+    }
+
+    fn save_snapshot(&mut self, out: &mut Vec<Action>) {
+        self.snapshot_seq = self.link.last_seq;
+        let bytes = self.state.snapshot(self.identity.room, self.link);
+        if bytes.len() <= self.settings.max_snapshot_bytes {
+            out.push(Action::SaveSnapshot { bytes });
+        }
+    }
+}
+
+fn answer(ticket: u64, outcome: Result<Reply, Refusal>, out: &mut Vec<Action>) {
+    out.push(Action::Answer { ticket, outcome });
+}

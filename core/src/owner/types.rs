@@ -186,6 +186,9 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// A greater snapshot is not saved.
     pub max_snapshot_bytes: usize,
+    /// By how much a new owner's epoch exceeds the last one's: 1. The simulator sets 0 to prove that its checks
+    /// notice; nothing else may.
+    pub epoch_step: u64,
 }
 
 impl Default for Settings {
@@ -201,6 +204,7 @@ impl Default for Settings {
             max_backoff_ms: 1_000,
             snapshot_every: 2_000,
             max_snapshot_bytes: 64 << 20,
+            epoch_step: 1,
         }
     }
 }

@@ -138,3 +138,34 @@ pub enum RoomChanged {
     /// It was removed: always the last event.
     Removed,
 }
+
+impl Event {
+    /// About how many bytes it takes in a record; never less than it does.
+    pub fn size(&self) -> usize {
+        /// Ids, numbers and field tags of any event.
+        const FIXED: usize = 128;
+        /// An id with its tag.
+        const ID: usize = 24;
+        let user = |user: &Profile| ID + 16 + user.username.len() + user.display_name.len();
+        FIXED
+            + match &self.body {
+                Body::Posted(m) => {
+                    user(&m.sender) + m.text.len() + m.client_msg_id.len() + m.mentions.len() * ID
+                }
+                Body::Edited { text, mentions, .. } => text.len() + mentions.len() * ID,
+                Body::Deleted { .. } => 0,
+                Body::Reacted(r) | Body::Unreacted(r) => r.emoji.len(),
+                Body::Member(m) => user(&m.user),
+                Body::Room(room) => match &**room {
+                    RoomChanged::Created { name, topic, members, .. } => {
+                        let members: usize = members.iter().map(|(member, _)| 8 + user(member)).sum();
+                        name.len() + topic.as_ref().map_or(0, String::len) + members
+                    }
+                    RoomChanged::Updated { name, topic, .. } => {
+                        name.as_ref().map_or(0, String::len) + topic.as_ref().map_or(0, String::len)
+                    }
+                    RoomChanged::Removed => 0,
+                },
+            }
+    }
+}

@@ -80,7 +80,8 @@ impl Heads {
     }
 
     fn shrink(&mut self, limits: &Limits) {
-        while self.slots.len() > limits.heads || self.weight > limits.heads_bytes {
+        // The one used last stays however big it is: somebody is about to ask for it.
+        while self.slots.len() > 1 && (self.slots.len() > limits.heads || self.weight > limits.heads_bytes) {
             let Some(&(used, seq)) = self.order.first() else { return };
             if self.slots.get(&seq).is_some_and(|slot| slot.touched > self.committed) {
                 return;

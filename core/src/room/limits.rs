@@ -3,7 +3,7 @@
 /// Limits of rooms. Lengths of texts are in characters (Unicode scalar values), not bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Length of a message.
+    /// Length of a message; at most [`MAX_TEXT_CHARS`] counts.
     pub text_chars: usize,
     /// Members of a room.
     pub members: usize,
@@ -50,6 +50,8 @@ impl Default for Limits {
     }
 }
 
+/// No setting makes messages longer than this: each must fit into a record.
+pub const MAX_TEXT_CHARS: usize = 100_000;
 /// Length of a room's name.
 pub const NAME_CHARS: usize = 100;
 /// Length of a topic.

@@ -2,7 +2,7 @@
 
 use super::{
     Refusal,
-    limits::{CLIENT_MSG_ID_CHARS, EMOJI_BYTES, NAME_CHARS, TOPIC_CHARS},
+    limits::{CLIENT_MSG_ID_CHARS, EMOJI_BYTES, MAX_TEXT_CHARS, NAME_CHARS, TOPIC_CHARS},
 };
 
 /// Usernames and names to show come from accounts, which have narrower rules; this bounds what is stored.
@@ -36,7 +36,7 @@ pub(super) fn check_text(text: &str, max: usize) -> Result<(), Refusal> {
     if !visible(text) {
         return Err(invalid("text", "must not be blank"));
     }
-    if !fits(text, max) {
+    if !fits(text, max.min(MAX_TEXT_CHARS)) {
         return Err(invalid("text", "is too long"));
     }
     Ok(())
@@ -121,15 +121,18 @@ fn element(text: &str) -> Option<&str> {
         return None;
     }
     let presentation = |c: char| matches!(c, '\u{FE0E}' | '\u{FE0F}');
-    let skin = |c: char| matches!(c, '\u{1F3FB}'..='\u{1F3FF}');
     let after = after.strip_prefix(presentation).unwrap_or(after);
-    let after = after.strip_prefix(skin).unwrap_or(after);
+    let after = after.strip_prefix(skin_tone).unwrap_or(after);
     let untagged = after.trim_start_matches(|c| matches!(c, '\u{E0020}'..='\u{E007E}'));
     if untagged.len() < after.len() { untagged.strip_prefix('\u{E007F}') } else { Some(after) }
 }
 
 fn regional(c: char) -> bool {
     matches!(c, '\u{1F1E6}'..='\u{1F1FF}')
+}
+
+fn skin_tone(c: char) -> bool {
+    matches!(c, '\u{1F3FB}'..='\u{1F3FF}')
 }
 
 fn starts_emoji(c: char) -> bool {
@@ -139,6 +142,7 @@ fn starts_emoji(c: char) -> bool {
         | '\u{2934}' | '\u{2935}' | '\u{2B05}'..='\u{2B55}' | '\u{3030}' | '\u{303D}' | '\u{3297}' | '\u{3299}'
         | '\u{1F004}'..='\u{1FAFF}')
         && !regional(c)
+        && !skin_tone(c)
 }
 
 #[cfg(test)]

@@ -1,0 +1,189 @@
+//! Taking a room over: its tail, its snapshot, the records between, and the record that fences.
+
+use bytes::Bytes;
+
+use super::{Action, Failed, Owner, Phase, Stopped, Stored, Wait, flight::Step};
+use crate::{
+    record::{Link, Opened, Record, RecordError},
+    room::State,
+};
+
+/// How far a takeover is.
+#[derive(Debug)]
+pub(super) enum Takeover {
+    /// Reading the last record.
+    Tail,
+    /// Reading the snapshot.
+    Snapshot(Box<Tail>),
+    /// Reading the records between the two.
+    Replay(Box<Tail>),
+}
+
+/// The log's last record.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) at: super::LogSeq,
+    pub(super) opened: Opened,
+}
+
+impl Takeover {
+    pub(super) fn request(&self, link: Link) -> Action {
+        match self {
+            Self::Tail => Action::LoadTail,
+            Self::Snapshot(_) => Action::LoadSnapshot,
+            Self::Replay(tail) => {
+                Action::ReadFrom { from: link.last_seq + 1, to: tail.opened.record.first_seq - 1 }
+            }
+        }
+    }
+}
+
+impl Owner {
+    /// Whether an answer to a request of the phase is expected at all.
+    pub(super) fn asked(&self) -> bool {
+        self.wait == Wait::Answer
+    }
+
+    pub(super) fn open(&self, stored: &Stored) -> Result<Opened, Stopped> {
+        Record::open(&stored.bytes, self.identity.room).map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: RecordError) -> Stopped {
+        Stopped::Unreadable { seq: self.link.last_seq + 1, error }
+    }
+
+    pub(super) fn tail(&mut self, tail: Result<Option<Stored>, Failed>, now: u64, out: &mut Vec<Action>) {
+        if !self.asked() {
+            return;
+        }
+        let Ok(tail) = tail else { return self.back_off(now) };
+        let done = match &self.phase {
+            Phase::Takeover(Takeover::Tail) => self.tail_read(tail),
+            Phase::Flight(flight) if flight.step == Step::Tail => {
+                return self.flight_tail(tail, now, out);
+            }
+            _ => Ok(()),
+        };
+        if let Err(why) = done {
+            self.stop(why, out);
+        }
+    }
+
+    fn tail_read(&mut self, tail: Option<Stored>) -> Result<(), Stopped> {
+        let Some(tail) = tail else {
+            if self.link != Link::default() {
+                return Err(Stopped::Contradiction("it was there and is empty now"));
+            }
+            self.at = super::LogSeq(0);
+            self.epoch = 1;
+            self.phase = Phase::Serving;
+            return Ok(());
+        };
+        let opened = self.open(&tail)?;
+        let tail = Box::new(Tail { at: tail.at, opened });
+        if self.link == Link::default() {
+            self.enter(Phase::Takeover(Takeover::Snapshot(tail)));
+            return Ok(());
+        }
+        self.replay_on(tail)
+    }
+
+    pub(super) fn snapshot(
+        &mut self,
+        snapshot: Result<Option<Bytes>, Failed>,
+        now: u64,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.asked() || !matches!(self.phase, Phase::Takeover(Takeover::Snapshot(_))) {
+            return;
+        }
+        let Ok(snapshot) = snapshot else { return self.back_off(now) };
+        let phase = std::mem::replace(&mut self.phase, Phase::Serving);
+        let Phase::Takeover(Takeover::Snapshot(tail)) = phase else { return };
+        let limits = std::sync::Arc::clone(&self.settings.limits);
+        // One that cannot be read is passed over: the log has all of it.
+        let anchor = snapshot.and_then(|bytes| State::restore(bytes, self.identity.room, limits).ok());
+        if let Some(anchor) = anchor {
+            self.state = anchor.state;
+            self.link = anchor.link;
+            self.snapshot_seq = self.link.last_seq;
+        }
+        if let Err(why) = self.replay_on(tail) {
+            self.stop(why, out);
+        }
+    }
+
+    pub(super) fn records(&mut self, records: Result<Vec<Stored>, Failed>, now: u64, out: &mut Vec<Action>) {
+        if !self.asked() {
+            return;
+        }
+        let Ok(records) = records else { return self.back_off(now) };
+        match std::mem::replace(&mut self.phase, Phase::Serving) {
+            Phase::Takeover(Takeover::Replay(tail)) => {
+                let before = self.link;
+                let done = match self.replay(&records, &tail) {
+                    // The log lags behind its tail: it is asked again.
+                    Ok(()) if self.link == before => {
+                        self.phase = Phase::Takeover(Takeover::Replay(tail));
+                        self.back_off(now);
+                        Ok(())
+                    }
+                    Ok(()) => self.replay_on(tail),
+                    Err(why) => Err(why),
+                };
+                if let Err(why) = done {
+                    self.stop(why, out);
+                }
+            }
+            phase => {
+                self.phase = phase;
+                self.flight_records(&records, now, out);
+            }
+        }
+    }
+
+    fn replay(&mut self, records: &[Stored], tail: &Tail) -> Result<(), Stopped> {
+        for stored in records.iter().take_while(|stored| stored.at < tail.at) {
+            let opened = self.open(stored)?;
+            let record = &opened.record;
+            let known = if record.events.is_empty() {
+                record.epoch <= self.link.epoch
+            } else {
+                record.last_seq() <= self.link.last_seq
+            };
+            if !known {
+                self.follow(&opened)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, opened: &Opened) -> Result<(), Stopped> {
+        self.link.follow(opened).map_err(Stopped::Broken)?;
+        for event in &opened.record.events {
+            self.state.apply(event);
+        }
+        self.state.committed(self.link.last_seq);
+        Ok(())
+    }
+
+    /// Reads more, or goes on to fence if the tail is reached.
+    fn replay_on(&mut self, tail: Box<Tail>) -> Result<(), Stopped> {
+        let Tail { at, opened } = &*tail;
+        let (first, last) = (opened.record.first_seq, opened.record.last_seq());
+        if self.link.last_seq > last || self.link.epoch > opened.record.epoch {
+            return Err(Stopped::Contradiction("it ends before what was known of it"));
+        }
+        if self.link.last_seq + 1 < first {
+            self.enter(Phase::Takeover(Takeover::Replay(tail)));
+            return Ok(());
+        }
+        if self.link.checksum != opened.checksum {
+            self.follow(opened)?;
+        }
+        self.at = *at;
+        self.epoch = opened.record.epoch + self.settings.epoch_step;
+        self.fence();
+        Ok(())
+    }
+}

@@ -1,0 +1,564 @@
+//! The owner against a log that answers as told: above all, the outcomes that are not known.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rookery_protocol::id::{RoomId, UserId};
+
+use super::*;
+use crate::{
+    record::{Broken, Record},
+    room::{Amendment, Change, Head, Kind, Profile, Role, Visibility, What},
+};
+
+const ROOM: RoomId = RoomId(9);
+
+fn user(id: u128) -> Profile {
+    Profile { id: UserId(id), username: format!("u{id}"), display_name: format!("User {id}") }
+}
+
+fn create() -> What {
+    What::Create {
+        name: "Room".into(),
+        kind: Kind::Group,
+        visibility: Visibility::Public,
+        topic: None,
+        members: vec![(user(2), Role::Member)],
+    }
+}
+
+fn post(id: &str) -> What {
+    What::Post { text: format!("text of {id}"), client_msg_id: id.into(), reply_to: None }
+}
+
+/// A log in memory, and one owner on it. Appends are answered only when a test says how.
+struct Bench {
+    log: Vec<Stored>,
+    next_at: u64,
+    snapshot: Option<Bytes>,
+    owner: Owner,
+    now: u64,
+    append: Option<Append>,
+    answers: Vec<(u64, Result<Reply, Refusal>)>,
+    stopped: Option<Stopped>,
+    heads_asked: Vec<u64>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(Vec::new(), 1)
+    }
+
+    fn on(log: Vec<Stored>, seed: u128) -> Self {
+        Self::with(log, seed, Settings::default())
+    }
+
+    fn with(log: Vec<Stored>, seed: u128, settings: Settings) -> Self {
+        let next_at = log.last().map_or(1, |s| s.at.0 + 1);
+        Self {
+            log,
+            next_at,
+            snapshot: None,
+            owner: Owner::new(Identity { room: ROOM, seed }, settings),
+            now: 1_000,
+            append: None,
+            answers: Vec::new(),
+            stopped: None,
+            heads_asked: Vec::new(),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.owner.handle(input, self.now, &mut out);
+            for action in out {
+                match action {
+                    Action::LoadTail => inputs.push_back(Input::Tail(Ok(self.log.last().cloned()))),
+                    Action::LoadSnapshot => inputs.push_back(Input::Snapshot(Ok(self.snapshot.clone()))),
+                    Action::ReadFrom { from, to } => {
+                        let holds = |s: &&Stored| {
+                            let record = Record::open(&s.bytes, ROOM).unwrap().record;
+                            !record.events.is_empty() && record.last_seq() >= from && record.first_seq <= to
+                        };
+                        let found = self.log.iter().filter(holds).take(3).cloned().collect();
+                        inputs.push_back(Input::Records(Ok(found)));
+                    }
+                    Action::Append(append) => assert!(self.append.replace(append).is_none()),
+                    Action::LoadHead { seq } => self.heads_asked.push(seq),
+                    Action::Answer { ticket, outcome } => self.answers.push((ticket, outcome)),
+                    Action::SaveSnapshot { bytes } => self.snapshot = Some(bytes),
+                    Action::Stopped { why } => assert!(self.stopped.replace(why).is_none()),
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, ticket: u64, actor: u128, what: What) {
+        let command = Command {
+            actor: user(actor),
+            what,
+            now: 1_000_000 + self.now.cast_signed(),
+            random: u128::from(ticket),
+        };
+        self.input(Input::Command { ticket, command: Box::new(command) });
+    }
+
+    fn store(&mut self, append: &Append) -> Option<LogSeq> {
+        if append.expected != self.log.last().map_or(LogSeq(0), |s| s.at) {
+            return None;
+        }
+        let at = LogSeq(self.next_at);
+        self.next_at += 3;
+        self.log.push(Stored { at, bytes: append.record.clone() });
+        Some(at)
+    }
+
+    /// Lets the append that is out take place, and answers it truthfully.
+    fn commit(&mut self) {
+        let append = self.append.take().expect("an append is out");
+        let outcome = self.store(&append).map_or(Appended::ConditionFailed, Appended::Committed);
+        self.input(Input::AppendDone { attempt: append.attempt, outcome });
+    }
+
+    /// Answers the append that is out with `Unknown`, after it took place or not.
+    fn lose(&mut self, stored: bool) -> Append {
+        let append = self.append.take().expect("an append is out");
+        if stored {
+            self.store(&append).expect("the condition holds");
+        }
+        self.input(Input::AppendDone { attempt: append.attempt, outcome: Appended::Unknown });
+        append
+    }
+
+    /// Lets time pass until the owner wants to be woken.
+    fn sleep(&mut self) {
+        self.now = self.owner.wake_at().expect("it waits for something").max(self.now);
+        self.input(Input::Tick);
+    }
+
+    /// A room with one event, served.
+    fn room() -> Self {
+        let mut bench = Self::new();
+        bench.command(1, 1, create());
+        bench.commit();
+        assert_eq!(bench.take_answers(), [(1, Ok(Reply::Done { seq: Some(1) }))]);
+        bench
+    }
+
+    fn take_answers(&mut self) -> Vec<(u64, Result<Reply, Refusal>)> {
+        mem::take(&mut self.answers)
+    }
+
+    fn posted(&mut self) -> Vec<(u64, u64, bool)> {
+        let posted = |(ticket, outcome)| match outcome {
+            Ok(Reply::Posted { seq, repeated, .. }) => (ticket, seq, repeated),
+            other => panic!("ticket {ticket}: {other:?}"),
+        };
+        self.take_answers().into_iter().map(posted).collect()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.log.iter().map(|s| Record::open(&s.bytes, ROOM).unwrap().record).collect()
+    }
+}
+
+#[test]
+fn first_record_makes_the_room() {
+    let bench = Bench::room();
+    let records = bench.records();
+    assert_eq!((records[0].epoch, records[0].first_seq, records[0].events.len()), (1, 1, 1));
+    assert_eq!(records[0].previous_checksum, 0);
+    assert!(bench.owner.serves());
+}
+
+#[test]
+fn a_room_without_a_log_is_not_found_and_looked_for_again() {
+    let mut bench = Bench::new();
+    bench.command(1, 1, What::Join);
+    assert_eq!(bench.take_answers(), [(1, Err(Refusal::RoomNotFound))]);
+    assert!(bench.append.is_none());
+    // Another node makes it: the next command finds it.
+    bench.log = Bench::room().log;
+    bench.next_at = 10;
+    bench.command(2, 3, What::Join);
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.take_answers(), [(2, Ok(Reply::Done { seq: Some(2) }))]);
+}
+
+#[test]
+fn nothing_is_answered_before_its_commit() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    assert!(bench.answers.is_empty());
+    // These wait for the first append, and travel together.
+    bench.command(3, 1, post("b"));
+    bench.command(4, 2, What::Leave);
+    bench.command(5, 2, post("c"));
+    bench.command(6, 1, post("b"));
+    assert!(bench.answers.is_empty());
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+    assert!(bench.append.is_some());
+    bench.commit();
+    let answers = bench.take_answers();
+    assert!(matches!(answers[0], (3, Ok(Reply::Posted { seq: 3, repeated: false, .. }))));
+    assert_eq!(answers[1], (4, Ok(Reply::Done { seq: Some(4) })));
+    assert_eq!(answers[2], (5, Err(Refusal::NotAMember)));
+    assert!(matches!(answers[3], (6, Ok(Reply::Posted { seq: 3, repeated: true, .. }))));
+    assert_eq!(bench.records().iter().map(|r| r.events.len()).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[test]
+fn ack_lost_after_commit() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    let first = bench.lose(true);
+    assert!(bench.answers.is_empty() && bench.append.is_none());
+    bench.sleep();
+    let again = bench.append.clone().expect("sent again");
+    assert_eq!((&again.record, again.expected, again.id), (&first.record, first.expected, first.id));
+    assert_ne!(again.attempt, first.attempt);
+    bench.commit(); // The condition fails; the tail is ours.
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+    assert_eq!(bench.log.len(), 2);
+    // And the next append stands on it.
+    bench.command(3, 1, post("b"));
+    bench.commit();
+    assert_eq!(bench.posted(), [(3, 3, false)]);
+}
+
+#[test]
+fn a_lost_append_is_sent_again() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    for _ in 0..3 {
+        bench.lose(false);
+        bench.sleep();
+    }
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+}
+
+#[test]
+fn an_ack_of_position_zero_is_no_ack() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    let append = bench.append.take().unwrap();
+    bench.input(Input::AppendDone { attempt: append.attempt, outcome: Appended::Committed(LogSeq(0)) });
+    assert!(bench.answers.is_empty());
+    bench.sleep();
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+}
+
+#[test]
+fn late_delivery_of_a_timed_out_append() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    let late = bench.lose(false);
+    bench.sleep();
+    // The second try fails although nothing is stored (10164): the tail is as before.
+    let append = bench.append.take().unwrap();
+    bench.input(Input::AppendDone { attempt: append.attempt, outcome: Appended::ConditionFailed });
+    assert!(bench.answers.is_empty() && bench.append.is_none());
+    // Now the first one arrives.
+    bench.store(&late).unwrap();
+    bench.sleep();
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+    assert_eq!(bench.log.len(), 2);
+}
+
+#[test]
+fn an_answer_of_an_earlier_attempt_is_ignored() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    let first = bench.lose(false);
+    bench.sleep();
+    bench.input(Input::AppendDone { attempt: first.attempt, outcome: Appended::Committed(LogSeq(99)) });
+    assert!(bench.answers.is_empty());
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false)]);
+}
+
+#[test]
+fn a_new_owner_fences_and_the_old_one_stops() {
+    let mut old = Bench::room();
+    old.command(2, 1, post("a"));
+    // While its append is on its way, another owner takes over.
+    let mut new = Bench::on(old.log.clone(), 2);
+    new.input(Input::Tick);
+    new.commit();
+    assert!(new.owner.serves());
+    assert_eq!(new.owner.epoch(), 2);
+    old.log = new.log.clone();
+    old.commit();
+    assert_eq!(old.take_answers(), [(2, Err(Refusal::Unavailable))]);
+    assert_eq!(old.stopped, Some(Stopped::Fenced { epoch: 2 }));
+    // The sender tries again at the new owner.
+    new.command(2, 1, post("a"));
+    new.commit();
+    assert_eq!(new.posted(), [(2, 2, false)]);
+}
+
+#[test]
+fn stored_beneath_the_record_of_another_owner() {
+    let mut old = Bench::room();
+    old.command(2, 1, post("a"));
+    old.lose(true);
+    let mut new = Bench::on(old.log.clone(), 2);
+    new.command(7, 1, post("b"));
+    new.commit();
+    new.commit();
+    assert_eq!(new.posted(), [(7, 3, false)]);
+    old.log = new.log.clone();
+    old.sleep();
+    old.commit();
+    // It was stored: its sender is told so, though this owner is done for.
+    assert_eq!(old.posted(), [(2, 2, false)]);
+    assert_eq!(old.stopped, Some(Stopped::Fenced { epoch: 2 }));
+    assert_eq!(new.records().iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    // A repeat at the new owner is known.
+    new.command(8, 1, post("a"));
+    assert_eq!(new.posted(), [(8, 2, true)]);
+}
+
+#[test]
+fn not_stored_beneath_the_record_of_another_owner() {
+    let mut old = Bench::room();
+    old.command(2, 1, post("a"));
+    old.lose(false);
+    let mut new = Bench::on(old.log.clone(), 2);
+    new.command(7, 1, post("b"));
+    new.commit();
+    new.commit();
+    old.log = new.log.clone();
+    old.sleep();
+    old.commit();
+    assert_eq!(old.take_answers(), [(2, Err(Refusal::Unavailable))]);
+    assert_eq!(old.stopped, Some(Stopped::Fenced { epoch: 2 }));
+}
+
+#[test]
+fn the_old_owner_goes_on_during_a_takeover() {
+    let mut old = Bench::room();
+    let mut new = Bench::on(old.log.clone(), 2);
+    new.input(Input::Tick);
+    old.command(2, 1, post("a"));
+    old.commit();
+    new.log = old.log.clone();
+    new.next_at = 50;
+    new.commit(); // Fails: the tail moved.
+    assert_eq!(new.stopped, None);
+    new.commit();
+    assert!(new.owner.serves());
+    assert_eq!(new.owner.committed_seq(), 2);
+    assert_eq!(new.owner.epoch(), 2);
+}
+
+#[test]
+fn two_owners_make_the_same_room() {
+    let mut one = Bench::new();
+    let mut two = Bench::on(Vec::new(), 2);
+    one.command(1, 1, create());
+    two.command(1, 1, create());
+    one.commit();
+    two.log = one.log.clone();
+    two.commit();
+    assert_eq!(two.take_answers(), [(1, Err(Refusal::Unavailable))]);
+    assert_eq!(two.stopped, Some(Stopped::Fenced { epoch: 1 }));
+}
+
+#[test]
+fn deadlines_answer_unavailable_and_the_outcome_still_counts() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    bench.command(3, 1, post("b"));
+    let deadline = bench.now + 5_000;
+    bench.lose(true);
+    while bench.now < deadline {
+        bench.sleep();
+        if bench.append.is_some() {
+            bench.lose(false);
+        }
+    }
+    assert_eq!(bench.take_answers(), [(2, Err(Refusal::Unavailable)), (3, Err(Refusal::Unavailable))]);
+    bench.sleep();
+    bench.commit();
+    assert!(bench.answers.is_empty());
+    // It was stored; the one behind it never was.
+    bench.command(4, 1, post("a"));
+    assert_eq!(bench.posted(), [(4, 2, true)]);
+    bench.command(5, 1, post("b"));
+    bench.commit();
+    assert_eq!(bench.posted(), [(5, 3, false)]);
+}
+
+#[test]
+fn too_much_waiting_is_refused_at_once() {
+    let settings = Settings { max_waiting: 3, ..Settings::default() };
+    let mut bench = Bench::with(Bench::room().log, 2, settings);
+    for ticket in 1..=5 {
+        bench.command(ticket, 1, post(&ticket.to_string()));
+    }
+    let refused = [(4, Err(Refusal::Unavailable)), (5, Err(Refusal::Unavailable))];
+    assert_eq!(bench.take_answers(), refused);
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.posted(), [(1, 2, false), (2, 3, false), (3, 4, false)]);
+}
+
+#[test]
+fn records_are_bounded_by_count_and_bytes() {
+    let settings = Settings { batch_events: 4, batch_bytes: 1_500, ..Settings::default() };
+    let mut bench = Bench::with(Bench::room().log, 2, settings);
+    for ticket in 1..=6 {
+        bench.command(ticket, 1, post(&ticket.to_string()));
+    }
+    let big = What::Post { text: "x".repeat(1_200), client_msg_id: "big".into(), reply_to: None };
+    bench.command(7, 1, big);
+    bench.command(8, 1, post("8"));
+    bench.commit();
+    while bench.append.is_some() {
+        bench.commit();
+    }
+    let sizes = bench.records().iter().map(|r| r.events.len()).collect::<Vec<_>>();
+    assert_eq!(sizes, [1, 0, 4, 2, 1, 1]);
+    assert!(bench.log.iter().all(|s| s.bytes.len() < 2_000));
+    assert_eq!(bench.posted().len(), 8);
+}
+
+#[test]
+fn snapshots_shorten_takeovers() {
+    let settings = Settings { snapshot_every: 5, ..Settings::default() };
+    let mut bench = Bench::with(Bench::room().log, 2, settings);
+    bench.input(Input::Tick);
+    bench.commit();
+    for ticket in 1..=7 {
+        bench.command(ticket, 1, post(&ticket.to_string()));
+        bench.commit();
+    }
+    assert!(bench.snapshot.is_some());
+    let mut next = Bench::on(bench.log.clone(), 3);
+    next.snapshot = bench.snapshot.clone();
+    // What the snapshot covers is not read: there is nothing left to read.
+    next.log.drain(..6);
+    next.input(Input::Tick);
+    next.commit();
+    assert!(next.owner.serves());
+    assert_eq!(next.owner.state(), bench.owner.state());
+    // One that is damaged is passed over.
+    let mut third = Bench::on(bench.log.clone(), 4);
+    third.snapshot = Some(Bytes::from_static(b"\x0a\x03abc"));
+    third.input(Input::Tick);
+    third.commit();
+    assert_eq!(third.owner.state(), bench.owner.state());
+}
+
+#[test]
+fn a_graceful_stop_flushes_and_saves() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    bench.command(3, 1, post("b"));
+    bench.input(Input::StepDown);
+    bench.command(4, 1, post("c"));
+    assert_eq!(bench.take_answers(), [(4, Err(Refusal::Unavailable))]);
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.posted(), [(2, 2, false), (3, 3, false)]);
+    assert_eq!(bench.stopped, Some(Stopped::SteppedDown));
+    let anchor = State::restore(bench.snapshot.unwrap(), ROOM, Arc::default()).unwrap();
+    assert_eq!(anchor.link.last_seq, 3);
+}
+
+#[test]
+fn a_log_that_is_not_in_order_stops_the_owner() {
+    let mut bench = Bench::room();
+    for ticket in 2..=4 {
+        bench.command(ticket, 1, post(&ticket.to_string()));
+        bench.commit();
+    }
+    let log = bench.log;
+    let stops = |change: &dyn Fn(&mut Vec<Stored>)| {
+        let mut log = log.clone();
+        change(&mut log);
+        let mut bench = Bench::on(log, 2);
+        bench.input(Input::Tick);
+        assert!(bench.append.is_none());
+        bench.stopped.expect("it stopped")
+    };
+    assert!(matches!(stops(&|log| drop(log.remove(1))), Stopped::Broken(Broken::Seq { expected: 2, .. })));
+    let flip = |at: usize| {
+        move |log: &mut Vec<Stored>| {
+            let mut bytes = log[at].bytes.to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            log[at].bytes = bytes.into();
+        }
+    };
+    assert!(matches!(stops(&flip(3)), Stopped::Unreadable { seq: 1, .. }));
+    let replace = |log: &mut Vec<Stored>| {
+        let mut other = Record::open(&log[2].bytes, ROOM).unwrap().record;
+        other.owner = "another".into();
+        log[2].bytes = other.seal().bytes;
+    };
+    assert!(matches!(stops(&replace), Stopped::Broken(Broken::Chain { seq: 4, .. })));
+    let older = |log: &mut Vec<Stored>| {
+        let mut other = Record::open(&log[1].bytes, ROOM).unwrap().record;
+        other.epoch = 7;
+        log[1].bytes = other.seal().bytes;
+    };
+    assert!(matches!(stops(&older), Stopped::Broken(Broken::Epoch { last: 7, found: 1 })));
+}
+
+#[test]
+fn old_messages_are_loaded_when_touched() {
+    let limits = Arc::new(crate::room::Limits { heads: 2, ..Default::default() });
+    let settings = Settings { limits, ..Settings::default() };
+    let mut bench = Bench::with(Bench::room().log, 2, settings);
+    bench.input(Input::Tick);
+    bench.commit();
+    for ticket in 2..=5 {
+        bench.command(ticket, 1, post(&ticket.to_string()));
+        bench.commit();
+    }
+    bench.take_answers();
+    bench.command(6, 2, What::React { seq: 2, emoji: "👍".into() });
+    bench.command(7, 1, post("behind it"));
+    assert_eq!(bench.heads_asked, [2]);
+    assert!(bench.append.is_none());
+    let head = Head { sender: UserId(1), amendment: Amendment::default() };
+    bench.input(Input::Head { seq: 2, head: Ok(Some(head)) });
+    let amended = bench.append.clone().unwrap().changes;
+    let [Change::Amended { seq: 2, amendment }] = &amended[..] else { panic!("{amended:?}") };
+    assert!(amendment.has("👍", UserId(2)) && amendment.as_of == 6);
+    bench.commit();
+    assert_eq!(bench.answers.len(), 2);
+    // What cannot be loaded is refused, and holds nobody up.
+    bench.take_answers();
+    bench.command(8, 1, What::Delete { seq: 3 });
+    bench.input(Input::Head { seq: 3, head: Err(Failed) });
+    assert_eq!(bench.take_answers(), [(8, Err(Refusal::Unavailable))]);
+    bench.command(9, 1, What::Delete { seq: 1 });
+    bench.input(Input::Head { seq: 1, head: Ok(None) });
+    assert_eq!(bench.take_answers(), [(9, Err(Refusal::MessageNotFound))]);
+}
+
+#[test]
+fn loads_that_fail_are_made_again() {
+    let mut bench = Bench::on(Bench::room().log, 2);
+    let mut out = Vec::new();
+    bench.owner.handle(Input::Tick, 0, &mut out);
+    assert_eq!(out, [Action::LoadTail]);
+    out.clear();
+    bench.owner.handle(Input::Tail(Err(Failed)), 0, &mut out);
+    assert_eq!(out, []);
+    assert_eq!(bench.owner.wake_at(), Some(20));
+    bench.owner.handle(Input::Tick, 20, &mut out);
+    assert_eq!(out, [Action::LoadTail]);
+    bench.owner.handle(Input::Tail(Err(Failed)), 20, &mut out);
+    assert_eq!(bench.owner.wake_at(), Some(60));
+}
