@@ -113,6 +113,8 @@ pub(super) struct Users {
     fresh: Duration,
 }
 
+/// Revision of a user who was deleted here: ids are never used twice, so no later one will come.
+const GONE: u64 = u64::MAX;
 /// Tries of a change when others change the same row.
 const TRIES: usize = 8;
 
@@ -129,7 +131,7 @@ impl Users {
     pub(super) async fn find(&self, id: UserId) -> Result<Option<Arc<User>>, Problem> {
         let known = self.known.get(&id);
         if let Some(known) = &known
-            && known.since.elapsed() < self.fresh
+            && (known.revision == GONE || known.user.is_some() && known.since.elapsed() < self.fresh)
         {
             return Ok(known.user.clone());
         }
@@ -146,8 +148,10 @@ impl Users {
     /// The whole account and its revision.
     pub(super) async fn load(&self, id: UserId) -> Result<Option<(Account, u64)>, Problem> {
         let Some(entry) = self.rows.get(Table::Users, &id.to_bytes()).await? else {
-            // A row that was deleted does not come back: ids are never used twice.
-            self.remember(id, u64::MAX, None);
+            // Perhaps this read was stale, and the user is new: that no row was found is not believed for long.
+            self.known.update(id, |now| {
+                now.map(|now| Known { user: None, since: Instant::now(), revision: now.revision })
+            });
             return Ok(None);
         };
         let account: Account = serde_json::from_slice(&entry.value).map_err(|_| {
@@ -251,7 +255,7 @@ impl Users {
                 (row(Table::UsersByName, account.name_key.as_bytes()), Expect::Any),
             ];
             if self.rows.write(writes).await? == Written::Done {
-                self.remember(id, u64::MAX, None);
+                self.remember(id, GONE, None);
                 return Ok(true);
             }
         }
@@ -261,4 +265,65 @@ impl Users {
 
 fn encode(account: &Account) -> Result<Bytes, Problem> {
     serde_json::to_vec(account).map(Bytes::from).map_err(|_| Problem::internal())
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::backend::embedded::{Store, StoreMetrics, StoreSettings};
+
+    fn account(id: u128, name: &str) -> Account {
+        Account {
+            id: UserId(id),
+            username: name.to_owned(),
+            email: format!("{name}@example.org"),
+            display_name: name.to_owned(),
+            language: "en".to_owned(),
+            avatar_url: None,
+            login_code: false,
+            mail_about: MailAbout::default(),
+            created_at: 0,
+            password: String::new(),
+            email_key: format!("{name}@example.org"),
+            name_key: name.to_owned(),
+            epoch: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_found_may_come_and_what_was_deleted_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
+        let settings = AccountsSettings::default();
+        let (here, there) = (Users::new(store.clone(), &settings), Users::new(store, &settings));
+        let id = UserId(7);
+        assert!(here.find(id).await.unwrap().is_none());
+        assert_eq!(there.create(&account(7, "ada")).await.unwrap(), Created::Done);
+        assert_eq!(here.find(id).await.unwrap().unwrap().profile.username, "ada");
+        assert_eq!(here.create(&account(8, "ada")).await.unwrap(), Created::EmailTaken);
+        let (read_before, revision) = here.load(id).await.unwrap().unwrap();
+        assert!(here.delete(id).await.unwrap());
+        // A read that began before the deletion ends after it.
+        here.remember(id, revision, Some(&read_before));
+        assert!(here.find(id).await.unwrap().is_none());
+        assert!(!here.delete(id).await.unwrap());
+        assert!(here.by_email("ada@example.org").await.unwrap().is_none());
+        assert_eq!(here.create(&account(9, "ada")).await.unwrap(), Created::Done);
+    }
+
+    #[tokio::test]
+    async fn an_older_read_does_not_hide_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
+        let users = Users::new(store, &AccountsSettings::default());
+        users.create(&account(7, "ada")).await.unwrap();
+        let (before, revision) = users.load(UserId(7)).await.unwrap().unwrap();
+        users.change(UserId(7), |account| account.epoch += 1).await.unwrap();
+        users.remember(UserId(7), revision, Some(&before));
+        assert_eq!(users.find(UserId(7)).await.unwrap().unwrap().epoch, 1);
+    }
 }
