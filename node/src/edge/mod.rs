@@ -4,6 +4,14 @@
 
 mod app;
 pub mod http;
+mod listener;
+mod metrics;
+mod settings;
+mod tls;
 pub mod ws;
 
 pub use app::App;
+pub use listener::{Server, bind, serve};
+pub use metrics::EdgeMetrics;
+pub use settings::EdgeSettings;
+pub use tls::{Tls, TlsError};

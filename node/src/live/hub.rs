@@ -3,13 +3,19 @@
 use std::{
     collections::HashMap,
     hash::BuildHasher,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use prost::Message;
-use rookery_protocol::{id::RoomId, log};
+use rookery_protocol::{
+    id::{RoomId, UserId},
+    log,
+};
 
 use super::{
     LiveMetrics, LiveSettings,
@@ -33,6 +39,8 @@ pub struct Live {
     pub settings: LiveSettings,
     /// Metrics.
     pub metrics: LiveMetrics,
+    /// See [`Hub::dismissals`].
+    pub(super) dismissals: AtomicU64,
 }
 
 /// Live delivery of this node. One per node.
@@ -43,7 +51,11 @@ pub struct Hub {
     pub live: Live,
     shards: Box<[Shard]>,
     log: OnceLock<Arc<dyn RoomLog>>,
+    newcomers: OnceLock<OnNewcomer>,
 }
+
+/// Told of a user who has become a member of a room, with the seq of the event.
+pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 
 struct Shard {
     rooms: Mutex<HashMap<RoomId, Arc<Room>, IdHasher>>,
@@ -70,7 +82,12 @@ impl Hub {
         let shards = (0..settings.worker_count())
             .map(|_| Shard { rooms: Mutex::default(), inbox: Inbox::new(settings.inbox_records) })
             .collect();
-        Self { live: Live { settings, metrics }, shards, log: OnceLock::new() }
+        Self {
+            live: Live { settings, metrics, dismissals: AtomicU64::new(0) },
+            shards,
+            log: OnceLock::new(),
+            newcomers: OnceLock::new(),
+        }
     }
 
     /// Starts delivering what is committed to `log`. Once; in a Tokio runtime.
@@ -102,6 +119,24 @@ impl Hub {
                 Arc::new(Room::new(id))
             })
             .clone()
+    }
+
+    /// How often somebody stopped being a member of a room that this node follows: as long as this has not
+    /// changed, who was found to be a member still is, or his room was not followed.
+    pub fn dismissals(&self) -> u64 {
+        self.live.dismissals.load(Ordering::Acquire)
+    }
+
+    /// Sets who is told of newcomers; once.
+    pub fn on_newcomer(&self, listener: OnNewcomer) {
+        let _ = self.newcomers.set(listener);
+    }
+
+    /// `user` has become a member of `room` by event `seq`: his connections that follow all his rooms follow it.
+    pub fn newcomer(&self, user: UserId, room: RoomId, seq: u64) {
+        if let Some(listener) = self.newcomers.get() {
+            listener(user, room, seq);
+        }
     }
 
     /// Whether the room is known to begin somewhere.

@@ -5,15 +5,16 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
 };
 
 use parking_lot::Mutex;
+use rookery_core::room::Profile;
 use rookery_protocol::{
     Subprotocol, client,
-    id::{SessionId, UserId},
+    id::{RoomId, SessionId},
 };
 
 use super::{frame, room::Following};
@@ -21,13 +22,27 @@ use super::{frame, room::Following};
 /// Frames for one connection alone may wait up to so many bytes; more means that it does not read.
 const MAX_OUTBOX: usize = 1024 * 1024;
 
-/// Who is behind a connection.
+/// A room that a connection is to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub user: UserId,
-    /// His login.
-    pub session: SessionId,
+pub struct Order {
+    /// Which.
+    pub room: RoomId,
+    /// After which seq; `None`: from now on.
+    pub after: Option<u64>,
+    /// [`super::Hub::dismissals`] when its user was known to be a member.
+    pub known: Option<u64>,
+}
+
+/// What becomes of a connection's `deadline`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// `hello` must come until then.
+    Greeting = 0,
+    /// Its token ends then.
+    Open = 1,
+    /// It is dropped then, whether its client has closed or not.
+    Closing = 2,
 }
 
 /// Something a connection must do, decided elsewhere.
@@ -67,6 +82,8 @@ pub struct Mail {
     pub out: Vec<u8>,
     /// Rooms that it follows from now on, or not (`None`), by index.
     pub joined: Vec<(u32, Option<Following>)>,
+    /// Rooms that it is to follow.
+    pub orders: Vec<Order>,
     /// Bits of [`Signal`].
     pub signals: u16,
     waker: Option<Waker>,
@@ -74,7 +91,11 @@ pub struct Mail {
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.out.is_empty() && self.joined.is_empty() && self.signals == 0
+        self.ready.is_empty()
+            && self.out.is_empty()
+            && self.joined.is_empty()
+            && self.orders.is_empty()
+            && self.signals == 0
     }
 
     /// Whether `signal` was given.
@@ -87,20 +108,24 @@ impl Mail {
 #[derive(Debug)]
 pub struct Link {
     mail: Mutex<Mail>,
-    identity: OnceLock<Identity>,
+    user: OnceLock<Arc<Profile>>,
+    session: Mutex<Option<SessionId>>,
     /// The subprotocol it speaks.
     pub protocol: Subprotocol,
     /// Gone: whoever works for it may stop.
     closed: AtomicBool,
     /// It is not online but away, says its client.
     pub away: AtomicBool,
+    /// It follows rooms that its user comes into later.
+    pub follows_all: AtomicBool,
     /// The socket takes no more at the moment.
     pub blocked: AtomicBool,
+    phase: AtomicU8,
     /// Node time when something was last heard of the client, in seconds.
     pub heard: AtomicU32,
     /// Node time of the last ping, in seconds.
     pub pinged: AtomicU32,
-    /// Until then (Unix milliseconds) it may live: the deadline of `hello` at first, then the end of its token.
+    /// Unix milliseconds; what happens then, its [`Phase`] says.
     pub deadline: AtomicI64,
     /// Requests whose answer is still to come.
     pub in_flight: AtomicUsize,
@@ -113,11 +138,14 @@ impl Link {
     pub fn new(protocol: Subprotocol, now: u32, deadline: i64) -> Arc<Self> {
         Arc::new(Self {
             mail: Mutex::default(),
-            identity: OnceLock::new(),
+            user: OnceLock::new(),
+            session: Mutex::new(None),
             protocol,
             closed: AtomicBool::new(false),
             away: AtomicBool::new(false),
+            follows_all: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Greeting as u8),
             heard: AtomicU32::new(now),
             pinged: AtomicU32::new(now),
             deadline: AtomicI64::new(deadline),
@@ -127,13 +155,39 @@ impl Link {
     }
 
     /// Who it is, once `hello` was accepted.
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.get()
+    pub fn user(&self) -> Option<&Arc<Profile>> {
+        self.user.get()
     }
 
     /// Says who it is; once.
-    pub fn identify(&self, identity: Identity) {
-        let _ = self.identity.set(identity);
+    pub fn identify(&self, user: Arc<Profile>) {
+        let _ = self.user.set(user);
+    }
+
+    /// Its login.
+    pub fn session(&self) -> Option<SessionId> {
+        *self.session.lock()
+    }
+
+    /// Sets its login; returns the one before.
+    pub fn set_session(&self, session: SessionId) -> Option<SessionId> {
+        self.session.lock().replace(session)
+    }
+
+    /// What its deadline means now.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Greeting,
+            1 => Phase::Open,
+            _ => Phase::Closing,
+        }
+    }
+
+    /// Enters a phase that ends at `deadline` (Unix milliseconds). There is no way back.
+    pub fn enter(&self, phase: Phase, deadline: i64) {
+        if self.phase.fetch_max(phase as u8, Ordering::AcqRel) <= phase as u8 {
+            self.deadline.store(deadline, Ordering::Release);
+        }
     }
 
     /// Changes what waits, and wakes the connection if nothing waited before (else it is awake already).
@@ -181,9 +235,20 @@ impl Link {
         self.change(|mail| mail.signals |= signal as u16);
     }
 
-    /// Hands over a room that the connection now follows, or fails to (`None`).
-    pub fn joined(&self, index: u32, following: Option<Following>) {
-        self.change(|mail| mail.joined.push((index, following)));
+    /// Hands over a room that the connection now follows, or fails to (`None`). Gives it back if it is too late.
+    pub fn joined(&self, index: u32, following: Option<Following>) -> Result<(), Option<Following>> {
+        let mut following = Some(following);
+        self.change(|mail| {
+            if !self.is_closed() {
+                mail.joined.extend(following.take().map(|following| (index, following)));
+            }
+        });
+        following.map_or(Ok(()), Err)
+    }
+
+    /// Tells the connection to follow rooms.
+    pub fn order(&self, orders: impl IntoIterator<Item = Order>) {
+        self.change(|mail| mail.orders.extend(orders));
     }
 
     /// Takes all that waits. `waker` is woken by what comes later. `into` must be empty; its memory is reused.
@@ -198,10 +263,11 @@ impl Link {
         *mail = Mail { waker: Some(known), ..Mail::default() };
     }
 
-    /// The connection is over: nothing more is collected.
-    pub fn close(&self) {
+    /// The connection is over: nothing more is collected. What still waited is returned.
+    pub fn close(&self) -> Mail {
+        let mut mail = self.mail.lock();
         self.closed.store(true, Ordering::Release);
-        *self.mail.lock() = Mail::default();
+        std::mem::take(&mut *mail)
     }
 
     /// Whether [`Self::close`] was called.
@@ -244,6 +310,8 @@ pub struct Sub {
     marked: AtomicBool,
     /// Everything before is written, or the connection's own to write.
     pub cursor: AtomicU64,
+    /// Counted as away in the room; under the room's lock.
+    pub(super) away: AtomicBool,
     /// The subscription ends there: its user left or was removed.
     pub until: AtomicU64,
 }
@@ -256,6 +324,7 @@ impl Sub {
             slot: AtomicU32::new(0),
             marked: AtomicBool::new(false),
             cursor: AtomicU64::new(cursor),
+            away: AtomicBool::new(false),
             until: AtomicU64::new(u64::MAX),
         }
     }

@@ -16,7 +16,7 @@ mod room;
 mod settings;
 mod tape;
 
-pub use hub::{Hub, Live};
+pub use hub::{Hub, Live, OnNewcomer};
 pub use ids::IdHasher;
 pub use metrics::LiveMetrics;
 pub use room::{Following, Joined, Room};

@@ -55,6 +55,8 @@ struct Inner {
     attendance: Attendance,
     /// Typing frames of the current second, and which second.
     typing: (u32, u64),
+    /// How often somebody was dismissed.
+    dismissals: u64,
     /// A task is fetching what was missed.
     repairing: bool,
     /// Nobody has followed the room since then.
@@ -69,11 +71,13 @@ struct Lane {
     tape: Arc<Tape>,
     subs: Vec<Arc<Sub>>,
     looked_at: u64,
+    /// Who begins before this seq must read the log: the tape still has the text of a message deleted since.
+    floor: u64,
 }
 
 /// Memory that publishing works in, reused from one call to the next.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     payload: Vec<u8>,
     batches: [Batch; PROTOCOLS],
 }
@@ -85,7 +89,7 @@ pub enum Joined {
     Yes(Following),
     /// The tape does not reach back so far, or not so far forward: read the log, then try again.
     Behind,
-    /// The room is not known to begin anywhere yet, or was given up meanwhile.
+    /// The room is not known to begin anywhere yet, or was given up meanwhile, or somebody was dismissed: begin again.
     NotNow,
 }
 
@@ -105,6 +109,7 @@ impl Room {
                 lanes: [None, None],
                 attendance: Attendance::default(),
                 typing: (0, 0),
+                dismissals: 0,
                 repairing: false,
                 idle_since: Some(Instant::now()),
                 retired: false,
@@ -158,27 +163,31 @@ impl Room {
 
     /// Lets `link` follow the room as its number `index`: after seq `after`, or from now on (`None`).
     ///
+    /// `dismissals` is from [`Self::dismissals`], before the user was found to be a member.
     /// `first` is called with the newest seq before anything can be read from the tape: what it posts comes first.
     pub fn join(
         self: &Arc<Self>,
         link: &Arc<Link>,
         index: u32,
         after: Option<u64>,
+        dismissals: u64,
         first: impl FnOnce(u64),
         live: &Live,
     ) -> Joined {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let Some(next) = inner.order.next().filter(|_| !inner.retired) else { return Joined::NotNow };
+        let usable = !inner.retired && inner.dismissals == dismissals;
+        let Some(next) = inner.order.next().filter(|_| usable) else { return Joined::NotNow };
         let lane = inner.lanes[lane(link.protocol)].get_or_insert_with(|| Lane {
             tape: Arc::new(Tape::new(next - 1)),
             subs: Vec::new(),
             looked_at: 0,
+            floor: 0,
         });
         let end = lane.tape.end();
         let cursor = match after {
             None => end,
-            Some(after) => match lane.tape.position_after(after) {
+            Some(after) => match lane.tape.position_after(after).filter(|_| after >= lane.floor) {
                 Some(position) => position,
                 None => return Joined::Behind,
             },
@@ -189,14 +198,20 @@ impl Room {
         lane.subs.push(sub.clone());
         let tape = lane.tape.clone();
         inner.idle_since = None;
-        if let Some(identity) = link.identity() {
+        if let Some(user) = link.user() {
             inner.attendance.greet(self.id, link, &live.settings);
-            let away = link.away.load(Ordering::Relaxed);
-            let news = inner.attendance.enter(self.id, identity.user, away, &live.settings);
+            let away = link.away.load(Ordering::Acquire);
+            sub.away.store(away, Ordering::Relaxed);
+            let news = inner.attendance.enter(self.id, user.id, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
         let caught_up = after.map(|_| (end, next - 1));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
+    }
+
+    /// How often somebody stopped being a member, as far as was seen.
+    pub fn dismissals(&self) -> u64 {
+        self.inner.lock().dismissals
     }
 
     /// A connection stops following.
@@ -218,18 +233,30 @@ impl Room {
                 lane.take_if(|lane| lane.subs.is_empty());
             }
         }
-        if let Some(identity) = sub.link.identity() {
-            let away = sub.link.away.load(Ordering::Relaxed);
-            let news = inner.attendance.leave(self.id, identity.user, away, &live.settings);
+        if let Some(user) = sub.link.user() {
+            let away = sub.away.load(Ordering::Relaxed);
+            let news = inner.attendance.leave(self.id, user.id, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
     }
 
-    /// One of a user's connections that follow the room is away now, or back.
-    pub fn presence(&self, user: UserId, away: bool, live: &Live) {
+    /// A connection that follows the room is away now, or back, or as before.
+    pub fn presence(&self, sub: &Sub, away: bool, live: &Live) {
+        if sub.away.load(Ordering::Relaxed) == away {
+            return;
+        }
         let mut inner = self.inner.lock();
-        let news = inner.attendance.change(self.id, user, away, &live.settings);
-        inner.tell(news.as_slice(), live);
+        if let Some(user) = sub.link.user()
+            && sub.away.swap(away, Ordering::Relaxed) != away
+        {
+            let news = inner.attendance.change(self.id, user.id, away, &live.settings);
+            inner.tell(news.as_slice(), live);
+        }
+    }
+
+    /// Seq of the newest event delivered; 0 if there is none.
+    pub fn last_seq(&self) -> u64 {
+        self.next().map_or(0, |next| next - 1)
     }
 
     /// A user who follows the room is typing. Dropped when many are.
@@ -286,6 +313,12 @@ impl Inner {
             if let Some(gone) = gone(event) {
                 self.flush(scratch, live);
                 self.dismiss(gone);
+                live.dismissals.fetch_add(1, Ordering::AcqRel);
+            }
+            if let Some(log::event::Event::Deleted(deleted)) = &event.event {
+                for lane in self.lanes.iter_mut().flatten() {
+                    lane.floor = lane.floor.max(deleted.message_seq);
+                }
             }
             if scratch.batches.iter().any(|batch| batch.bytes.len() >= live.settings.batch_bytes) {
                 self.flush(scratch, live);
@@ -339,12 +372,13 @@ impl Inner {
 
     /// The connections of those who are gone read up to here and no further.
     fn dismiss(&mut self, gone: Gone) {
+        self.dismissals += 1;
         for lane in self.lanes.iter().flatten() {
             let end = lane.tape.end();
             for sub in &lane.subs {
                 let leaves = match gone {
                     Gone::All => true,
-                    Gone::User(user) => sub.link.identity().is_some_and(|identity| identity.user == user),
+                    Gone::User(user) => sub.link.user().is_some_and(|profile| profile.id == user),
                 };
                 if leaves {
                     sub.until.fetch_min(end, Ordering::AcqRel);

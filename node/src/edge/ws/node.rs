@@ -1,0 +1,115 @@
+//! What all connections of a node share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rookery_protocol::client;
+use tokio::sync::Semaphore;
+
+use super::registry::Registry;
+use crate::{
+    edge::{App, EdgeMetrics, EdgeSettings, http::Network},
+    live::link::Order,
+};
+
+/// Sends a text of at most so many characters: told in `welcome`, decided by rooms.
+const TEXT_CHARS: u32 = 4000;
+
+/// See the module's text.
+pub struct Edge {
+    pub(super) app: Arc<App>,
+    pub(super) settings: EdgeSettings,
+    pub(crate) metrics: EdgeMetrics,
+    /// All WebSockets.
+    pub registry: Registry,
+    pub(super) replays: Semaphore,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+impl Edge {
+    /// Made once per node, in a Tokio runtime: it also watches over the connections.
+    pub fn start(app: Arc<App>, settings: EdgeSettings, metrics: EdgeMetrics) -> Arc<Self> {
+        let edge = Arc::new(Self {
+            replays: Semaphore::new(settings.concurrent_replays),
+            app,
+            settings,
+            metrics,
+            registry: Registry::default(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        });
+        let watched = Arc::downgrade(&edge);
+        edge.app.hub.on_newcomer(Box::new(move |user, room, seq| {
+            let Some(edge) = watched.upgrade() else { return };
+            for link in edge.registry.links(user) {
+                if link.follows_all.load(Ordering::Acquire) {
+                    // From the event itself on: it says how he came in.
+                    link.order([Order { room, after: seq.checked_sub(1), known: None }]);
+                }
+            }
+        }));
+        tokio::spawn(super::sweep::sweep(Arc::downgrade(&edge)));
+        tokio::spawn(super::sweep::revocations(Arc::downgrade(&edge), edge.app.accounts.revocations()));
+        edge
+    }
+
+    /// Time since the node started.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Node time in seconds.
+    pub(super) fn now_seconds(&self) -> u32 {
+        u32::try_from(self.now().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Node time in milliseconds, wrapping.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn now_ms(&self) -> u32 {
+        self.now().as_millis() as u32
+    }
+
+    pub(crate) fn settings(&self) -> &EdgeSettings {
+        &self.settings
+    }
+
+    pub(crate) fn trusted_proxies(&self) -> &[Network] {
+        &self.app.http.trusted_proxies
+    }
+
+    /// Whether new WebSockets are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// When one who is sent away should come back, in milliseconds: spread, so that not all come at once.
+    pub(super) fn retry_after_ms(&self) -> u64 {
+        rand::random_range(500..=3_000)
+    }
+
+    pub(super) fn limits(&self) -> client::Limits {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        client::Limits {
+            text_chars: TEXT_CHARS,
+            frame_bytes: number(self.settings.max_frame_bytes),
+            subscriptions: number(self.settings.max_subscriptions),
+            replay_events: u32::try_from(self.settings.replay_events).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// Unix milliseconds.
+pub(super) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,75 @@
+//! Once a second: who is late, who is silent, whose token has ended. One task for all connections, no timers.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::node::{Edge, unix_ms};
+use crate::{
+    accounts::Revocation,
+    live::link::{Link, Phase, Signal},
+};
+
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Looks after all connections until the node is gone.
+pub(super) async fn sweep(edge: Weak<Edge>) {
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let Some(edge) = edge.upgrade() else { return };
+        let (now, seconds) = (unix_ms(), edge.now_seconds());
+        let heartbeat = u32::try_from(edge.settings.heartbeat_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        edge.registry.for_each(|link| look(link, now, seconds, heartbeat));
+    }
+}
+
+fn look(link: &Arc<Link>, now: i64, seconds: u32, heartbeat: u32) {
+    let phase = link.phase();
+    if link.deadline.load(Ordering::Relaxed) <= now {
+        link.signal(match phase {
+            Phase::Greeting => Signal::HelloLate,
+            Phase::Open => Signal::Expired,
+            Phase::Closing => Signal::Silent,
+        });
+        return;
+    }
+    if phase != Phase::Open {
+        return;
+    }
+    let silent = seconds.saturating_sub(link.heard.load(Ordering::Relaxed));
+    if silent > heartbeat.saturating_mul(2) {
+        link.signal(Signal::Silent);
+    } else if seconds.saturating_sub(link.pinged.load(Ordering::Relaxed)) >= heartbeat {
+        link.pinged.store(seconds, Ordering::Relaxed);
+        link.signal(Signal::Ping);
+    }
+    if link.blocked.load(Ordering::Relaxed) {
+        link.signal(Signal::CheckLag);
+    }
+}
+
+/// Closes the connections of logins that end.
+pub(super) async fn revocations(edge: Weak<Edge>, mut receiver: Receiver<Revocation>) {
+    loop {
+        let next = receiver.recv().await;
+        let Some(edge) = edge.upgrade() else { return };
+        match next {
+            Ok(revocation) => {
+                for link in edge.registry.revoked(revocation) {
+                    link.signal(Signal::Revoked);
+                }
+            }
+            // Which ones were missed is not known: everybody proves himself again, by reconnecting.
+            Err(RecvError::Lagged(_)) => {
+                tracing::warn!("too many logins ended at once; all connections are closed");
+                edge.registry.for_each(|link| link.signal(Signal::Revoked));
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
