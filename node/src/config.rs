@@ -26,6 +26,8 @@ pub struct Settings {
     pub http: crate::edge::http::HttpSettings,
     /// Accounts.
     pub accounts: crate::accounts::AccountsSettings,
+    /// Sockets.
+    pub edge: crate::edge::EdgeSettings,
     /// Live delivery.
     pub live: crate::live::LiveSettings,
     /// The embedded store.
@@ -39,6 +41,7 @@ impl Settings {
         wrong.extend(self.log.check());
         wrong.extend(self.http.check());
         wrong.extend(self.accounts.check());
+        wrong.extend(self.edge.check());
         wrong.extend(self.live.check());
         wrong.extend(self.store.check());
         wrong
