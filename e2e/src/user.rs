@@ -118,7 +118,11 @@ impl User {
     /// A WebSocket that follows all his rooms live.
     pub async fn online(&self, subprotocol: Subprotocol) -> Ws {
         let mut ws = self.connect(subprotocol).await;
-        ws.hello(json!({"token": self.token(), "rooms": "all"})).await;
+        let welcome = ws.hello(json!({"token": self.token(), "rooms": "all"})).await;
+        // A room is live from its `caught_up` on.
+        for _ in welcome["rooms"].as_array().expect("welcome lists rooms") {
+            ws.event("caught_up").await;
+        }
         ws
     }
 

@@ -15,11 +15,26 @@ impl Options {
         let keys =
             CALLS.iter().flat_map(|call| BY.iter().map(move |by| format!("accounts.limits.{call}_{by}")));
         keys.fold(Self::default(), |options, key| options.set(&key, "off"))
+            .set("edge.frames_per_second", 0)
+            .set("edge.sends_per_second", 0)
     }
 
     /// With short times and low limits, for tests that run into them.
     pub fn strict() -> Self {
         Self::generous()
+            .set("edge.hello_timeout_ms", 3_000)
+            .set("edge.header_timeout_ms", 2_000)
+            .set("edge.heartbeat_ms", 2_000)
+            .set("edge.replay_events", 100)
+            .set("edge.frames_per_second", 100)
+            .set("edge.sends_per_second", 50)
+            .set("http.request_timeout_seconds", 3)
+    }
+
+    /// With nothing in the way of a few clients that do what they can.
+    pub fn under_load() -> Self {
+        // In the end everything is replayed once, from the beginning.
+        Self::generous().set("edge.replay_events", 1_000_000)
     }
 
     /// Sets a key: `set("server.drain_window_seconds", 1)`.

@@ -16,5 +16,6 @@ mod raw;
 mod rooms;
 mod schema;
 mod support;
+mod two_clients;
 mod users;
 mod websocket;

@@ -1,0 +1,83 @@
+//! A client that posts over HTTP, one request after the other, until each is answered.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use reqwest::Method;
+use rookery_e2e::{
+    history::{Body, What},
+    http::Answer,
+    user::User,
+};
+use serde_json::json;
+
+use crate::record::{Load, Request};
+
+pub(crate) async fn run(load: Arc<Load>, user: User, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let connection = load.next_connection();
+    let mut own = Vec::new();
+    while !load.is_finishing() {
+        let request = load.next_request(&mut random, &user, &mut own);
+        until_answered(&load, &user, connection, &request, &mut own).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..25))).await;
+    }
+}
+
+async fn until_answered(
+    load: &Load,
+    user: &User,
+    connection: u64,
+    request: &Request,
+    own: &mut Vec<(String, u64)>,
+) {
+    for _ in 0.. {
+        load.note(request.asked(connection));
+        let Ok(answer) = call(user, request).await else {
+            if !request.may_be_repeated() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            continue;
+        };
+        match answer.status {
+            200 | 201 | 204 => {
+                let seq = answer.body["seq"].as_u64().filter(|_| request.may_be_repeated());
+                load.note(What::Acked { op: request.op, seq });
+                if let Some(seq) = seq {
+                    own.push((request.room.clone(), seq));
+                }
+                return;
+            }
+            503 => {
+                load.note(What::Refused { op: request.op, code: "unavailable".to_owned() });
+                if !request.may_be_repeated() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            _ => panic!("{}: {} {}", answer.call, answer.status, answer.body),
+        }
+    }
+}
+
+async fn call(user: &User, request: &Request) -> Result<Answer, reqwest::Error> {
+    let path = format!("/v1/rooms/{}/messages", request.room);
+    let call = async |method, path: String, body| user.api.try_call(method, &path, body).await;
+    match &request.wanted {
+        Body::Message { client_msg_id, text, .. } => {
+            let body = json!({"text": text, "client_msg_id": client_msg_id});
+            call(Method::POST, path, Some(&body)).await
+        }
+        Body::Edited { message_seq, text, .. } => {
+            call(Method::PATCH, format!("{path}/{message_seq}"), Some(&json!({"text": text}))).await
+        }
+        Body::Deleted { message_seq, .. } => {
+            call(Method::DELETE, format!("{path}/{message_seq}"), None).await
+        }
+        Body::Reaction { message_seq, emoji, .. } => {
+            call(Method::PUT, format!("{path}/{message_seq}/reactions/{emoji}"), None).await
+        }
+        Body::Other(..) => unreachable!("nobody asks for that here"),
+    }
+}
