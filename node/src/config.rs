@@ -272,6 +272,31 @@ mod tests {
         assert!(error.starts_with("server.listen (command line): "), "{error}");
     }
 
+    /// Keys of all tables below `prefix`.
+    fn keys(prefix: &str, table: &Table, into: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                Value::Table(inner) => keys(&format!("{prefix}{key}."), inner, into),
+                _ => into.push(format!("{prefix}{key}")),
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_is_documented_with_its_default() {
+        let documented = include_str!("../../docs/configuration.md");
+        let mut all = Vec::new();
+        let table: Table = to_toml(&Settings::default()).unwrap().parse().unwrap();
+        keys("", &table, &mut all);
+        for key in all {
+            let (section, name) = key.rsplit_once('.').unwrap();
+            let text = documented.split(&format!("## `[{section}]`")).nth(1);
+            let text = text.unwrap_or_else(|| panic!("docs/configuration.md has no section [{section}]"));
+            let rows = text.split("\n## ").next().unwrap();
+            assert!(rows.contains(&format!("| `{name}` |")), "docs/configuration.md does not explain {key}");
+        }
+    }
+
     #[test]
     fn what_is_printed_is_read_back() {
         let settings = Settings::default();
