@@ -146,19 +146,21 @@ impl Committer {
         let stored = shared.stopped.get().is_none() && (staged.is_empty() || self.store(&mut staged, bytes));
         if stored {
             self.counter = staged.counter;
-            let records = std::mem::take(&mut staged.records);
+            let mut records = std::mem::take(&mut staged.records);
             for (room, tail) in staged.into_tails() {
                 shared.tails.put(room, tail);
+            }
+            // Looked up after reads can see the records: who follows later finds them in the log.
+            {
+                let followed = shared.followed.read();
+                records.retain(|record| followed.contains(&record.committed.room));
             }
             for answer in answers {
                 tell(answer, &shared.metrics);
             }
             if let Some(sink) = shared.sink.get() {
-                for record in records {
-                    let followed = shared.followed.read().contains(&record.committed.room);
-                    if followed {
-                        sink.committed(&record.committed);
-                    }
+                for record in &records {
+                    sink.committed(&record.committed);
                 }
             }
         } else {

@@ -97,7 +97,7 @@ fn verdict(bytes: &[u8]) -> Verdict {
 }
 
 /// If a whole batch starts at `at`: where it ends.
-fn batch(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn batch(bytes: &[u8], at: usize) -> Option<usize> {
     let mut cursor = Cursor { bytes, at };
     if cursor.u8()? != START {
         return None;

@@ -13,6 +13,12 @@ use crate::backend::{
 };
 
 mod conditions;
+mod crash;
+mod disk;
+mod grouping;
+mod model;
+mod speed;
+mod torn;
 
 /// A store in a directory of its own.
 struct Bench {

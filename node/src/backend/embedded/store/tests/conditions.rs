@@ -51,7 +51,8 @@ async fn a_record_that_lies_about_its_events_is_refused() {
         assert_eq!(store.append(record(1, at, seqs, "b")).await, Appended::ConditionFailed);
     }
     // An epoch record has no events.
-    stored(&store, record(1, at, 6..=5, "epoch")).await;
+    let epoch = Append { last_seq: 5, ..record(1, at, 6..=6, "epoch") };
+    stored(&store, epoch).await;
 }
 
 #[tokio::test]
