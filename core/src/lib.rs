@@ -4,6 +4,9 @@
 //! randomness come in as arguments, effects go out as values. The node runs this core against real logs
 //! and sockets, the simulator (`sim/`) against every nasty answer they are known to give.
 
+pub mod feed;
 pub mod owner;
 pub mod record;
+pub mod ring;
 pub mod room;
+pub mod session;

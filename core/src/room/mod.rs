@@ -15,6 +15,8 @@ mod members;
 mod mentions;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use amendment::*;

@@ -1,0 +1,365 @@
+//! Rules of rooms, by example and by property.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rookery_protocol::id::{MessageId, RoomId, UserId};
+
+use super::*;
+use crate::record::{Body, Event, Link, Record};
+
+fn user(id: u128) -> Profile {
+    Profile { id: UserId(id), username: format!("u{id}"), display_name: format!("User {id}") }
+}
+
+fn command(actor: u128, now: i64, what: What) -> Command {
+    Command { actor: user(actor), what, now, random: now.unsigned_abs().into() }
+}
+
+/// A state that is asked and fed like an owner does it, with every event kept.
+struct Room {
+    state: State,
+    events: Vec<Event>,
+    now: i64,
+}
+
+impl Room {
+    fn new(limits: Limits) -> Self {
+        Self { state: State::new(Arc::new(limits)), events: Vec::new(), now: 1_000_000 }
+    }
+
+    /// Owner 1, moderator 2, members 3 and 4.
+    fn group(kind: Kind, visibility: Visibility) -> Self {
+        let mut room = Self::new(Limits::default());
+        let members = vec![(user(2), Role::Moderator), (user(3), Role::Member), (user(4), Role::Member)];
+        let made = room.ask(1, What::Create { name: "Room".into(), kind, visibility, topic: None, members });
+        assert_eq!(made, Ok(Reply::Done { seq: Some(1) }));
+        room
+    }
+
+    fn ask(&mut self, actor: u128, what: What) -> Result<Reply, Refusal> {
+        let command = command(actor, self.now, what);
+        loop {
+            match self.state.decide(&command)? {
+                Decision::Already(reply) => return Ok(reply),
+                Decision::NeedHead(seq) => {
+                    let head = self.head(seq);
+                    self.state.provide_head(seq, head);
+                }
+                Decision::Append { events, reply } => {
+                    let first = self.state.last_seq() + 1;
+                    for event in &events {
+                        assert!(event.ts >= self.state.last_ts());
+                        self.state.apply(event);
+                    }
+                    self.state.committed(self.state.last_seq());
+                    assert_eq!(self.state.last_seq(), first + events.len() as u64 - 1);
+                    self.events.extend(events);
+                    return Ok(reply);
+                }
+            }
+        }
+    }
+
+    /// What the log says of a message, read from its beginning.
+    fn head(&self, seq: u64) -> Option<Head> {
+        let at = |seq: u64| self.events.get(usize::try_from(seq - 1).ok()?);
+        let Body::Posted(posted) = &at(seq)?.body else { return None };
+        let mut amendment = Amendment::default();
+        for (as_of, event) in (1..).zip(&self.events) {
+            match &event.body {
+                Body::Edited { message_seq, text, mentions } if *message_seq == seq => {
+                    let (text, mentions) = (text.clone(), mentions.clone());
+                    amendment.edit(as_of, Edit { text, at: event.ts, mentions });
+                }
+                Body::Deleted { message_seq } if *message_seq == seq => amendment.delete(as_of),
+                Body::Reacted(r) if r.message_seq == seq => amendment.react(as_of, &r.emoji, event.actor),
+                Body::Unreacted(r) if r.message_seq == seq => amendment.unreact(as_of, &r.emoji, event.actor),
+                _ => {}
+            }
+        }
+        Some(Head { sender: posted.sender.id, amendment })
+    }
+
+    fn post(&mut self, actor: u128, id: &str, text: &str) -> Result<u64, Refusal> {
+        let what = What::Post { text: text.into(), client_msg_id: id.into(), reply_to: None };
+        match self.ask(actor, what)? {
+            Reply::Posted { seq, .. } => Ok(seq),
+            Reply::Done { .. } => panic!("posting answers `Posted`"),
+        }
+    }
+}
+
+const DONE: Result<Reply, Refusal> = Ok(Reply::Done { seq: None });
+
+#[test]
+fn outsiders_learn_nothing_of_private_rooms() {
+    let mut private = Room::group(Kind::Group, Visibility::Private);
+    let mut public = Room::group(Kind::Group, Visibility::Public);
+    for what in [What::Leave, What::Delete { seq: 1 }, What::Remove, What::Kick { user: UserId(1) }] {
+        assert_eq!(private.ask(9, what.clone()), Err(Refusal::RoomNotFound));
+        assert_eq!(public.ask(9, what), Err(Refusal::NotAMember));
+    }
+    assert_eq!(private.ask(9, What::Join), Err(Refusal::RoomNotFound));
+    assert!(public.ask(9, What::Join).is_ok());
+    assert_eq!(public.ask(9, What::Join), DONE);
+    public.ask(2, What::Ban { user: user(9), until: Some(2_000_000) }).unwrap();
+    assert_eq!(public.post(9, "a", "a"), Err(Refusal::Banned));
+    assert_eq!(public.ask(9, What::Join), Err(Refusal::Banned));
+    public.now = 2_000_000;
+    assert!(public.ask(9, What::Join).is_ok());
+    public.ask(1, What::Remove).unwrap();
+    assert_eq!(public.post(1, "a", "a"), Err(Refusal::RoomNotFound));
+    assert_eq!(public.state.listing(), None);
+}
+
+#[test]
+fn roles_stand_over_lower_ones_only() {
+    let mut room = Room::group(Kind::Group, Visibility::Public);
+    let forbidden = Err(Refusal::Forbidden);
+    assert_eq!(room.ask(3, What::Kick { user: UserId(4) }), forbidden);
+    assert_eq!(room.ask(2, What::Kick { user: UserId(1) }), forbidden);
+    assert_eq!(room.ask(2, What::Mute { user: UserId(2), until: None }), forbidden);
+    assert_eq!(room.ask(2, What::Ban { user: user(1), until: None }), forbidden);
+    assert_eq!(room.ask(1, What::Ban { user: user(1), until: None }), forbidden);
+    assert_eq!(room.ask(2, What::Add { user: user(5), role: Role::Moderator }), forbidden);
+    assert_eq!(room.ask(2, What::SetRole { user: UserId(3), role: Role::Moderator }), forbidden);
+    assert!(room.ask(2, What::Add { user: user(5), role: Role::Member }).is_ok());
+    assert_eq!(room.ask(2, What::Add { user: user(5), role: Role::Member }), DONE);
+    assert!(matches!(room.ask(1, What::Add { user: user(5), role: Role::Owner }), Err(Refusal::Conflict(_))));
+    let owner_leaves = room.ask(1, What::Leave);
+    assert!(matches!(owner_leaves, Err(Refusal::Conflict(_))));
+    let demoted = room.ask(1, What::SetRole { user: UserId(1), role: Role::Member });
+    assert!(matches!(demoted, Err(Refusal::Conflict(_))));
+    room.ask(1, What::SetRole { user: UserId(2), role: Role::Owner }).unwrap();
+    assert!(room.ask(1, What::Leave).is_ok());
+    let public = Some(Visibility::Private);
+    let update = What::Update { name: None, topic: None, visibility: public, slow_mode_seconds: None };
+    assert!(room.ask(2, update.clone()).is_ok());
+    assert_eq!(room.ask(2, update), DONE);
+}
+
+#[test]
+fn the_last_member_takes_the_room_with_him() {
+    let mut room = Room::group(Kind::Group, Visibility::Public);
+    for other in [2, 3, 4] {
+        room.ask(other, What::Leave).unwrap();
+    }
+    assert_eq!(room.ask(1, What::Leave), Ok(Reply::Done { seq: Some(5) }));
+    assert_eq!((room.state.last_seq(), room.state.removed()), (6, true));
+}
+
+#[test]
+fn mutes_slow_mode_and_channels_keep_members_quiet() {
+    let mut room = Room::group(Kind::Group, Visibility::Public);
+    room.ask(2, What::Mute { user: UserId(3), until: Some(1_000_500) }).unwrap();
+    assert_eq!(room.post(3, "a", "a"), Err(Refusal::Muted(Some(1_000_500))));
+    room.ask(3, What::Leave).unwrap();
+    room.ask(3, What::Join).unwrap();
+    assert_eq!(room.post(3, "a", "a"), Err(Refusal::Muted(Some(1_000_500))));
+    room.now = 1_000_500;
+    assert!(room.post(3, "a", "a").is_ok());
+    let slow = What::Update { name: None, topic: None, visibility: None, slow_mode_seconds: Some(10) };
+    room.ask(2, slow).unwrap();
+    room.post(3, "b", "b").unwrap();
+    room.now += 4_000;
+    assert_eq!(room.post(3, "c", "c"), Err(Refusal::SlowMode { retry_after_ms: 6_000 }));
+    assert!(room.post(3, "b", "b").is_ok(), "a repeat is answered");
+    assert!(room.post(2, "x", "x").is_ok() && room.post(2, "y", "y").is_ok());
+    room.now += 6_000;
+    assert!(room.post(3, "c", "c").is_ok());
+
+    let mut channel = Room::group(Kind::Channel, Visibility::Public);
+    assert_eq!(channel.post(3, "a", "a"), Err(Refusal::Forbidden));
+    let seq = channel.post(2, "a", "a").unwrap();
+    assert!(channel.ask(3, What::React { seq, emoji: "👍".into() }).is_ok());
+}
+
+#[test]
+fn direct_rooms_are_two_people_for_good() {
+    let mut room = Room::new(Limits::default());
+    let direct = |members| What::Create {
+        name: String::new(),
+        kind: Kind::Direct,
+        visibility: Visibility::Private,
+        topic: None,
+        members,
+    };
+    assert!(room.ask(1, direct(vec![(user(1), Role::Member)])).is_err());
+    let make = direct(vec![(user(2), Role::Owner)]);
+    assert_eq!(room.ask(1, make.clone()), Ok(Reply::Done { seq: Some(1) }));
+    let again = direct(vec![(user(1), Role::Member)]);
+    assert_eq!(room.ask(2, again), Ok(Reply::Done { seq: Some(1) }));
+    assert!(matches!(room.ask(3, make), Err(Refusal::Conflict(_))));
+    let forbidden = Err(Refusal::Forbidden);
+    assert_eq!(room.ask(1, What::Leave), forbidden);
+    assert_eq!(room.ask(1, What::Remove), forbidden);
+    assert_eq!(room.ask(1, What::Add { user: user(3), role: Role::Member }), forbidden);
+    assert_eq!(room.ask(1, What::Ban { user: user(2), until: None }), forbidden);
+    assert_eq!(room.post(3, "a", "a"), Err(Refusal::RoomNotFound));
+    let seq = room.post(1, "a", "a").unwrap();
+    assert_eq!(room.ask(2, What::Delete { seq }), forbidden);
+}
+
+#[test]
+fn messages_are_edited_deleted_and_reacted_to() {
+    let mut room = Room::group(Kind::Group, Visibility::Public);
+    let seq = room.post(3, "a", "hello @u4").unwrap();
+    assert_eq!(room.state.mentions_after(UserId(4), 0), 1);
+    assert_eq!(room.state.mentions_after(UserId(4), seq), 0);
+    let edit = |text: &str| What::Edit { seq, text: text.into() };
+    assert_eq!(room.ask(4, edit("x")), Err(Refusal::Forbidden));
+    assert_eq!(room.ask(3, What::Edit { seq: 1, text: "x".into() }), Err(Refusal::MessageNotFound));
+    assert_eq!(room.ask(3, What::Edit { seq: 99, text: "x".into() }), Err(Refusal::MessageNotFound));
+    assert!(room.ask(3, edit("hi @u2")).is_ok());
+    assert_eq!(room.ask(3, edit("hi @u2")), DONE);
+    assert_eq!(room.state.mentions_after(UserId(2), 0), 1);
+    let react = |emoji: &str| What::React { seq, emoji: emoji.into() };
+    for emoji in (0..20u32).map(|n| char::from_u32(0x1F600 + n).unwrap().to_string()) {
+        assert!(room.ask(4, react(&emoji)).is_ok());
+    }
+    assert_eq!(room.ask(4, react("😀")), DONE);
+    assert!(matches!(room.ask(4, react("👍")), Err(Refusal::Limit(_))));
+    assert!(matches!(room.ask(4, react("nice")), Err(Refusal::Invalid { field: "emoji", .. })));
+    assert!(room.ask(3, react("😀")).is_ok());
+    assert_eq!(room.state.head(seq).unwrap().amendment.count("😀"), 2);
+    assert!(room.ask(4, What::Unreact { seq, emoji: "😁".into() }).is_ok());
+    assert!(room.ask(4, react("👍")).is_ok());
+    assert_eq!(room.state.head(seq), room.head(seq).as_ref());
+    assert!(room.ask(2, What::Delete { seq }).is_ok());
+    assert_eq!(room.ask(3, What::Delete { seq }), DONE);
+    assert_eq!(room.ask(3, edit("late")), Err(Refusal::MessageDeleted));
+    assert_eq!(room.ask(3, react("👍")), Err(Refusal::MessageDeleted));
+    let bytes = room.state.head(seq).unwrap().amendment.encode();
+    assert_eq!(Amendment::decode(&bytes), Ok(room.head(seq).unwrap().amendment));
+}
+
+#[test]
+fn client_msg_ids_are_taken_once() {
+    let mut room = Room::group(Kind::Group, Visibility::Public);
+    let seq = room.post(3, "a", "one").unwrap();
+    assert_eq!(room.post(3, "a", "one"), Ok(seq));
+    assert_eq!(room.post(3, "a", "two"), Err(Refusal::ClientMsgIdConflict));
+    assert_eq!(room.post(4, "a", "two"), Ok(seq + 1));
+    room.now = 100_000_000;
+    let old = MessageId::from_parts(90_000_000, 5).to_string();
+    assert_eq!(room.post(3, &old, "old"), Err(Refusal::ClientMsgIdStale));
+    let fresh = MessageId::from_parts(99_000_000, 5).to_string();
+    assert!(room.post(3, &fresh, "new").is_ok());
+    assert!(room.post(3, "", "x").is_err() && room.post(3, &"x".repeat(65), "x").is_err());
+}
+
+fn any_what() -> impl Strategy<Value = What> {
+    let who = || (1u128..7).prop_map(UserId);
+    let profile = || (1u128..7).prop_map(user);
+    let role = || prop::sample::select(vec![Role::Member, Role::Moderator, Role::Owner]);
+    let until = || prop::option::of(1_000_000i64..1_100_000);
+    let seq = || 1u64..60;
+    let emoji = || prop::sample::select(vec!["👍", "❤️", "🎉"]).prop_map(String::from);
+    let text = || prop::sample::select(vec!["a", "b @u3", "@u1 @u2", " "]).prop_map(String::from);
+    prop_oneof![
+        1 => Just(What::Join),
+        1 => Just(What::Leave),
+        1 => (prop::option::of(text()), prop::option::of(text()), prop::option::of(0u32..5)).prop_map(
+            |(name, topic, slow_mode_seconds)| What::Update {
+                name,
+                topic,
+                visibility: None,
+                slow_mode_seconds
+            }
+        ),
+        1 => (profile(), role()).prop_map(|(user, role)| What::Add { user, role }),
+        1 => (who(), role()).prop_map(|(user, role)| What::SetRole { user, role }),
+        1 => who().prop_map(|user| What::Kick { user }),
+        1 => (profile(), until()).prop_map(|(user, until)| What::Ban { user, until }),
+        1 => who().prop_map(|user| What::Unban { user }),
+        1 => (who(), until()).prop_map(|(user, until)| What::Mute { user, until }),
+        1 => who().prop_map(|user| What::Unmute { user }),
+        6 => (text(), 0u32..30, prop::option::of(seq())).prop_map(|(text, id, reply_to)| What::Post {
+            text,
+            client_msg_id: id.to_string(),
+            reply_to
+        }),
+        2 => (seq(), text()).prop_map(|(seq, text)| What::Edit { seq, text }),
+        1 => seq().prop_map(|seq| What::Delete { seq }),
+        3 => (seq(), emoji()).prop_map(|(seq, emoji)| What::React { seq, emoji }),
+        1 => (seq(), emoji()).prop_map(|(seq, emoji)| What::Unreact { seq, emoji }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is asked: seqs have no gap, an owner is left, ids are stored once within the window, heads in
+    /// memory are what the log says, and a snapshot with the later records is as good as never having stopped.
+    #[test]
+    fn rooms_keep_their_promises(
+        asks in prop::collection::vec((1u128..7, any_what(), 0i64..3_000), 1..120),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let limits = Limits { heads: 3, dedupe_window_ms: 20_000, clock_skew_ms: 10, ..Limits::default() };
+        let mut room = Room::new(limits.clone());
+        let members = vec![(user(2), Role::Moderator), (user(3), Role::Member)];
+        let visibility = Visibility::Public;
+        let kind = Kind::Group;
+        room.ask(1, What::Create { name: "R".into(), kind, visibility, topic: None, members }).unwrap();
+        for (actor, what, passes) in asks {
+            // Clocks of owners go back, too.
+            room.now += passes - 500;
+            let before = room.state.last_seq();
+            let outcome = room.ask(actor, what);
+            if outcome.is_err() || outcome == DONE {
+                prop_assert_eq!(room.state.last_seq(), before);
+            }
+            prop_assert_eq!(room.state.last_seq(), room.events.len() as u64);
+            let owners = room.state.members().filter(|m| m.role == Role::Owner).count();
+            prop_assert!(owners > 0 || room.state.removed());
+            prop_assert_eq!(owners, room.state.members.owners());
+        }
+        let mut posts: Vec<_> = room
+            .events
+            .iter()
+            .filter_map(|e| match &e.body {
+                Body::Posted(p) => Some((p.sender.id, p.client_msg_id.clone(), e.ts)),
+                _ => None,
+            })
+            .collect();
+        prop_assert_eq!(room.state.messages(), posts.len() as u64);
+        posts.sort();
+        for pair in posts.windows(2) {
+            let same = (pair[0].0, &pair[0].1) == (pair[1].0, &pair[1].1);
+            prop_assert!(!same || pair[1].2 - pair[0].2 > 20_000);
+        }
+        for seq in 1..=room.state.last_seq() {
+            if let Some(head) = room.state.head(seq) {
+                prop_assert_eq!(Some(head.clone()), room.head(seq));
+            }
+        }
+        let cut = cut.index(room.events.len() + 1);
+        let limits = Arc::new(limits);
+        let mut early = State::new(Arc::clone(&limits));
+        room.events[..cut].iter().for_each(|event| early.apply(event));
+        let link = Link { epoch: 1, checksum: 2, last_seq: cut as u64, messages: early.messages() };
+        let restored = State::restore(early.snapshot(RoomId(1), link), RoomId(1), limits).unwrap();
+        prop_assert_eq!(restored.link, link);
+        prop_assert_eq!(&restored.state, &early);
+        let mut state = restored.state;
+        room.events[cut..].iter().for_each(|event| state.apply(event));
+        prop_assert_eq!(&state, &room.state);
+        // And records carry all of it, in no more bytes than was reckoned.
+        let record = Record {
+            room: RoomId(1),
+            epoch: 1,
+            id: rookery_protocol::id::RecordId(1),
+            first_seq: 1,
+            messages_before: 0,
+            previous_checksum: 0,
+            events: room.events.clone(),
+            owner: "node".into(),
+        };
+        let reckoned = crate::record::RECORD_OVERHEAD + room.events.iter().map(Event::size).sum::<usize>();
+        let sealed = record.clone().seal();
+        prop_assert!(sealed.bytes.len() <= reckoned);
+        prop_assert_eq!(Record::open(&sealed.bytes, RoomId(1)).map(|o| o.record), Ok(record));
+    }
+}
