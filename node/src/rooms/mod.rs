@@ -3,15 +3,56 @@
 //! Here belongs finding the owner of a room and reading logs and rows; what a command does is decided in
 //! `rookery-core`, and who gets events live in `live/`.
 
-use std::sync::Arc;
+mod direct;
+mod ends;
+mod history;
+mod lists;
+mod log;
+mod marks;
+mod metrics;
+mod owner;
+mod refusal;
+mod render;
+mod rows;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod words;
 
-use rookery_core::room::{Kind, Profile, Reply, Role, Visibility, What};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rookery_core::{
+    owner::Settings,
+    room::{Kind, Limits, Profile, Reply, Role, Visibility, What},
+};
 use rookery_protocol::{
     client,
     id::{RoomId, UserId},
 };
 
-use crate::problem::Problem;
+use crate::{
+    backend::{RoomLog, Rows, Table},
+    problem::Problem,
+};
+
+pub use history::{History, Part};
+pub use lists::{Listed, Member, Page};
+pub use marks::OnRead;
+pub use metrics::RoomsMetrics;
+pub use render::frame;
+pub use settings::RoomsSettings;
+
+use self::{
+    ends::Ends,
+    log::unavailable,
+    marks::Marks,
+    owner::{Env, Item, Owners, busy},
+    refusal::problem,
+    rows::Info,
+};
 
 /// Called exactly once with the outcome of a command, on the owner's thread: must not block.
 pub type OnReply = Box<dyn FnOnce(Result<Reply, Problem>) + Send>;
@@ -39,6 +80,8 @@ pub struct RoomView {
     pub role: Option<Role>,
     /// Seq of the newest durable event.
     pub last_seq: u64,
+    /// In a direct room, the other user.
+    pub peer: Option<Profile>,
 }
 
 /// Durable events of a room, as frames, oldest first.
@@ -67,14 +110,94 @@ pub struct Standing {
     pub mentions: u32,
 }
 
+/// A room to make.
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    /// 1-100 characters.
+    pub name: String,
+    /// Group or channel.
+    pub kind: Kind,
+    /// Visibility.
+    pub visibility: Visibility,
+    /// At most 500 characters.
+    pub topic: Option<String>,
+}
+
 /// The rooms of this service. One per node.
-pub struct Rooms {}
+pub struct Rooms {
+    owners: Owners,
+    /// Ends the task that stores read marks.
+    flusher: tokio::task::AbortHandle,
+}
+
+impl Drop for Rooms {
+    fn drop(&mut self) {
+        self.flusher.abort();
+    }
+}
 
 impl Rooms {
+    /// Serves rooms from a log and its rows. `node` is named in records. Needs a Tokio runtime.
+    pub fn start(
+        settings: RoomsSettings,
+        node: &str,
+        log: Arc<dyn RoomLog>,
+        rows: Arc<dyn Rows>,
+        metrics: RoomsMetrics,
+    ) -> Arc<Self> {
+        let marks = Arc::new(Marks::new(rows.clone(), metrics.clone()));
+        let flusher = {
+            let (marks, every) = (marks.clone(), settings.read_mark_flush());
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(every).await;
+                    marks.flush().await;
+                }
+            })
+        };
+        let core = core_settings(&settings, node);
+        let env =
+            Env { settings, core, log, rows, marks, ends: Ends::default(), metrics, started: Instant::now() };
+        Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
+    }
+
+    /// Finishes what is in flight, stores snapshots and read marks. Commands are answered `unavailable` from now on.
+    pub async fn stop(&self, within: Duration) {
+        self.owners.stop(within).await;
+        self.env().marks.flush().await;
+    }
+
+    /// Registers who is told of read marks that users move, to tell their other connections. Once, at the start.
+    pub fn on_read(&self, hook: OnRead) {
+        self.env().marks.on_read(hook);
+    }
+
+    /// Longest text of a message, in characters.
+    pub fn text_chars(&self) -> u32 {
+        self.env().settings.text_chars
+    }
+
+    fn env(&self) -> &Env {
+        &self.owners.env
+    }
+
+    fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    fn store(&self) -> (&dyn RoomLog, &dyn Rows) {
+        (&*self.env().log, &*self.env().rows)
+    }
+
     /// Hands a command to the room's owner. Commands of one caller to one room keep their order.
     /// `reply` is called once: with the room's answer, or `unavailable` when the deadline (5 s) passes.
-    pub fn submit(&self, _room: RoomId, _actor: &Arc<Profile>, _what: What, reply: OnReply) {
-        reply(Err(Problem::unavailable("Rooms are not served yet.")));
+    /// When too much waits for the room already, that is at once, and on the caller's thread.
+    pub fn submit(&self, room: RoomId, actor: &Arc<Profile>, what: What, reply: OnReply) {
+        let item = Item::Command { actor: actor.clone(), what, reply, at: Instant::now() };
+        if let Err(Item::Command { reply, .. }) = self.owners.hand(room, item) {
+            self.env().metrics.refused("unavailable");
+            reply(Err(busy()));
+        }
     }
 
     /// [`Self::submit`], awaited.
@@ -94,49 +217,243 @@ impl Rooms {
         told.await.unwrap_or_else(|_| Err(Problem::internal()))
     }
 
+    /// [`Self::command`] from somebody who may not know the room: an id that he made up starts no owner.
+    ///
+    /// # Errors
+    /// The room's refusal, or `unavailable`.
+    pub async fn member_command(
+        &self,
+        room: RoomId,
+        actor: &Arc<Profile>,
+        what: What,
+    ) -> Result<Reply, Problem> {
+        self.exists(room).await?;
+        self.command(room, actor, what).await
+    }
+
+    /// Makes a room.
+    ///
+    /// # Errors
+    /// `invalid`; `limit_reached` when the user is in too many rooms already; `unavailable`.
+    pub async fn create(&self, actor: &Arc<Profile>, new: NewRoom) -> Result<RoomView, Problem> {
+        self.has_place(actor.id).await?;
+        let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(millis.as_millis()).unwrap_or_default();
+        let room = RoomId::from_parts(millis, rand::random());
+        let members = vec![((**actor).clone(), Role::Owner)];
+        let NewRoom { name, kind, visibility, topic } = new;
+        self.command(room, actor, What::Create { name, kind, visibility, topic, members }).await?;
+        self.view(room, actor.id).await
+    }
+
+    /// Joins a public room.
+    ///
+    /// # Errors
+    /// `room_not_found`, `banned`; `limit_reached` when the room is full or the user in too many; `unavailable`.
+    pub async fn join(&self, room: RoomId, actor: &Arc<Profile>) -> Result<RoomView, Problem> {
+        if self.role(room, actor.id).await?.is_none() {
+            self.has_place(actor.id).await?;
+            self.exists(room).await?;
+        }
+        self.command(room, actor, What::Join).await?;
+        self.view(room, actor.id).await
+    }
+
+    /// The direct room with `other`, made on first use; says whether it was made now.
+    ///
+    /// # Errors
+    /// `invalid` for oneself; `unavailable`.
+    pub async fn direct(&self, actor: &Arc<Profile>, other: &Profile) -> Result<(RoomView, bool), Problem> {
+        if actor.id == other.id {
+            return Err(Problem::invalid("username", "A direct room is one with somebody else."));
+        }
+        let room = direct::room_of(actor.id, other.id);
+        if self.role(room, actor.id).await?.is_some() {
+            return Ok((self.view(room, actor.id).await?, false));
+        }
+        let members = vec![((**actor).clone(), Role::Member), (other.clone(), Role::Member)];
+        let what = What::Create {
+            name: String::new(),
+            kind: Kind::Direct,
+            visibility: Visibility::Private,
+            topic: None,
+            members,
+        };
+        self.command(room, actor, what).await?;
+        Ok((self.view(room, actor.id).await?, true))
+    }
+
+    /// A user is in at most so many rooms of his own making or joining.
+    async fn has_place(&self, user: UserId) -> Result<(), Problem> {
+        let most = self.env().settings.rooms_per_user;
+        if self.memberships(user, most).await?.len() >= most {
+            let why = format!("You are in {most} rooms already; leave one first.");
+            return Err(Problem::new(409, "limit_reached", why));
+        }
+        Ok(())
+    }
+
+    /// A look at an id that somebody made up must not start an owner.
+    async fn exists(&self, room: RoomId) -> Result<(), Problem> {
+        let end = self.env().ends.get(&*self.env().log, room).await?;
+        if end.last_seq == 0 { Err(problem(&rookery_core::room::Refusal::RoomNotFound)) } else { Ok(()) }
+    }
+
     /// The room as `user` may see it.
     ///
     /// # Errors
     /// `room_not_found`: none, or private and he is no member. A public one answers also those outside it.
-    pub async fn view(&self, _room: RoomId, _user: UserId) -> Result<RoomView, Problem> {
-        Err(Problem::unavailable("Rooms are not served yet."))
+    pub async fn view(&self, room: RoomId, user: UserId) -> Result<RoomView, Problem> {
+        let not_found = || problem(&rookery_core::room::Refusal::RoomNotFound);
+        let info = self.info(room).await?.ok_or_else(not_found)?;
+        let role = self.role(room, user).await?;
+        if role.is_none() && info.visibility == Visibility::Private {
+            return Err(not_found());
+        }
+        let end = self.env().ends.get(&*self.env().log, room).await?;
+        Ok(self.shown(room, info, role, end.last_seq, user))
+    }
+
+    fn shown(&self, id: RoomId, info: Info, role: Option<Role>, last_seq: u64, user: UserId) -> RoomView {
+        RoomView {
+            id,
+            name: info.name,
+            kind: info.kind,
+            visibility: info.visibility,
+            topic: info.topic,
+            slow_mode_seconds: info.slow_mode_seconds,
+            member_count: info.member_count,
+            created_at: info.created_at,
+            role,
+            last_seq,
+            peer: info.pair.into_iter().find(|member| member.id != user),
+        }
+    }
+
+    /// `None`: there is no such room, or no more.
+    async fn info(&self, room: RoomId) -> Result<Option<Info>, Problem> {
+        let row = self.env().rows.get(Table::Snapshots, &rows::of_info(room)).await;
+        let Some(row) = row.map_err(|why| unavailable(&why))? else { return Ok(None) };
+        Info::decode(&row.value).map(Some).ok_or_else(|| {
+            tracing::error!(%room, "what lists show of a room cannot be read");
+            Problem::internal()
+        })
+    }
+
+    async fn role(&self, room: RoomId, user: UserId) -> Result<Option<Role>, Problem> {
+        let row = self.env().rows.get(Table::Memberships, &rows::of_user(user, room)).await;
+        Ok(row.map_err(|why| unavailable(&why))?.and_then(|row| rows::role_of(&row.value)))
     }
 
     /// Checks that `user` may read the room, and says its newest seq.
     ///
     /// # Errors
     /// `room_not_found` or `not_a_member`.
-    pub async fn readable(&self, _room: RoomId, _user: UserId) -> Result<u64, Problem> {
-        Err(Problem::unavailable("Rooms are not served yet."))
+    pub async fn readable(&self, room: RoomId, user: UserId) -> Result<u64, Problem> {
+        Ok(self.read_end(room, user).await?.last_seq)
+    }
+
+    /// [`Self::readable`], with all that is known of the log's end.
+    async fn read_end(&self, room: RoomId, user: UserId) -> Result<log::End, Problem> {
+        use rookery_core::room::Refusal::{NotAMember, RoomNotFound};
+        if self.role(room, user).await?.is_some() {
+            let end = self.env().ends.get(&*self.env().log, room).await?;
+            return if end.removed { Err(problem(&RoomNotFound)) } else { Ok(end) };
+        }
+        let public = self.info(room).await?.is_some_and(|info| info.visibility == Visibility::Public);
+        Err(problem(if public { &NotAMember } else { &RoomNotFound }))
     }
 
     /// Durable events with `from ≤ seq ≤ to`, at most `limit`. Deleted messages come without their text.
     ///
     /// # Errors
     /// `unavailable`.
-    pub async fn events(
+    pub async fn events(&self, room: RoomId, from: u64, to: u64, limit: usize) -> Result<EventPage, Problem> {
+        let end = self.env().ends.get(&*self.env().log, room).await?;
+        history::events(self.store(), room, (from, to), limit, end.last_seq).await
+    }
+
+    /// Messages of a room, a page of at most `limit`.
+    ///
+    /// # Errors
+    /// `room_not_found`, `not_a_member`; `unavailable`.
+    pub async fn history(
         &self,
-        _room: RoomId,
-        _from: u64,
-        _to: u64,
-        _limit: usize,
-    ) -> Result<EventPage, Problem> {
-        Err(Problem::unavailable("Rooms are not served yet."))
+        room: RoomId,
+        user: UserId,
+        part: Option<Part>,
+        limit: usize,
+    ) -> Result<History, Problem> {
+        let last_seq = self.readable(room, user).await?;
+        let part = part.unwrap_or(Part::Before(last_seq + 1));
+        history::page(self.store(), (room, user), last_seq, part, limit).await
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// `room_not_found`, `not_a_member`, `message_not_found`; `unavailable`.
+    pub async fn message(&self, room: RoomId, user: UserId, seq: u64) -> Result<client::Message, Problem> {
+        let last_seq = self.readable(room, user).await?;
+        let found = match seq {
+            seq if seq == 0 || seq > last_seq => None,
+            seq => history::message(self.store(), room, user, seq).await?,
+        };
+        found.ok_or_else(|| problem(&rookery_core::room::Refusal::MessageNotFound))
     }
 
     /// All rooms of a user.
     ///
     /// # Errors
     /// `unavailable`.
-    pub async fn standings(&self, _user: UserId) -> Result<Vec<Standing>, Problem> {
-        Err(Problem::unavailable("Rooms are not served yet."))
+    pub async fn standings(&self, user: UserId) -> Result<Vec<Standing>, Problem> {
+        let mut standings = Vec::new();
+        for (room, role) in self.memberships(user, usize::MAX).await? {
+            let end = self.env().ends.get(&*self.env().log, room).await?;
+            if !end.removed {
+                standings.push(self.standing(user, room, role, end).await?);
+            }
+        }
+        Ok(standings)
     }
 
     /// Moves a user's read mark forward; says whether it moved.
     ///
     /// # Errors
     /// `not_a_member`, `room_not_found`, `invalid` for a seq the room has not reached.
-    pub async fn mark_read(&self, _room: RoomId, _user: UserId, _seq: u64) -> Result<bool, Problem> {
-        Err(Problem::unavailable("Rooms are not served yet."))
+    pub async fn mark_read(&self, room: RoomId, user: UserId, seq: u64) -> Result<bool, Problem> {
+        let end = self.read_end(room, user).await?;
+        if seq > end.last_seq {
+            let why = format!("The room has only reached {}.", end.last_seq);
+            return Err(Problem::invalid("seq", why));
+        }
+        let marks = &self.env().marks;
+        if seq <= marks.get(user, room).await?.seq {
+            return Ok(false);
+        }
+        let messages = if seq == end.last_seq {
+            end.messages
+        } else {
+            let record = log::record_with(&*self.env().log, room, seq).await?;
+            record.map_or(end.messages, |record| record.messages_up_to(seq))
+        };
+        marks.raise(room, [(user, rows::Mark { seq, messages })]);
+        marks.tell(room, user, seq);
+        Ok(true)
+    }
+}
+
+fn core_settings(settings: &RoomsSettings, node: &str) -> Settings {
+    Settings {
+        owner: node.to_owned(),
+        limits: Arc::new(Limits {
+            text_chars: settings.text_chars as usize,
+            members: settings.members as usize,
+            dedupe_window_ms: i64::try_from(settings.dedupe_seconds * 1000).unwrap_or(i64::MAX),
+            ..Limits::default()
+        }),
+        max_waiting: settings.waiting_commands,
+        deadline_ms: settings.deadline_ms,
+        ..Settings::default()
     }
 }

@@ -1,0 +1,189 @@
+//! Lists: a user's rooms, public rooms, a room's members.
+
+use rookery_core::room::{Listing, Profile, Role};
+use rookery_protocol::{
+    client,
+    id::{RoomId, UserId},
+};
+
+use super::{
+    Part, RoomView, Rooms, Standing, history,
+    log::{End, unavailable},
+    rows,
+};
+use crate::{backend::Table, problem::Problem};
+
+/// Rows read at once.
+const PAGE: usize = 1000;
+/// Public rooms that one call of `discover` looks at, at most.
+const LOOKED_AT: usize = 5000;
+
+/// One of a user's rooms, as his list shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The room.
+    pub room: RoomView,
+    /// Where he stands.
+    pub standing: Standing,
+    /// The newest message, if there is one not far back.
+    pub last_message: Option<client::Message>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// What to give as cursor for the next page; `None`: this was the last.
+    pub next: Option<u128>,
+}
+
+/// A member of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who; names as they were when he came.
+    pub user: Profile,
+    /// Role.
+    pub role: Role,
+}
+
+impl Rooms {
+    /// All memberships of a user, at most `limit`.
+    pub(super) async fn memberships(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> Result<Vec<(RoomId, Role)>, Problem> {
+        let prefix = user.to_bytes();
+        let (mut found, mut after) = (Vec::new(), None);
+        while found.len() < limit {
+            let page = self
+                .env()
+                .rows
+                .scan(Table::Memberships, &prefix, after.as_deref(), PAGE.min(limit - found.len()))
+                .await
+                .map_err(|why| unavailable(&why))?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            found.extend(
+                page.iter().filter_map(|row| Some((rows::room_in(&row.key)?, rows::role_of(&row.value)?))),
+            );
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn standing(
+        &self,
+        user: UserId,
+        room: RoomId,
+        role: Role,
+        end: End,
+    ) -> Result<Standing, Problem> {
+        let marks = &self.env().marks;
+        let mark = marks.get(user, room).await?;
+        let unread = end.messages.saturating_sub(mark.messages);
+        let mentions = if unread == 0 { 0 } else { marks.mentions(user, room, mark.seq).await? };
+        Ok(Standing { room, role, last_seq: end.last_seq, read_seq: mark.seq, unread, mentions })
+    }
+
+    /// A user's rooms with their newest messages.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn list(&self, user: UserId) -> Result<Vec<Listed>, Problem> {
+        let mut listed = Vec::new();
+        for standing in self.standings(user).await? {
+            let id = standing.room;
+            let Some(info) = self.info(id).await? else { continue };
+            let room = self.shown(id, info, Some(standing.role), standing.last_seq, user);
+            let newest = Part::Before(standing.last_seq + 1);
+            let page = history::page(self.store(), (id, user), standing.last_seq, newest, 1).await?;
+            listed.push(Listed { room, standing, last_message: page.messages.into_iter().next() });
+        }
+        Ok(listed)
+    }
+
+    /// Public rooms whose name or topic contains `query` in any case (empty: all), oldest first, after `cursor`.
+    /// A page may be short, even empty, and still have a next one: only so many rooms are looked at.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn discover(
+        &self,
+        user: UserId,
+        query: &str,
+        cursor: Option<u128>,
+        limit: usize,
+    ) -> Result<Page<RoomView>, Problem> {
+        let query = query.to_lowercase();
+        let mut after = cursor.map(|id| rows::of_room(RoomId(id)));
+        let (mut items, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let page = self
+                .env()
+                .rows
+                .scan(Table::PublicRooms, &[], after.as_deref(), PAGE)
+                .await
+                .map_err(|why| unavailable(&why))?;
+            if page.is_empty() {
+                return Ok(Page { items, next: None });
+            }
+            for row in page {
+                if items.len() == limit || looked_at == LOOKED_AT {
+                    let next = after.as_deref().and_then(|key| key.try_into().ok()).map(u128::from_be_bytes);
+                    return Ok(Page { items, next });
+                }
+                looked_at += 1;
+                after = Some(row.key.clone());
+                let Ok(id) = <[u8; 16]>::try_from(&row.key[..]).map(RoomId::from_bytes) else { continue };
+                let Ok(listing) = Listing::decode(&row.value) else { continue };
+                if matches(&listing, &query)
+                    && let Ok(view) = self.view(id, user).await
+                {
+                    items.push(view);
+                }
+            }
+        }
+    }
+
+    /// Members of a room after `cursor`, ordered by id.
+    ///
+    /// # Errors
+    /// `room_not_found`, `not_a_member`; `unavailable`.
+    pub async fn members(
+        &self,
+        room: RoomId,
+        user: UserId,
+        cursor: Option<u128>,
+        limit: usize,
+    ) -> Result<Page<Member>, Problem> {
+        self.readable(room, user).await?;
+        let after = cursor.map(UserId);
+        self.owners()
+            .look(room, move |state| {
+                let mut items: Vec<Member> = state
+                    .members_after(after)
+                    .take(limit + 1)
+                    .map(|member| Member {
+                        user: Profile {
+                            id: member.id,
+                            username: member.username.to_owned(),
+                            display_name: member.display_name.to_owned(),
+                        },
+                        role: member.role,
+                    })
+                    .collect();
+                let more = items.len() > limit;
+                items.truncate(limit);
+                let next = items.last().filter(|_| more).map(|member| member.user.id.0);
+                Page { items, next }
+            })
+            .await
+    }
+}
+
+fn matches(listing: &Listing, query: &str) -> bool {
+    query.is_empty()
+        || listing.name.to_lowercase().contains(query)
+        || listing.topic.as_ref().is_some_and(|topic| topic.to_lowercase().contains(query))
+}

@@ -1,0 +1,367 @@
+//! Drives one room's owner: feeds it, does what it wants done, and answers.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rookery_core::{
+    owner::{self, Action, Failed, Identity, Input, LogSeq, Owner, Stopped, Stored},
+    record::{Body, Record},
+    room::{Command, Head, Refusal, Reply},
+};
+use rookery_protocol::id::RoomId;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::Sleep,
+};
+
+use super::{
+    super::{OnReply, history, log, refusal, rows},
+    Env, Item, Look, busy,
+    commit::{self, Consequences},
+};
+use crate::{
+    backend::{self, Expect, Row, Table},
+    problem::Problem,
+};
+
+/// Items taken from the mailbox at once.
+const ITEMS: usize = 256;
+/// Looks that wait until the room is served.
+const LOOKS: usize = 1024;
+/// How long the room's task sleeps at most; it wakes up earlier for whatever comes.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// Serves a room until it is put down or cannot go on. What was taken from the mailbox is answered then.
+pub(super) async fn serve(
+    env: &Arc<Env>,
+    room: RoomId,
+    waiting: &mut mpsc::Receiver<Item>,
+    put_down: &Notify,
+) {
+    let mut shell = Shell::new(env.clone(), room);
+    let mut items = Vec::with_capacity(ITEMS.min(16));
+    let mut sleep = Box::pin(tokio::time::sleep(FAR));
+    let mut used = Instant::now();
+    while !shell.stopped {
+        if shell.is_idle() && shell.is_absent() && !shell.leaving {
+            // An id that somebody made up: not worth waiting for more.
+            shell.leave();
+            continue;
+        }
+        shell.arm(sleep.as_mut(), used);
+        tokio::select! {
+            biased;
+            done = shell.work.join_next(), if !shell.work.is_empty() => shell.done(done),
+            () = put_down.notified(), if !shell.leaving => shell.leave(),
+            count = waiting.recv_many(&mut items, ITEMS), if !shell.leaving => {
+                used = Instant::now();
+                if count == 0 {
+                    shell.leave();
+                }
+                items.drain(..).for_each(|item| shell.take(item));
+            }
+            () = sleep.as_mut() => {
+                if used.elapsed() >= env.settings.idle() && shell.is_idle() {
+                    shell.leave();
+                } else {
+                    shell.feed(Input::Tick);
+                }
+            }
+        }
+    }
+    // A snapshot may still be on its way to the disk.
+    while shell.work.join_next().await.is_some() {}
+}
+
+/// A command that is not answered yet.
+struct Asked {
+    reply: OnReply,
+    at: Instant,
+}
+
+/// What a piece of work for the owner ended with; `None`: nothing to tell.
+type Done = Option<Input>;
+
+struct Shell {
+    env: Arc<Env>,
+    room: RoomId,
+    owner: Owner,
+    actions: Vec<Action>,
+    work: JoinSet<Done>,
+    asked: HashMap<u64, Asked>,
+    looks: VecDeque<Look>,
+    next_ticket: u64,
+    /// Of the append in flight.
+    pending: Option<Consequences>,
+    leaving: bool,
+    stopped: bool,
+}
+
+impl Shell {
+    fn new(env: Arc<Env>, room: RoomId) -> Self {
+        let identity = Identity { room, seed: rand::random() };
+        let owner = Owner::new(identity, env.core.clone());
+        let mut shell = Self {
+            env,
+            room,
+            owner,
+            actions: Vec::new(),
+            work: JoinSet::new(),
+            asked: HashMap::new(),
+            looks: VecDeque::new(),
+            next_ticket: 0,
+            pending: None,
+            leaving: false,
+            stopped: false,
+        };
+        shell.env.metrics.takeovers.inc();
+        shell.feed(Input::Tick);
+        shell
+    }
+
+    fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.looks.is_empty() && self.pending.is_none()
+    }
+
+    /// Whether there is no such room.
+    fn is_absent(&self) -> bool {
+        self.next_ticket > 0 && self.owner.serves() && self.owner.state().last_seq() == 0
+    }
+
+    /// Sets the timer to what comes first.
+    fn arm(&self, mut sleep: Pin<&mut Sleep>, used: Instant) {
+        let idle = if self.leaving { Instant::now() + FAR } else { used + self.env.settings.idle() };
+        let wake = self.owner.wake_at().map(|at| self.env.started + Duration::from_millis(at));
+        let at = wake.map_or(idle, |wake| wake.min(idle)).max(Instant::now() + Duration::from_millis(1));
+        let (at, armed) = (tokio::time::Instant::from_std(at), sleep.deadline());
+        // Moving a timer costs more than waking up once for nothing: it is only ever moved to be earlier,
+        // or when it has gone off.
+        if at < armed || sleep.is_elapsed() {
+            sleep.as_mut().reset(at);
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Command { actor, what, reply, at } => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.asked.insert(ticket, Asked { reply, at });
+                let command =
+                    Command { actor: (*actor).clone(), what, now: unix_millis(), random: rand::random() };
+                self.feed(Input::Command { ticket, command: Box::new(command) });
+            }
+            Item::Look(look) if self.stopped || self.looks.len() >= LOOKS => look(None),
+            Item::Look(look) => {
+                self.looks.push_back(look);
+                self.show();
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.feed(Input::StepDown);
+    }
+
+    fn done(&mut self, done: Option<Result<Done, tokio::task::JoinError>>) {
+        match done {
+            Some(Ok(Some(input))) => self.feed(input),
+            Some(Ok(None)) | None => {}
+            // The owner would wait for it for ever.
+            Some(Err(error)) => self.fail(&error.to_string()),
+        }
+    }
+
+    /// Tells the owner something, and does what it wants done. A panic ends this owner, not the node.
+    fn feed(&mut self, input: Input) {
+        if self.stopped {
+            return;
+        }
+        if let Input::AppendDone { outcome, .. } = &input {
+            self.settle(*outcome);
+        }
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            self.owner.handle(input, self.env.now(), &mut self.actions);
+        }));
+        if fed.is_err() {
+            return self.fail("its owner panicked");
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions = actions;
+        self.show();
+    }
+
+    /// Ends this owner after a mistake of ours; the next command starts another one from the log.
+    fn fail(&mut self, why: &str) {
+        tracing::error!(room = %self.room, why, "a room failed and is read again from its log");
+        self.env.metrics.panics.inc();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stopped = true;
+        self.env.ends.forget(self.room);
+        for (_, asked) in self.asked.drain() {
+            self.env.metrics.refused("unavailable");
+            answer(asked.reply, Err(busy()));
+        }
+        self.looks.drain(..).for_each(|look| look(None));
+    }
+
+    fn act(&mut self, action: Action) {
+        let (env, room) = (self.env.clone(), self.room);
+        match action {
+            Action::LoadTail => {
+                self.work.spawn(async move {
+                    let tail = env.log.tail(room).await.map(|tail| tail.map(stored)).map_err(|_| Failed);
+                    Some(Input::Tail(tail))
+                });
+            }
+            Action::LoadSnapshot => {
+                self.work.spawn(async move {
+                    let row = env.rows.get(Table::Snapshots, &rows::of_room(room)).await;
+                    Some(Input::Snapshot(row.map(|row| row.map(|entry| entry.value)).map_err(|_| Failed)))
+                });
+            }
+            Action::ReadFrom { from, to } => {
+                self.work.spawn(async move {
+                    let read =
+                        backend::Read { from, to, backwards: false, max_records: 1024, max_bytes: 4 << 20 };
+                    let records = env.log.read(room, read).await;
+                    let records =
+                        records.map(|all| all.into_iter().map(stored).collect()).map_err(|_| Failed);
+                    Some(Input::Records(records))
+                });
+            }
+            Action::LoadHead { seq } => {
+                self.work.spawn(async move {
+                    let head = head(&env, room, seq).await.map_err(|_| Failed);
+                    Some(Input::Head { seq, head })
+                });
+            }
+            Action::Append(append) => self.append(append),
+            Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
+            Action::SaveSnapshot { bytes } => {
+                self.work.spawn(async move {
+                    let row = Row { table: Table::Snapshots, key: rows::of_room(room), value: Some(bytes) };
+                    if let Err(why) = env.rows.write(vec![(row, Expect::Any)]).await {
+                        tracing::warn!(%room, %why, "the snapshot of a room could not be stored");
+                    }
+                    None
+                });
+            }
+            Action::Stopped { why } => {
+                match why {
+                    Stopped::SteppedDown => {}
+                    Stopped::Fenced { .. } => tracing::info!(%room, %why, "a room moved to another owner"),
+                    _ => tracing::error!(%room, %why, "a room cannot be served"),
+                }
+                self.end();
+            }
+        }
+    }
+
+    fn append(&mut self, append: owner::Append) {
+        let rows = match Record::open(&append.record, self.room) {
+            Ok(opened) if !opened.record.events.is_empty() => {
+                let state = Some(self.owner.state());
+                let (rows, pending) = commit::consequences(self.room, &append, &opened.record, state);
+                self.pending = Some(pending);
+                rows
+            }
+            Ok(_) => Vec::new(),
+            Err(error) => return self.fail(&error.to_string()),
+        };
+        let (env, room, attempt) = (self.env.clone(), self.room, append.attempt);
+        let append = backend::Append {
+            room,
+            expected: backend::LogSeq(append.expected.0),
+            first_seq: append.first_seq,
+            last_seq: append.last_seq,
+            record: append.record,
+            rows,
+        };
+        self.work.spawn(async move {
+            let outcome = match env.log.append(append).await {
+                backend::Appended::Committed(at) => owner::Appended::Committed(LogSeq(at.0)),
+                backend::Appended::ConditionFailed => owner::Appended::ConditionFailed,
+                backend::Appended::Unknown => owner::Appended::Unknown,
+            };
+            Some(Input::AppendDone { attempt, outcome })
+        });
+    }
+
+    /// Remembers what a commit made known, before anybody is told of it.
+    fn settle(&mut self, outcome: owner::Appended) {
+        let Some(known) = self.pending.take() else { return };
+        if matches!(outcome, owner::Appended::Committed(_)) {
+            self.env.ends.moved(self.room, known.end);
+            self.env.marks.raise(self.room, known.marks);
+            self.env.metrics.sends.inc_by(known.messages);
+            // An event count is far below 2^53.
+            #[expect(clippy::cast_precision_loss)]
+            self.env.metrics.batch.observe(known.events as f64);
+        } else {
+            // It may be stored all the same, and the owner finds that out without another append.
+            self.env.ends.forget(self.room);
+        }
+    }
+
+    fn answer(&mut self, ticket: u64, outcome: Result<Reply, Refusal>) {
+        let Some(asked) = self.asked.remove(&ticket) else { return };
+        self.env.metrics.answered(asked.at.elapsed());
+        let outcome = outcome.map_err(|refusal| refusal::problem(&refusal));
+        if let Err(problem) = &outcome {
+            self.env.metrics.refused(problem.code);
+        }
+        answer(asked.reply, outcome);
+    }
+
+    /// Lets those look who wait for it, if there is something to see.
+    fn show(&mut self) {
+        if self.looks.is_empty() || !self.owner.serves() {
+            return;
+        }
+        for look in self.looks.drain(..) {
+            look(Some(self.owner.state()));
+        }
+    }
+}
+
+/// Calls back; a panic there is not this room's fault.
+fn answer(reply: OnReply, outcome: Result<Reply, Problem>) {
+    if catch_unwind(AssertUnwindSafe(|| reply(outcome))).is_err() {
+        tracing::error!("the receiver of a room's answer panicked");
+    }
+}
+
+fn stored(committed: backend::Committed) -> Stored {
+    Stored { at: LogSeq(committed.at.0), bytes: committed.record }
+}
+
+/// Unix milliseconds.
+fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What is known of a message; `None`: the event is none.
+async fn head(env: &Env, room: RoomId, seq: u64) -> Result<Option<Head>, Problem> {
+    let Some(record) = log::record_with(&*env.log, room, seq).await? else { return Ok(None) };
+    let event = record.numbered().find(|(at, _)| *at == seq).map(|(_, event)| event);
+    let Some((sender, Body::Posted(_))) = event.map(|event| (event.actor, &event.body)) else {
+        return Ok(None);
+    };
+    let amendment = history::amendment(&*env.rows, room, seq).await?.unwrap_or_default();
+    Ok(Some(Head { sender, amendment }))
+}

@@ -1,0 +1,171 @@
+//! Messages, their history, and what becomes of them.
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use rookery_core::room::{Reply, Role, What};
+use rookery_protocol::client::server_frame::Frame;
+
+use super::house::{House, code, post, user};
+use crate::rooms::Part;
+
+#[tokio::test]
+async fn a_message_and_what_becomes_of_it() {
+    let (house, ada, bob) = (House::new(), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    let seq = house.say(room, &ada, "hello @bob", "a").await;
+    let said = house.message(room, &bob, seq).await;
+    assert_eq!((said.text.as_str(), said.mentions), ("hello @bob", vec![bob.id.to_string()]));
+    assert_eq!(said.sender.unwrap().display_name, "ADA");
+
+    house.does(room, &ada, What::Edit { seq, text: "hello".into() }).await.unwrap();
+    for by in [&ada, &bob] {
+        house.does(room, by, What::React { seq, emoji: "👍".into() }).await.unwrap();
+    }
+    house.does(room, &bob, What::Unreact { seq, emoji: "👍".into() }).await.unwrap();
+    let now = house.message(room, &ada, seq).await;
+    assert_eq!((now.text.as_str(), now.mentions.len(), now.edited_at.is_some()), ("hello", 0, true));
+    assert_eq!((now.reactions["👍"].count, now.reactions["👍"].mine), (1, true));
+    assert!(!house.message(room, &bob, seq).await.reactions["👍"].mine);
+
+    assert_eq!(code(house.does(room, &bob, What::Delete { seq }).await), (403, "forbidden"));
+    house.does(room, &ada, What::Delete { seq }).await.unwrap();
+    let gone = house.message(room, &ada, seq).await;
+    assert_eq!((gone.text.as_str(), gone.deleted, gone.reactions.len()), ("", true, 0));
+    assert_eq!(
+        code(house.does(room, &ada, What::Edit { seq, text: "x".into() }).await),
+        (410, "message_deleted")
+    );
+    assert_eq!(code(house.rooms.message(room, ada.id, 1).await), (404, "message_not_found"));
+    assert_eq!(code(house.rooms.message(room, ada.id, 99).await), (404, "message_not_found"));
+
+    // Those who read the events later do not see the text, nor that of the edit.
+    let page = house.rooms.events(room, 1, u64::MAX, 1000).await.unwrap();
+    assert_eq!(
+        page.events.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(),
+        (1..=page.last_seq).collect::<Vec<_>>()
+    );
+    for (_, frame) in &page.events {
+        match frame.frame.as_ref().unwrap() {
+            Frame::Message(message) => assert!(message.deleted && message.text.is_empty()),
+            Frame::Edited(edited) => assert_eq!(edited.text, ""),
+            _ => {}
+        }
+    }
+    let edit = house.rooms.events(room, seq + 1, seq + 1, 1).await.unwrap();
+    assert!(matches!(edit.events[0].1.frame.as_ref(), Some(Frame::Edited(edited)) if edited.text.is_empty()));
+}
+
+#[tokio::test]
+async fn a_client_msg_id_is_stored_once() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    let seq = house.say(room, &ada, "one", "a").await;
+    let again = house.does(room, &ada, post("one", "a")).await.unwrap();
+    assert!(matches!(again, Reply::Posted { seq: same, repeated: true, .. } if same == seq));
+    assert_eq!(code(house.does(room, &ada, post("two", "a")).await), (409, "client_msg_id_conflict"));
+    assert_eq!(house.rooms.readable(room, ada.id).await.unwrap(), seq);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_walk_gives_every_message_once_and_in_order() {
+    let (house, ada, bob) = (House::new(), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    let mut said = Vec::new();
+    for number in 0..60u64 {
+        said.push(house.say(room, &ada, &format!("m{number}"), &format!("id{number}")).await);
+        if number % 3 == 0 {
+            let seq = said[usize::try_from(number).unwrap() / 2];
+            house.does(room, &bob, What::React { seq, emoji: "x".into() }).await.unwrap();
+        }
+    }
+    // Many in one record, too.
+    let mut waiting = Vec::new();
+    for number in 60..90 {
+        let (rooms, ada) = (house.rooms.clone(), ada.clone());
+        waiting.push(tokio::spawn(async move {
+            rooms.command(room, &ada, post("more", &format!("id{number}"))).await
+        }));
+    }
+    for task in waiting {
+        if let Reply::Posted { seq, .. } = task.await.unwrap().unwrap() {
+            said.push(seq);
+        }
+    }
+    said.sort_unstable();
+    let last = *said.last().unwrap();
+    let (house, runtime) = (&house, tokio::runtime::Handle::current());
+    let check = |limit: usize, start: u64| {
+        runtime.block_on(async {
+            let (mut down, mut before) = (Vec::new(), start);
+            loop {
+                let page =
+                    house.rooms.history(room, bob.id, Some(Part::Before(before)), limit).await.unwrap();
+                assert!(page.messages.len() <= limit);
+                down.extend(page.messages.iter().map(|m| m.seq));
+                if !page.has_more {
+                    break;
+                }
+                before = *down.last().unwrap();
+            }
+            let expected: Vec<_> = said.iter().rev().copied().filter(|seq| *seq < start).collect();
+            assert_eq!(down, expected, "backwards from {start} by {limit}");
+            let (mut up, mut after) = (Vec::new(), start);
+            loop {
+                let page = house.rooms.history(room, bob.id, Some(Part::After(after)), limit).await.unwrap();
+                up.extend(page.messages.iter().map(|m| m.seq));
+                if !page.has_more {
+                    break;
+                }
+                after = *up.last().unwrap();
+            }
+            let expected: Vec<_> = said.iter().copied().filter(|seq| *seq > start).collect();
+            assert_eq!(up, expected, "forwards from {start} by {limit}");
+        });
+    };
+    tokio::task::block_in_place(|| {
+        let mut runner = TestRunner::new(ProptestConfig { cases: 30, ..ProptestConfig::default() });
+        runner
+            .run(&(1usize..=100, 0..last + 5), |(limit, start)| {
+                check(limit, start);
+                Ok(())
+            })
+            .unwrap();
+    });
+}
+
+#[tokio::test]
+async fn who_may_do_what() {
+    let house = House::new();
+    let [owner, moderator, member, stranger] =
+        [(1, "owner"), (2, "moderator"), (3, "member"), (4, "stranger")].map(|(n, name)| user(n, name));
+    let room = house.room(&owner, &[&moderator, &member]).await;
+    house.does(room, &owner, What::SetRole { user: moderator.id, role: Role::Moderator }).await.unwrap();
+    let said = house.say(room, &owner, "mine", "m").await;
+    let rename =
+        || What::Update { name: Some("New".into()), topic: None, visibility: None, slow_mode_seconds: None };
+    let ban = || What::Ban { user: (*stranger).clone(), until: None };
+    let ok = "ok";
+    // What, and what owner, moderator, member and stranger are answered.
+    for (what, expected) in [
+        (rename(), [ok, ok, "forbidden", "not_a_member"]),
+        (ban(), [ok, ok, "forbidden", "banned"]),
+        (What::Unban { user: stranger.id }, [ok, ok, "forbidden", "not_a_member"]),
+        (What::Mute { user: member.id, until: None }, [ok, ok, "forbidden", "not_a_member"]),
+        (What::Unmute { user: member.id }, [ok, ok, "forbidden", "not_a_member"]),
+        (
+            What::SetRole { user: member.id, role: Role::Member },
+            [ok, "forbidden", "forbidden", "not_a_member"],
+        ),
+        (What::Edit { seq: said, text: "other".into() }, [ok, "forbidden", "forbidden", "not_a_member"]),
+        (What::React { seq: said, emoji: "👍".into() }, [ok, ok, ok, "not_a_member"]),
+        (What::Kick { user: owner.id }, ["forbidden", "forbidden", "forbidden", "not_a_member"]),
+    ] {
+        // The least first: what the others do is not undone.
+        for (by, expected) in [&owner, &moderator, &member, &stranger].into_iter().zip(expected).rev() {
+            let got = house.does(room, by, what.clone()).await.map_or_else(|problem| problem.code, |_| ok);
+            // A ban by somebody before is no obstacle to the next.
+            let banned = expected == "banned" && got == "not_a_member";
+            assert!(got == expected || banned, "{what:?} by {}: {got}, not {expected}", by.username);
+        }
+    }
+    assert_eq!(code(house.rooms.history(room, stranger.id, None, 5).await), (403, "not_a_member"));
+}

@@ -1,0 +1,7 @@
+//! Rooms against the embedded store, in directories of their own.
+
+mod house;
+mod lists;
+mod load;
+mod messages;
+mod restart;

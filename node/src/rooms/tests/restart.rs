@@ -1,0 +1,145 @@
+//! Rooms that are put down, taken up again, and read again after a crash.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rookery_core::room::{Reply, Role, What};
+use rookery_protocol::id::RoomId;
+
+use super::house::{House, code, on, post, user};
+use crate::{
+    backend::{Append, Appended, Committed, Read, RoomLog, Unavailable, embedded::Store},
+    rooms::RoomsSettings,
+};
+
+#[tokio::test]
+async fn a_crash_changes_nothing_that_was_acknowledged() {
+    let (mut house, ada, bob) = (House::new(), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    house.does(room, &ada, What::SetRole { user: bob.id, role: Role::Moderator }).await.unwrap();
+    let seq = house.say(room, &ada, "kept", "a").await;
+    house.does(room, &bob, What::React { seq, emoji: "👍".into() }).await.unwrap();
+    for round in 0..3 {
+        let view = house.rooms.view(room, ada.id).await.unwrap();
+        let events = house.rooms.events(room, 1, u64::MAX, 1000).await.unwrap();
+        house = house.crash().await;
+        assert_eq!(house.rooms.view(room, ada.id).await.unwrap(), view);
+        assert_eq!(house.rooms.events(room, 1, u64::MAX, 1000).await.unwrap().events, events.events);
+        let again = house.does(room, &ada, post("kept", "a")).await.unwrap();
+        assert!(matches!(again, Reply::Posted { seq: same, repeated: true, .. } if same == seq));
+        let next = house.say(room, &bob, "and on", &round.to_string()).await;
+        assert_eq!(next, view.last_seq + 1, "no gap");
+        let members = house.rooms.members(room, ada.id, None, 10).await.unwrap().items;
+        assert_eq!(members.iter().map(|m| m.role).collect::<Vec<_>>(), [Role::Owner, Role::Moderator]);
+    }
+}
+
+/// Remembers the first event that somebody read forwards.
+struct Watched {
+    store: Arc<Store>,
+    lowest: AtomicU64,
+}
+
+#[async_trait]
+impl RoomLog for Watched {
+    async fn append(&self, append: Append) -> Appended {
+        self.store.append(append).await
+    }
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.store.tail(room).await
+    }
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        self.lowest.fetch_min(read.from, Ordering::Relaxed);
+        self.store.read(room, read).await
+    }
+    fn follow(&self, room: RoomId, on: bool) {
+        self.store.follow(room, on);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_saves_reading_the_log() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    for number in 0..20 {
+        house.say(room, &ada, "old", &number.to_string()).await;
+    }
+    house.rooms.stop(Duration::from_secs(10)).await;
+    let watched = Arc::new(Watched { store: house.store.clone(), lowest: AtomicU64::new(u64::MAX) });
+    let rooms = on(&house.store, watched.clone(), RoomsSettings::default());
+    let again = rooms.command(room, &ada, post("old", "3")).await.unwrap();
+    assert!(matches!(again, Reply::Posted { repeated: true, .. }), "remembered by the snapshot");
+    assert!(watched.lowest.load(Ordering::Relaxed) > 21, "{:?}", watched.lowest);
+}
+
+#[tokio::test]
+async fn idle_rooms_leave_memory_and_come_back() {
+    let settings = RoomsSettings { idle_seconds: 1, active: 1, ..RoomsSettings::default() };
+    let (house, ada) = (House::with(settings), user(1, "ada"));
+    let mut rooms = Vec::new();
+    for _ in 0..40 {
+        rooms.push(house.room(&ada, &[]).await);
+    }
+    for (number, room) in rooms.iter().enumerate() {
+        house.say(*room, &ada, "hello", &number.to_string()).await;
+    }
+    let active = || house.rooms.env().metrics.active.get();
+    // At most one of each of the sixteen shards stays for want of place; the others leave when they are idle.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while active() > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(active(), 0);
+    for (number, room) in rooms.iter().enumerate() {
+        let again = house.does(*room, &ada, post("hello", &number.to_string())).await.unwrap();
+        assert!(matches!(again, Reply::Posted { repeated: true, .. }));
+    }
+}
+
+#[tokio::test]
+async fn ids_that_are_made_up_leave_nothing_behind() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    for number in 0..10u128 {
+        let outcome = house.does(RoomId(number), &ada, post("x", "x")).await;
+        assert_eq!(code(outcome), (404, "room_not_found"));
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while house.rooms.env().metrics.active.get() > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(house.rooms.env().metrics.active.get(), 0);
+    assert!(house.store.tail(RoomId(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_refused_at_once() {
+    let settings = RoomsSettings { waiting_commands: 8, ..RoomsSettings::default() };
+    let (house, ada) = (House::with(settings), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..100u32 {
+        let tell = tell.clone();
+        let reply = Box::new(move |outcome| tell.send((number, outcome)).unwrap());
+        house.rooms.submit(room, &ada, post("x", &number.to_string()), reply);
+    }
+    drop(tell);
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    while let Some((number, outcome)) = told.recv().await {
+        match outcome {
+            Ok(Reply::Posted { seq, .. }) => stored.push((seq, number)),
+            other => {
+                assert_eq!(code(other), (503, "unavailable"));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(stored.len() + refused, 100, "each is answered once");
+    assert!(!stored.is_empty() && refused > 0);
+    assert!(stored.is_sorted() && stored.iter().map(|(_, number)| number).is_sorted(), "in order");
+}
