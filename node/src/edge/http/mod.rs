@@ -13,13 +13,18 @@ mod accounts;
 mod address;
 mod auth;
 mod body;
+mod cursor;
+mod direct;
 mod front;
 mod guard;
 mod mailbox;
+mod members;
+mod messages;
 mod openapi;
 mod path;
 mod problem;
 mod query;
+mod rooms;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -44,7 +49,13 @@ use crate::edge::App;
 
 /// All calls that the OpenAPI document describes.
 fn calls() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::head()).merge(accounts::routes()).merge(users::routes())
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(accounts::routes())
+        .merge(users::routes())
+        .merge(rooms::routes())
+        .merge(members::routes())
+        .merge(messages::routes())
+        .merge(direct::routes())
 }
 
 /// Everything that is answered over HTTP on the public port, apart from the WebSocket.

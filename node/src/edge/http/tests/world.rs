@@ -90,11 +90,18 @@ impl World {
     async fn on(dir: Arc<TempDir>, settings: AccountsSettings, http: HttpSettings) -> Self {
         let Backends { store, ephemeral, mailbox } = Backends::open(dir.path()).await;
         let metrics = AccountsMetrics::default();
+        let rooms = crate::rooms::Rooms::start(
+            crate::rooms::RoomsSettings::default(),
+            "node <1>",
+            store.clone(),
+            store.clone(),
+            crate::rooms::RoomsMetrics::default(),
+        );
         let accounts = Accounts::start(settings, store, ephemeral, mailbox.clone(), metrics).await.unwrap();
         let app = Arc::new(App {
             node: "node <1>".to_owned(),
             accounts: accounts.clone(),
-            rooms: Arc::new(crate::rooms::Rooms {}),
+            rooms,
             hub: Arc::default(),
             http,
             mailbox: Some(mailbox.clone()),
