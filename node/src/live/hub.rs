@@ -4,18 +4,15 @@ use std::{
     collections::HashMap,
     hash::BuildHasher,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use prost::Message;
-use rookery_protocol::{
-    id::{RoomId, UserId},
-    log,
-};
+use rookery_core::{feed::Gap, record::Record};
+use rookery_protocol::id::RoomId;
 
 use super::{
     LiveMetrics, LiveSettings,
@@ -50,12 +47,9 @@ pub struct Hub {
     /// Settings and metrics.
     pub live: Live,
     shards: Box<[Shard]>,
-    log: OnceLock<Arc<dyn RoomLog>>,
-    newcomers: OnceLock<OnNewcomer>,
+    /// Weak: the log holds the hub, as its sink.
+    log: OnceLock<Weak<dyn RoomLog>>,
 }
-
-/// Told of a user who has become a member of a room, with the seq of the event.
-pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 
 struct Shard {
     rooms: Mutex<HashMap<RoomId, Arc<Room>, IdHasher>>,
@@ -82,23 +76,24 @@ impl Hub {
         let shards = (0..settings.worker_count())
             .map(|_| Shard { rooms: Mutex::default(), inbox: Inbox::new(settings.inbox_records) })
             .collect();
-        Self {
-            live: Live { settings, metrics, dismissals: AtomicU64::new(0) },
-            shards,
-            log: OnceLock::new(),
-            newcomers: OnceLock::new(),
-        }
+        Self { live: Live { settings, metrics, dismissals: AtomicU64::new(0) }, shards, log: OnceLock::new() }
     }
 
     /// Starts delivering what is committed to `log`. Once; in a Tokio runtime.
     pub fn start(self: &Arc<Self>, log: Arc<dyn RoomLog>) {
-        if self.log.set(log).is_err() {
+        let weak = Arc::downgrade(&log);
+        drop(log);
+        if self.log.set(weak).is_err() {
             return;
         }
         for shard in 0..self.shards.len() {
             tokio::spawn(self.clone().work(shard));
         }
         tokio::spawn(self.clone().tick());
+    }
+
+    fn log(&self) -> Option<Arc<dyn RoomLog>> {
+        self.log.get().and_then(Weak::upgrade)
     }
 
     fn shard(&self, room: RoomId) -> &Shard {
@@ -113,7 +108,7 @@ impl Hub {
         rooms
             .entry(id)
             .or_insert_with(|| {
-                if let Some(log) = self.log.get() {
+                if let Some(log) = self.log() {
                     log.follow(id, true);
                 }
                 Arc::new(Room::new(id))
@@ -127,27 +122,15 @@ impl Hub {
         self.live.dismissals.load(Ordering::Acquire)
     }
 
-    /// Sets who is told of newcomers; once.
-    pub fn on_newcomer(&self, listener: OnNewcomer) {
-        let _ = self.newcomers.set(listener);
-    }
-
-    /// `user` has become a member of `room` by event `seq`: his connections that follow all his rooms follow it.
-    pub fn newcomer(&self, user: UserId, room: RoomId, seq: u64) {
-        if let Some(listener) = self.newcomers.get() {
-            listener(user, room, seq);
-        }
-    }
-
     /// Whether the room is known to begin somewhere.
     pub fn has_begun(&self, room: &Room) -> bool {
-        room.next().is_some()
+        room.delivered().is_some()
     }
 
     /// The room's log has reached `seq`, read after [`Self::open`]: later events are delivered.
     pub fn begin(self: &Arc<Self>, room: &Arc<Room>, seq: u64) {
-        if room.begin(seq) {
-            self.repair(room.clone());
+        if let Some(gap) = room.begin(seq) {
+            self.repair(room.clone(), gap);
         }
     }
 
@@ -164,17 +147,16 @@ impl Hub {
             for of_room in taken.records.chunk_by(|a, b| a.room == b.room) {
                 let room = shard.rooms.lock().get(&of_room[0].room).cloned();
                 let Some(room) = room else { continue };
-                records.extend(of_room.iter().filter_map(decode));
+                records.extend(of_room.iter().filter_map(open));
                 self.live.metrics.records.inc_by(of_room.len() as u64);
-                if room.offer(&records, &mut scratch, &self.live) {
-                    self.repair(room);
+                if let Some(gap) = room.offer(&mut records, &mut scratch, &self.live) {
+                    self.repair(room, gap);
                 }
-                records.clear();
             }
             for lost in taken.lost.drain() {
                 let room = shard.rooms.lock().get(&lost).cloned();
-                if let Some(room) = room.filter(|room| room.lost()) {
-                    self.repair(room);
+                if let Some(room) = room {
+                    tokio::spawn(self.clone().look_for_end(room));
                 }
             }
             taken.records.clear();
@@ -183,40 +165,52 @@ impl Hub {
         }
     }
 
+    /// Records of a room were lost unread: finds out up to where it goes.
+    async fn look_for_end(self: Arc<Self>, room: Arc<Room>) {
+        let mut pause = REPAIR_PAUSE;
+        while let Some(log) = self.log() {
+            match log.tail(room.id).await {
+                Ok(tail) => {
+                    let last = tail.as_ref().and_then(open).map_or(0, |record| record.last_seq());
+                    if let Some(gap) = room.exists(last) {
+                        self.repair(room, gap);
+                    }
+                    return;
+                }
+                Err(error) => tracing::warn!(room = %room.id, %error, "cannot read the end of a room's log"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REPAIR_LONGEST_PAUSE);
+        }
+    }
+
     /// Fetches what a room misses, in a task of its own.
-    fn repair(self: &Arc<Self>, room: Arc<Room>) {
-        let Some(log) = self.log.get().cloned() else { return };
+    fn repair(self: &Arc<Self>, room: Arc<Room>, gap: Gap) {
         self.live.metrics.repairs.inc();
         let hub = self.clone();
         tokio::spawn(async move {
             let mut scratch = Scratch::default();
             let mut pause = REPAIR_PAUSE;
-            while let Some(from) = room.next() {
-                let read = Read {
-                    from,
-                    to: u64::MAX,
-                    backwards: false,
-                    max_records: REPAIR_RECORDS,
-                    max_bytes: REPAIR_BYTES,
-                };
+            let mut missing = Some(gap);
+            while let (Some(Gap { from, to }), Some(log)) = (missing, hub.log()) {
+                let read =
+                    Read { from, to, backwards: false, max_records: REPAIR_RECORDS, max_bytes: REPAIR_BYTES };
                 match log.read(room.id, read).await {
                     Ok(found) => {
-                        let records: Vec<_> = found.iter().filter_map(decode).collect();
-                        room.offer(&records, &mut scratch, &hub.live);
-                        if room.next() > Some(from) {
-                            pause = REPAIR_PAUSE;
-                            continue;
-                        }
-                        if !room.fetched() {
-                            return;
-                        }
+                        let mut records = found.iter().filter_map(open).collect();
+                        room.offer(&mut records, &mut scratch, &hub.live);
                     }
                     Err(error) => {
-                        tracing::warn!(room = %room.id, %error, "cannot fetch missed events; trying again")
+                        tracing::warn!(room = %room.id, %error, "cannot fetch missed events; trying again");
                     }
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(REPAIR_LONGEST_PAUSE);
+                missing = room.fetched();
+                if missing.is_some_and(|missing| missing.from == from) {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(REPAIR_LONGEST_PAUSE);
+                } else {
+                    pause = REPAIR_PAUSE;
+                }
             }
         });
     }
@@ -234,7 +228,7 @@ impl Hub {
                     if room.tick(now, &self.live) {
                         let mut rooms = shard.rooms.lock();
                         rooms.remove(&room.id);
-                        if let Some(log) = self.log.get() {
+                        if let Some(log) = self.log() {
                             log.follow(room.id, false);
                         }
                     } else {
@@ -253,12 +247,9 @@ impl Hub {
     }
 }
 
-fn decode(committed: &Committed) -> Option<log::Record> {
-    let record = log::SealedRecord::decode(committed.record.clone())
-        .and_then(|sealed| log::Record::decode(sealed.body));
-    match record {
-        Ok(record) if record.first_seq > 0 => Some(record),
-        Ok(_) => None,
+fn open(committed: &Committed) -> Option<Record> {
+    match Record::open(&committed.record, committed.room) {
+        Ok(opened) => Some(opened.record),
         Err(error) => {
             tracing::error!(room = %committed.room, at = committed.at.0, %error, "a record cannot be read");
             None

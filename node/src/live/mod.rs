@@ -9,14 +9,12 @@ mod ids;
 mod inbox;
 pub mod link;
 mod metrics;
-mod order;
 mod presence;
-pub mod render;
 mod room;
 mod settings;
 mod tape;
 
-pub use hub::{Hub, Live, OnNewcomer};
+pub use hub::{Hub, Live};
 pub use ids::IdHasher;
 pub use metrics::LiveMetrics;
 pub use room::{Following, Joined, Room};

@@ -6,24 +6,28 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rookery_core::{
+    feed::{Feed, Gap, Ready},
+    record::{Body, MemberChange, Record, RoomChanged},
+};
 use rookery_protocol::{
     Subprotocol,
     client::{self, server_frame::Frame},
     id::{RoomId, UserId},
-    log,
 };
 
 use super::{
     Live, frame,
     link::{Link, Signal, Sub, opcode},
-    order::{Offer, Order},
     presence::Attendance,
-    render::{Gone, gone, render},
     tape::{Batch, Tape},
 };
+use crate::rooms;
 
 /// How many subprotocols there are: each has its own tape.
 const PROTOCOLS: usize = 2;
+/// Records that a room holds behind a gap.
+const HELD: usize = 64;
 /// A tape is looked at for what can be cut off whenever it has grown by so many bytes.
 const CUT_EVERY: u64 = 16 * 1024;
 
@@ -50,15 +54,16 @@ pub struct Room {
 
 #[derive(Debug)]
 struct Inner {
-    order: Order,
+    /// `None`: where to begin is not known yet.
+    feed: Option<Feed<Record>>,
+    /// Newest event seen before that.
+    known: u64,
     lanes: [Option<Lane>; PROTOCOLS],
     attendance: Attendance,
     /// Typing frames of the current second, and which second.
     typing: (u32, u64),
     /// How often somebody was dismissed.
     dismissals: u64,
-    /// A task is fetching what was missed.
-    repairing: bool,
     /// Nobody has followed the room since then.
     idle_since: Option<Instant>,
     /// Taken out of the hub: follow it anew.
@@ -105,60 +110,60 @@ impl Room {
         Self {
             id,
             inner: Mutex::new(Inner {
-                order: Order::default(),
+                feed: None,
+                known: 0,
                 lanes: [None, None],
                 attendance: Attendance::default(),
                 typing: (0, 0),
                 dismissals: 0,
-                repairing: false,
                 idle_since: Some(Instant::now()),
                 retired: false,
             }),
         }
     }
 
-    /// The room's log has reached `seq`: what comes later is delivered. Says whether events must be fetched.
-    pub(super) fn begin(&self, seq: u64) -> bool {
+    /// The room's log has reached `seq`: what comes later is delivered. Returns what must be fetched.
+    pub(super) fn begin(&self, seq: u64) -> Option<Gap> {
         let mut inner = self.inner.lock();
-        inner.order.begin(seq);
-        inner.order.is_missing() && !std::mem::replace(&mut inner.repairing, true)
+        let known = inner.known;
+        let feed = inner.feed.get_or_insert_with(|| Feed::new(seq, HELD));
+        feed.exists(known.max(feed.delivered()))
     }
 
-    /// Seq of the next event to deliver; `None` before [`Self::begin`].
-    pub(super) fn next(&self) -> Option<u64> {
-        self.inner.lock().order.next()
+    /// Seq of the newest event delivered; `None` before [`Self::begin`].
+    pub(super) fn delivered(&self) -> Option<u64> {
+        self.inner.lock().feed.as_ref().map(Feed::delivered)
     }
 
-    /// Delivers what of `records` is new and in order. Says whether events are missing and must be fetched.
-    pub(super) fn offer(&self, records: &[log::Record], scratch: &mut Scratch, live: &Live) -> bool {
+    /// Delivers what of `records` is new and in order. Returns what must be fetched.
+    pub(super) fn offer(&self, records: &mut Vec<Record>, scratch: &mut Scratch, live: &Live) -> Option<Gap> {
         let mut inner = self.inner.lock();
-        let mut missing = false;
-        for record in records {
-            match inner.order.offer(record) {
-                Offer::New { first, from } => {
-                    inner.deliver(self.id, first, &record.events[from..], scratch, live);
-                }
-                Offer::Old => {}
-                Offer::Missing => missing = true,
+        let mut ready = Vec::with_capacity(records.len());
+        let mut gap = None;
+        for record in records.drain(..) {
+            let last = record.last_seq();
+            match &mut inner.feed {
+                Some(feed) => gap = feed.offer(record.first_seq, last, record, &mut ready).or(gap),
+                None => inner.known = inner.known.max(last),
             }
         }
+        for Ready { from, payload, .. } in ready {
+            inner.deliver(self.id, from, &payload, scratch, live);
+        }
         inner.flush(scratch, live);
-        missing && !std::mem::replace(&mut inner.repairing, true)
+        gap
     }
 
-    /// A record was lost before it could be looked at. Says whether events must be fetched.
-    pub(super) fn lost(&self) -> bool {
-        let mut inner = self.inner.lock();
-        inner.order.lose();
-        !std::mem::replace(&mut inner.repairing, true)
+    /// The room has events up to `last`, though their record may have been lost. Returns what must be fetched.
+    pub(super) fn exists(&self, last: u64) -> Option<Gap> {
+        self.inner.lock().feed.as_mut().and_then(|feed| feed.exists(last))
     }
 
-    /// The log was read to its end. Says whether to go on fetching.
-    pub(super) fn fetched(&self) -> bool {
+    /// A fetch has ended. Returns what must be fetched still.
+    pub(super) fn fetched(&self) -> Option<Gap> {
         let mut inner = self.inner.lock();
-        inner.order.fetched();
-        inner.repairing = inner.order.is_missing() && !inner.retired;
-        inner.repairing
+        let retired = inner.retired;
+        inner.feed.as_mut().and_then(Feed::fetched).filter(|_| !retired)
     }
 
     /// Lets `link` follow the room as its number `index`: after seq `after`, or from now on (`None`).
@@ -177,9 +182,11 @@ impl Room {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let usable = !inner.retired && inner.dismissals == dismissals;
-        let Some(next) = inner.order.next().filter(|_| usable) else { return Joined::NotNow };
+        let Some(newest) = inner.feed.as_ref().map(Feed::delivered).filter(|_| usable) else {
+            return Joined::NotNow;
+        };
         let lane = inner.lanes[lane(link.protocol)].get_or_insert_with(|| Lane {
-            tape: Arc::new(Tape::new(next - 1)),
+            tape: Arc::new(Tape::new(newest)),
             subs: Vec::new(),
             looked_at: 0,
             floor: 0,
@@ -192,7 +199,7 @@ impl Room {
                 None => return Joined::Behind,
             },
         };
-        first(next - 1);
+        first(newest);
         let sub = Arc::new(Sub::new(link.clone(), index, cursor));
         sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         lane.subs.push(sub.clone());
@@ -205,7 +212,7 @@ impl Room {
             let news = inner.attendance.enter(self.id, user.id, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
-        let caught_up = after.map(|_| (end, next - 1));
+        let caught_up = after.map(|_| (end, newest));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
     }
 
@@ -256,7 +263,7 @@ impl Room {
 
     /// Seq of the newest event delivered; 0 if there is none.
     pub fn last_seq(&self) -> u64 {
-        self.next().map_or(0, |next| next - 1)
+        self.delivered().unwrap_or_default()
     }
 
     /// A user who follows the room is typing. Dropped when many are.
@@ -299,25 +306,17 @@ impl Room {
 }
 
 impl Inner {
-    fn deliver(
-        &mut self,
-        room: RoomId,
-        first: u64,
-        events: &[log::Event],
-        scratch: &mut Scratch,
-        live: &Live,
-    ) {
-        for (seq, event) in (first..).zip(events) {
-            let Some(frame) = render(room, seq, event) else { continue };
-            self.put(&frame, Some(seq), scratch);
-            if let Some(gone) = gone(event) {
+    fn deliver(&mut self, room: RoomId, from: u64, record: &Record, scratch: &mut Scratch, live: &Live) {
+        for (seq, event) in record.numbered().skip_while(|(seq, _)| *seq < from) {
+            self.put(&rooms::frame(room, seq, event), Some(seq), scratch);
+            if let Some(gone) = gone(&event.body) {
                 self.flush(scratch, live);
                 self.dismiss(gone);
                 live.dismissals.fetch_add(1, Ordering::AcqRel);
             }
-            if let Some(log::event::Event::Deleted(deleted)) = &event.event {
+            if let Body::Deleted { message_seq } = event.body {
                 for lane in self.lanes.iter_mut().flatten() {
-                    lane.floor = lane.floor.max(deleted.message_seq);
+                    lane.floor = lane.floor.max(message_seq);
                 }
             }
             if scratch.batches.iter().any(|batch| batch.bytes.len() >= live.settings.batch_bytes) {
@@ -407,5 +406,25 @@ impl Lane {
         }
         let kept = end.saturating_sub(settings.tape_keep_bytes).min(slowest);
         self.tape.cut(kept.max(end.saturating_sub(settings.tape_max_bytes)));
+    }
+}
+
+/// Whom an event makes stop following the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    User(UserId),
+    /// The room is removed.
+    All,
+}
+
+fn gone(body: &Body) -> Option<Gone> {
+    match body {
+        Body::Member(member) => {
+            let removed =
+                matches!(member.change, MemberChange::Left | MemberChange::Kicked | MemberChange::Banned);
+            removed.then_some(Gone::User(member.user.id))
+        }
+        Body::Room(changed) => matches!(**changed, RoomChanged::Removed).then_some(Gone::All),
+        _ => None,
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 pub mod words;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -53,6 +53,9 @@ use self::{
     refusal::problem,
     rows::Info,
 };
+
+/// Told of each user who became a member of a room of this node's, with the seq of the event. Must not block.
+pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 
 /// Called exactly once with the outcome of a command, on the owner's thread: must not block.
 pub type OnReply = Box<dyn FnOnce(Result<Reply, Problem>) + Send>;
@@ -156,8 +159,17 @@ impl Rooms {
             })
         };
         let core = core_settings(&settings, node);
-        let env =
-            Env { settings, core, log, rows, marks, ends: Ends::default(), metrics, started: Instant::now() };
+        let env = Env {
+            settings,
+            core,
+            log,
+            rows,
+            marks,
+            ends: Ends::default(),
+            metrics,
+            on_newcomer: OnceLock::new(),
+            started: Instant::now(),
+        };
         Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
     }
 
@@ -170,6 +182,11 @@ impl Rooms {
     /// Registers who is told of read marks that users move, to tell their other connections. Once, at the start.
     pub fn on_read(&self, hook: OnRead) {
         self.env().marks.on_read(hook);
+    }
+
+    /// Registers who is told of newcomers, so that their connections follow the room. Once, at the start.
+    pub fn on_newcomer(&self, hook: OnNewcomer) {
+        let _ = self.env().on_newcomer.set(hook);
     }
 
     /// Longest text of a message, in characters.

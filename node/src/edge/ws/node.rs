@@ -8,17 +8,14 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rookery_protocol::client;
+use rookery_protocol::client::{self, server_frame::Frame};
 use tokio::sync::Semaphore;
 
-use super::registry::Registry;
+use super::{answer::event, registry::Registry};
 use crate::{
     edge::{App, EdgeMetrics, EdgeSettings, http::Network},
     live::link::Order,
 };
-
-/// Sends a text of at most so many characters: told in `welcome`, decided by rooms.
-const TEXT_CHARS: u32 = 4000;
 
 /// See the module's text.
 pub struct Edge {
@@ -45,13 +42,22 @@ impl Edge {
             draining: AtomicBool::new(false),
         });
         let watched = Arc::downgrade(&edge);
-        edge.app.hub.on_newcomer(Box::new(move |user, room, seq| {
+        edge.app.rooms.on_newcomer(Box::new(move |user, room, seq| {
             let Some(edge) = watched.upgrade() else { return };
             for link in edge.registry.links(user) {
                 if link.follows_all.load(Ordering::Acquire) {
                     // From the event itself on: it says how he came in.
                     link.order([Order { room, after: seq.checked_sub(1), known: None }]);
                 }
+            }
+        }));
+        let watched = Arc::downgrade(&edge);
+        edge.app.rooms.on_read(Box::new(move |room, user, seq| {
+            let Some(edge) = watched.upgrade() else { return };
+            let mark = client::ReadMark { room: room.to_string(), user: user.to_string(), seq };
+            let told = event(Frame::Read(mark));
+            for link in edge.registry.links(user) {
+                link.post(&told);
             }
         }));
         tokio::spawn(super::sweep::sweep(Arc::downgrade(&edge)));
@@ -100,7 +106,7 @@ impl Edge {
     pub(super) fn limits(&self) -> client::Limits {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         client::Limits {
-            text_chars: TEXT_CHARS,
+            text_chars: self.app.rooms.text_chars(),
             frame_bytes: number(self.settings.max_frame_bytes),
             subscriptions: number(self.settings.max_subscriptions),
             replay_events: u32::try_from(self.settings.replay_events).unwrap_or(u32::MAX),

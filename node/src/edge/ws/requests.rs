@@ -9,7 +9,7 @@ use rookery_protocol::{
 };
 
 use super::{
-    answer::{answer, event, ok, outcome, refusal},
+    answer::{answer, ok, outcome, refusal},
     node::Edge,
 };
 use crate::{live::link::Link, problem::Problem};
@@ -66,26 +66,15 @@ pub(super) fn submit(edge: &Edge, link: &Arc<Link>, re: Option<u64>, room: &str,
     edge.app.rooms.submit(room, user, what, Box::new(move |said| to.answer(&outcome(re, said))));
 }
 
-/// Moves the read mark, and tells the user's other connections. Counted in `in_flight`.
+/// Moves the read mark, of which all the user's connections are told. Counted in `in_flight`.
 pub(super) async fn read(edge: Arc<Edge>, link: Arc<Link>, re: Option<u64>, asked: client::MarkRead) {
     let moved = async {
         let room = room_id(&asked.room)?;
         let user = link.user().map(|user| user.id).ok_or_else(Problem::internal)?;
-        Ok((user, edge.app.rooms.mark_read(room, user, asked.seq).await?))
+        edge.app.rooms.mark_read(room, user, asked.seq).await
     };
     let frame = match moved.await {
-        Ok((user, moved)) => {
-            if moved {
-                let mark = client::ReadMark { room: asked.room, user: user.to_string(), seq: asked.seq };
-                let told = event(Frame::Read(mark));
-                for other in edge.registry.links(user) {
-                    if !Arc::ptr_eq(&other, &link) {
-                        other.post(&told);
-                    }
-                }
-            }
-            ok(re)
-        }
+        Ok(_) => ok(re),
         Err(problem) => refusal(re, &problem),
     };
     link.answer(&frame);

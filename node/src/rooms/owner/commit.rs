@@ -21,6 +21,8 @@ pub(super) struct Consequences {
     pub(super) end: End,
     /// Marks of those who posted, or came.
     pub(super) marks: HashMap<UserId, Mark>,
+    /// Those who came, with the seq of the event.
+    pub(super) newcomers: Vec<(UserId, u64)>,
     /// Messages in it.
     pub(super) messages: u64,
     /// Events in it.
@@ -36,7 +38,8 @@ pub(super) fn consequences(
     record: &Record,
     state: Option<&State>,
 ) -> (Vec<Row>, Consequences) {
-    let mut all = Gathered { room, rows: Vec::new(), marks: HashMap::new(), info: false };
+    let mut all =
+        Gathered { room, rows: Vec::new(), marks: HashMap::new(), newcomers: Vec::new(), info: false };
     let mut messages = record.messages_before;
     for (seq, event) in record.numbered() {
         messages += u64::from(matches!(event.body, Body::Posted(_)));
@@ -71,6 +74,7 @@ pub(super) fn consequences(
     let known = Consequences {
         end,
         marks: all.marks,
+        newcomers: all.newcomers,
         messages: end.messages - record.messages_before,
         events: record.events.len(),
     };
@@ -81,6 +85,7 @@ struct Gathered {
     room: RoomId,
     rows: Vec<Row>,
     marks: HashMap<UserId, Mark>,
+    newcomers: Vec<(UserId, u64)>,
     info: bool,
 }
 
@@ -97,6 +102,7 @@ impl Gathered {
         let key = rows::of_user(user, self.room);
         self.rows.push(Row { table: Table::ReadMarks, key, value: Some(mark.encode()) });
         self.marks.insert(user, mark);
+        self.newcomers.push((user, mark.seq));
     }
 }
 

@@ -9,7 +9,7 @@ mod shell;
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -23,7 +23,7 @@ use rookery_core::{
 use rookery_protocol::id::RoomId;
 use tokio::sync::{Notify, mpsc};
 
-use super::{OnReply, ends::Ends, marks::Marks, metrics::RoomsMetrics, settings::RoomsSettings};
+use super::{OnNewcomer, OnReply, ends::Ends, marks::Marks, metrics::RoomsMetrics, settings::RoomsSettings};
 use crate::{
     backend::{RoomLog, Rows},
     problem::Problem,
@@ -41,6 +41,7 @@ pub(super) struct Env {
     pub(super) marks: Arc<Marks>,
     pub(super) ends: Ends,
     pub(super) metrics: RoomsMetrics,
+    pub(super) on_newcomer: OnceLock<OnNewcomer>,
     /// Where the clock of the owners begins.
     pub(super) started: Instant,
 }

@@ -307,6 +307,9 @@ impl Shell {
         if matches!(outcome, owner::Appended::Committed(_)) {
             self.env.ends.moved(self.room, known.end);
             self.env.marks.raise(self.room, known.marks);
+            if let Some(hook) = self.env.on_newcomer.get() {
+                known.newcomers.iter().for_each(|&(user, seq)| hook(user, self.room, seq));
+            }
             self.env.metrics.sends.inc_by(known.messages);
             // An event count is far below 2^53.
             #[expect(clippy::cast_precision_loss)]
