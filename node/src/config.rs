@@ -28,6 +28,8 @@ pub struct Settings {
     pub accounts: crate::accounts::AccountsSettings,
     /// Sockets.
     pub edge: crate::edge::EdgeSettings,
+    /// Rooms and their owners.
+    pub rooms: crate::rooms::RoomsSettings,
     /// Live delivery.
     pub live: crate::live::LiveSettings,
     /// The embedded store.
@@ -42,6 +44,7 @@ impl Settings {
         wrong.extend(self.http.check());
         wrong.extend(self.accounts.check());
         wrong.extend(self.edge.check());
+        wrong.extend(self.rooms.check());
         wrong.extend(self.live.check());
         wrong.extend(self.store.check());
         wrong

@@ -10,4 +10,5 @@ pub mod problem;
 pub mod rooms;
 pub mod server;
 pub mod settings;
+pub mod standalone;
 pub mod telemetry;

@@ -7,7 +7,7 @@ use rookery_node::{
     cli::{Cli, Command, Common},
     config::{self, Settings},
     server::Failure,
-    telemetry,
+    standalone, telemetry,
 };
 
 fn main() -> ExitCode {
@@ -37,5 +37,13 @@ fn print_config(common: &Common) -> Result<(), Failure> {
 fn standalone(common: &Common) -> Result<(), Failure> {
     let settings = load(common)?;
     telemetry::start_logging(&settings.log);
-    Ok(())
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if settings.server.threads > 0 {
+        runtime.worker_threads(settings.server.threads);
+    }
+    let runtime = runtime.enable_all().build().map_err(|error| Failure::Other(error.to_string()))?;
+    let outcome = runtime.block_on(standalone::run(settings));
+    // Work on threads of its own (reading, hashing) may still go on; nobody waits for it any more.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,8 +1,11 @@
 //! The management port: `/livez`, `/readyz`, `/metrics`. For the machine's keeper, never for clients.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -12,7 +15,13 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Content type of the OpenMetrics text format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +46,37 @@ impl Readiness {
 struct Management {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
+}
+
+/// Time for the head of a request: a connection that says nothing does not stay.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at the same time; more wait in the backlog.
+const CONNECTIONS: usize = 64;
+
+/// Serves the management port until the process ends.
+pub async fn serve_management(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let service = TowerToHyperService::new(router.clone());
+                tokio::spawn(async move {
+                    let connection = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(HEADER_TIMEOUT)
+                        .serve_connection(TokioIo::new(stream), service);
+                    // A client that goes away is nobody's fault.
+                    let _ = connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the management port");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 /// The management port's routes.

@@ -10,6 +10,6 @@ mod signals;
 
 pub use failure::Failure;
 pub use files::raise_open_files;
-pub use management::{Readiness, management_router};
+pub use management::{Readiness, management_router, serve_management};
 pub use settings::ServerSettings;
 pub use signals::Signals;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::{accounts::AccountsMetrics, backend::embedded::StoreMetrics, live::LiveMetrics};
+use crate::{
+    accounts::AccountsMetrics, backend::embedded::StoreMetrics, edge::EdgeMetrics, live::LiveMetrics,
+    rooms::RoomsMetrics,
+};
 
 /// What each part counts.
 #[derive(Debug, Clone)]
@@ -13,8 +16,12 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// Accounts.
     pub accounts: AccountsMetrics,
+    /// Rooms and their owners.
+    pub rooms: RoomsMetrics,
     /// Live delivery.
     pub live: LiveMetrics,
+    /// Sockets.
+    pub edge: EdgeMetrics,
 }
 
 impl Metrics {
@@ -25,7 +32,9 @@ impl Metrics {
         let metrics = Self {
             store: StoreMetrics::register(&mut registry),
             accounts: AccountsMetrics::register(&mut registry),
+            rooms: RoomsMetrics::register(&mut registry),
             live: LiveMetrics::register(&mut registry),
+            edge: EdgeMetrics::register(&mut registry),
         };
         (metrics, Arc::new(registry))
     }
