@@ -108,6 +108,10 @@ impl Owner {
             self.link = anchor.link;
             self.snapshot_seq = self.link.last_seq;
         }
+        if self.is_past(&tail) {
+            // The owner before went on since the tail was read, and saved this: as it does when it hands over.
+            return self.enter(Phase::Takeover(Takeover::Tail));
+        }
         if let Err(why) = self.replay_on(tail) {
             self.stop(why, out);
         }
@@ -167,11 +171,17 @@ impl Owner {
         Ok(())
     }
 
+    /// Whether more is known of the log than up to this tail.
+    fn is_past(&self, tail: &Tail) -> bool {
+        let record = &tail.opened.record;
+        self.link.last_seq > record.last_seq() || self.link.epoch > record.epoch
+    }
+
     /// Reads more, or goes on to fence if the tail is reached.
     fn replay_on(&mut self, tail: Box<Tail>) -> Result<(), Stopped> {
         let Tail { at, opened } = &*tail;
-        let (first, last) = (opened.record.first_seq, opened.record.last_seq());
-        if self.link.last_seq > last || self.link.epoch > opened.record.epoch {
+        let first = opened.record.first_seq;
+        if self.is_past(&tail) {
             return Err(Stopped::Contradiction("it ends before what was known of it"));
         }
         if self.link.last_seq + 1 < first {

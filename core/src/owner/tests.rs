@@ -459,6 +459,36 @@ fn snapshots_shorten_takeovers() {
 }
 
 #[test]
+fn the_old_owner_hands_over_between_the_reading_of_tail_and_snapshot() {
+    let mut old = Bench::room();
+    let before = old.log.last().cloned();
+    old.command(2, 1, post("a"));
+    old.commit();
+    old.input(Input::StepDown);
+    let (after, snapshot) = (old.log.last().cloned(), old.snapshot.clone());
+    assert!(snapshot.is_some());
+    let takeover = |second: Option<Stored>| {
+        let mut new = Owner::new(Identity { room: ROOM, seed: 2 }, Settings::default());
+        let mut step = |input| {
+            let mut out = Vec::new();
+            new.handle(input, 1_000, &mut out);
+            assert_eq!(out.len(), 1, "{out:?}");
+            out.remove(0)
+        };
+        assert_eq!(step(Input::Tick), Action::LoadTail);
+        assert_eq!(step(Input::Tail(Ok(before.clone()))), Action::LoadSnapshot);
+        assert_eq!(step(Input::Snapshot(Ok(snapshot.clone()))), Action::LoadTail);
+        step(Input::Tail(Ok(second)))
+    };
+    let Action::Append(fence) = takeover(after.clone()) else { panic!("it must fence") };
+    assert_eq!(Some(fence.expected), after.map(|after| after.at));
+    assert_eq!(fence.first_seq, 3);
+    // A tail that stays behind the snapshot is no tail.
+    let why = Stopped::Contradiction("it ends before what was known of it");
+    assert_eq!(takeover(before.clone()), Action::Stopped { why });
+}
+
+#[test]
 fn a_graceful_stop_flushes_and_saves() {
     let mut bench = Bench::room();
     bench.command(2, 1, post("a"));
