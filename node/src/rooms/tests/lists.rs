@@ -9,6 +9,9 @@ use rookery_protocol::id::RoomId;
 use super::house::{House, code, user};
 use crate::rooms::{NewRoom, RoomsSettings, Standing};
 
+/// So many different ones as reactions are needed.
+const EMOJIS: [&str; 5] = ["👍", "👎", "🎉", "🐦", "🦉"];
+
 impl House {
     async fn standing(&self, room: RoomId, of: &rookery_core::room::Profile) -> Standing {
         let all = self.rooms.standings(of.id).await.unwrap();
@@ -32,7 +35,10 @@ async fn unread_and_mentions() {
     for number in 1..=5u64 {
         let text = if number % 2 == 0 { "hey @bob" } else { "hey" };
         said.push(house.say(room, &ada, text, &number.to_string()).await);
-        house.does(room, &bob, What::React { seq: said[0], emoji: number.to_string() }).await.unwrap();
+        house
+            .does(room, &bob, What::React { seq: said[0], emoji: EMOJIS[said.len() - 1].into() })
+            .await
+            .unwrap();
     }
     let now = house.standing(room, &bob).await;
     assert_eq!((now.unread, now.mentions), (5, 2));
