@@ -130,6 +130,18 @@ impl View {
         Self { revision, active, shards, members }
     }
 
+    /// The view of a node that is alone: it owns everything.
+    pub fn alone(name: &str) -> Self {
+        let member = Member {
+            name: name.to_owned(),
+            shard: String::new(),
+            weight: 1,
+            state: MemberState::Active,
+            incarnation: 1,
+        };
+        Self::new(1, vec![member])
+    }
+
     /// Its revision: node-to-node calls carry it.
     pub fn revision(&self) -> u64 {
         self.revision

@@ -109,6 +109,7 @@ async fn services(settings: &Settings, metrics: &Metrics) -> Result<(Arc<App>, A
     let rooms = Rooms::start(
         settings.rooms.clone(),
         &settings.server.node,
+        &rookery_core::ring::View::alone(&settings.server.node),
         store.clone(),
         store.clone(),
         metrics.rooms.clone(),

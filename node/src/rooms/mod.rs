@@ -13,6 +13,7 @@ mod metrics;
 mod owner;
 mod refusal;
 mod render;
+mod route;
 mod rows;
 mod settings;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::{
 
 use rookery_core::{
     owner::Settings,
+    ring::View,
     room::{Kind, Limits, Profile, Reply, Role, Visibility, What},
 };
 use rookery_protocol::{
@@ -51,6 +53,7 @@ use self::{
     marks::Marks,
     owner::{Env, Item, Owners, busy},
     refusal::problem,
+    route::Route,
     rows::Info,
 };
 
@@ -128,6 +131,7 @@ pub struct NewRoom {
 
 /// The rooms of this service. One per node.
 pub struct Rooms {
+    route: Route,
     owners: Owners,
     /// Ends the task that stores read marks.
     flusher: tokio::task::AbortHandle,
@@ -140,10 +144,12 @@ impl Drop for Rooms {
 }
 
 impl Rooms {
-    /// Serves rooms from a log and its rows. `node` is named in records. Needs a Tokio runtime.
+    /// Serves rooms from a log and its rows: those that are the node's by the ring's `view`. `node` is its name
+    /// there, and is written into records. Needs a Tokio runtime.
     pub fn start(
         settings: RoomsSettings,
         node: &str,
+        view: &View,
         log: Arc<dyn RoomLog>,
         rows: Arc<dyn Rows>,
         metrics: RoomsMetrics,
@@ -170,13 +176,20 @@ impl Rooms {
             on_newcomer: OnceLock::new(),
             started: Instant::now(),
         };
-        Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
+        let route = Route::new(node, view);
+        Arc::new(Self { route, owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
     }
 
     /// Finishes what is in flight, stores snapshots and read marks. Commands are answered `unavailable` from now on.
     pub async fn stop(&self, within: Duration) {
         self.owners.stop(within).await;
         self.env().marks.flush().await;
+    }
+
+    /// Takes over a newer view of the ring. Rooms that went to another node are put down when they are idle, or
+    /// when that node fences this one.
+    pub fn change_view(&self, view: &View) {
+        self.route.change(view);
     }
 
     /// Registers who is told of read marks that users move, to tell their other connections. Once, at the start.
@@ -211,7 +224,8 @@ impl Rooms {
     /// When too much waits for the room already, that is at once, and on the caller's thread.
     pub fn submit(&self, room: RoomId, actor: &Arc<Profile>, what: What, reply: OnReply) {
         let item = Item::Command { actor: actor.clone(), what, reply, at: Instant::now() };
-        if let Err(Item::Command { reply, .. }) = self.owners.hand(room, item) {
+        let handed = if self.route.is_mine(room) { self.owners.hand(room, item) } else { Err(item) };
+        if let Err(Item::Command { reply, .. }) = handed {
             self.env().metrics.refused("unavailable");
             reply(Err(busy()));
         }

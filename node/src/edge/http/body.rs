@@ -69,7 +69,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if inner.is_data() { wrong_field(path, &inner.to_string()) } else { malformed(&inner) }
+        // Where serde_json expects a variant's name, it calls a number bad syntax.
+        let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if inner.is_data() || is_json() { wrong_field(path, &inner.to_string()) } else { malformed(&inner) }
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use rookery_core::room::{Kind, Profile, Reply, Visibility, What};
+use rookery_core::{
+    ring::View,
+    room::{Kind, Profile, Reply, Visibility, What},
+};
 use rookery_protocol::{
     client,
     id::{RoomId, UserId},
@@ -30,7 +33,7 @@ pub(super) fn open(dir: &Path) -> Arc<Store> {
 }
 
 pub(super) fn on(store: &Arc<Store>, log: Arc<dyn RoomLog>, settings: RoomsSettings) -> Arc<Rooms> {
-    Rooms::start(settings, "test", log, store.clone(), RoomsMetrics::default())
+    Rooms::start(settings, "test", &View::alone("test"), log, store.clone(), RoomsMetrics::default())
 }
 
 impl House {

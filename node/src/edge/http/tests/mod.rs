@@ -4,6 +4,7 @@ mod accounts;
 mod client;
 mod limits;
 mod manners;
+mod rooms;
 mod sessions;
 mod users;
 mod world;

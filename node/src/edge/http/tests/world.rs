@@ -93,6 +93,7 @@ impl World {
         let rooms = crate::rooms::Rooms::start(
             crate::rooms::RoomsSettings::default(),
             "node <1>",
+            &rookery_core::ring::View::alone("node <1>"),
             store.clone(),
             store.clone(),
             crate::rooms::RoomsMetrics::default(),
