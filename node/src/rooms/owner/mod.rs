@@ -96,6 +96,7 @@ impl Owners {
     ///
     /// # Errors
     /// The item, when too much waits already or the node is stopping.
+    #[expect(clippy::result_large_err, reason = "the error is the item itself, given back whole")]
     pub(super) fn hand(&self, room: RoomId, item: Item) -> Result<(), Item> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(item);

@@ -40,8 +40,5 @@ async fn durable_sends() {
         sender.await.unwrap();
     }
     let count = done.load(Ordering::Relaxed);
-    #[expect(clippy::print_stdout)]
-    {
-        println!("{} durable sends/s through 200 rooms", count / 5);
-    }
+    println!("{} durable sends/s through 200 rooms", count / 5);
 }
