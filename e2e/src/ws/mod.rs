@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, history::Body};
 
 /// How frames travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -267,6 +267,11 @@ impl Ws {
     /// The next frame that answers nothing.
     pub async fn next_event(&mut self) -> Value {
         self.event_where("any event", |_| true).await
+    }
+
+    /// The next durable event; others before it are dropped.
+    pub async fn durable(&mut self) -> Value {
+        self.event_where("a durable event", |frame| Body::of(frame).is_some()).await
     }
 
     /// The next frame with this `t`; those before it are dropped.

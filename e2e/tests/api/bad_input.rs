@@ -10,33 +10,56 @@ use rookery_e2e::{
     ws::{Connect, Subprotocol, Ws},
 };
 use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::raw::Raw;
 
-/// Somebody who minds his own business on the same node.
+/// Somebody who minds his own business on the same node, all the while.
 struct Bystander {
     user: User,
-    room: String,
-    ws: Ws,
+    checks: mpsc::Sender<oneshot::Sender<()>>,
+    _life: JoinHandle<()>,
 }
 
 impl Bystander {
     async fn at(service: &Service) -> Self {
         let user = User::register(service, "bystander").await;
         let room = user.room_with(&[]).await;
-        let ws = user.online(Subprotocol::Json).await;
-        Self { user, room, ws }
+        let mut ws = user.online(Subprotocol::Json).await;
+        let (checks, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let me = user.clone();
+        let life = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    frame = ws.try_next() => { frame.expect("a bystander's connection stays"); }
+                    check = asked.recv() => {
+                        let Some(check) = check else { return };
+                        Self::chat(&me, &room, &mut ws).await;
+                        let _ = check.send(());
+                    }
+                }
+            }
+        });
+        Self { user, checks, _life: life }
     }
 
-    /// Panics unless his connection still does all that it should.
-    async fn is_undisturbed(&mut self) {
-        let send =
-            json!({"t": "send", "room": self.room, "text": "still here", "client_msg_id": unique("m")});
-        let seq = seq_of(&self.ws.ask(send).await.ok());
-        let heard = self.ws.event_in("message", &self.room).await;
+    async fn chat(user: &User, room: &str, ws: &mut Ws) {
+        let send = json!({"t": "send", "room": room, "text": "still here", "client_msg_id": unique("m")});
+        let seq = seq_of(&ws.ask(send).await.ok());
+        let heard = ws.event_in("message", room).await;
         assert_eq!(seq_of(&heard), seq);
-        assert_eq!(self.user.message(&self.room, seq).await["text"], "still here");
+        assert_eq!(user.message(room, seq).await["text"], "still here");
+    }
+
+    /// Panics unless his connection is open since the beginning and still does all that it should.
+    async fn is_undisturbed(&self) {
+        let (tell, told) = oneshot::channel();
+        let asked = self.checks.send(tell).await;
+        assert!(asked.is_ok() && told.await.is_ok(), "the bystander was disturbed; see above");
     }
 }
 
@@ -54,9 +77,10 @@ fn strict(test: &str) -> Option<&'static Service> {
 #[tokio::test]
 async fn http_bodies_that_are_none() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let api = &bystander.user.api;
-    for body in ["{", "{\"name\": }", "\u{0}", "{\"name\":\"a\"} more"] {
+    let more = r#"{"name": "a", "kind": "group", "visibility": "public"} more"#;
+    for body in ["{", "{\"name\": }", "\u{0}", more] {
         let answer = api.post_raw("/v1/rooms", "application/json", body.into()).await;
         answer.refused(400);
     }
@@ -85,7 +109,7 @@ async fn paths_and_methods_that_are_none() {
 #[tokio::test]
 async fn frames_that_are_none() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let user = bystander.user.clone();
     let json_frames =
         ["", "{", "null", "[]", "5", "{}", "{\"t\":5}", "{\"t\":\"send\",\"id\":1,\"room\":5}", "\u{0}"];
@@ -125,7 +149,7 @@ async fn is_answered_or_closed(mut ws: Ws, message: Message) {
 #[tokio::test]
 async fn bytes_that_are_no_frames() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let hello = json!({"t": "hello", "id": 1, "token": bystander.user.token()}).to_string();
     for (what, first, payload) in [
         ("reserved bits", 0xF1_u8, &b"{}"[..]),
@@ -156,7 +180,7 @@ async fn bytes_that_are_no_frames() {
 #[tokio::test]
 async fn bytes_that_are_no_http() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     for bytes in
         [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", &[0; 100]]
     {
@@ -196,7 +220,7 @@ async fn upgrades_that_are_none() {
 #[tokio::test]
 async fn http_bodies_that_are_too_large() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let body = json!({"name": "x".repeat(2 << 20), "kind": "group", "visibility": "public"});
     bystander.user.api.post("/v1/rooms", body).await.refused(413);
     // Said beforehand, and never sent.
@@ -229,7 +253,7 @@ async fn http_headers_that_are_too_large() {
 #[tokio::test]
 async fn frames_that_are_too_large() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     for subprotocol in Subprotocol::BOTH {
         let mut ws = bystander.user.connect(subprotocol).await;
         let welcome = ws.hello(json!({"token": bystander.user.token()})).await;
@@ -263,8 +287,9 @@ async fn frames_that_are_too_large() {
 #[tokio::test]
 async fn requests_out_of_order() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
-    let (user, room) = (bystander.user.clone(), bystander.room.clone());
+    let bystander = Bystander::at(service).await;
+    let user = bystander.user.clone();
+    let room = user.room_with(&[]).await;
     for subprotocol in Subprotocol::BOTH {
         let send = json!({"t": "send", "room": room, "text": "too early", "client_msg_id": unique("m")});
         let mut ws = user.connect(subprotocol).await;
@@ -292,7 +317,7 @@ async fn requests_out_of_order() {
 #[tokio::test]
 async fn hello_with_bad_credentials() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     for subprotocol in Subprotocol::BOTH {
         for hello in [
             json!({"token": "nonsense"}),
@@ -345,7 +370,7 @@ async fn pages_of_other_origins() {
 #[tokio::test]
 async fn connections_that_say_nothing() {
     let Some(service) = strict("connections_that_say_nothing") else { return };
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     for subprotocol in Subprotocol::BOTH {
         let mut ws = Connect::to(service.url(), subprotocol).open().await.expect("anybody may connect");
         assert_eq!(ws.closed().await.code, 4408);
@@ -364,7 +389,7 @@ async fn calls_that_are_too_many() {
     let options = Options::default().set("accounts.limits.register_per_address", "20/3600s");
     let server = tokio::task::block_in_place(|| Server::start(options));
     let service = Service::of(&server);
-    let mut bystander = Bystander::at(&service).await;
+    let bystander = Bystander::at(&service).await;
     let api = Api::new(&server.url());
     until_429("logins", async || {
         let request = json!({"login": "nobody", "password": "wrong-horse-7-battery-staple"});
@@ -397,7 +422,7 @@ async fn until_429(what: &str, mut call: impl AsyncFnMut() -> rookery_e2e::http:
 #[tokio::test]
 async fn frames_that_are_too_many() {
     let Some(service) = strict("frames_that_are_too_many") else { return };
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let ada = User::register(service, "ada").await;
     let room = ada.room_with(&[]).await;
     for subprotocol in Subprotocol::BOTH {
@@ -435,7 +460,7 @@ async fn frames_that_are_too_many() {
 #[tokio::test]
 async fn requests_that_never_end() {
     let Some(service) = strict("requests_that_never_end") else { return };
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     for bytes in [
         &b""[..],
         b"GET / HT",
@@ -454,7 +479,7 @@ async fn requests_that_never_end() {
 #[tokio::test]
 async fn peers_that_are_gone() {
     let Some(service) = strict("peers_that_are_gone") else { return };
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let mut raw = Raw::upgraded(service.url(), Subprotocol::Json).await;
     let hello = json!({"t": "hello", "id": 1, "token": bystander.user.token()}).to_string();
     raw.frame(0x81, hello.as_bytes()).await;
@@ -467,8 +492,8 @@ async fn peers_that_are_gone() {
 #[tokio::test]
 async fn peers_that_vanish() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
-    let room = bystander.room.clone();
+    let bystander = Bystander::at(service).await;
+    let room = bystander.user.room_with(&[]).await;
     for number in 0..20 {
         let mut ws = bystander.user.online(Subprotocol::BOTH[number % 2]).await;
         for _ in 0..5 {
@@ -476,7 +501,6 @@ async fn peers_that_vanish() {
         }
         drop(ws);
     }
-    bystander.ws.settle().await;
     bystander.is_undisturbed().await;
 }
 
@@ -486,7 +510,7 @@ async fn peers_that_vanish() {
 #[tokio::test]
 async fn readers_that_are_too_slow() {
     let service = Service::shared();
-    let mut bystander = Bystander::at(service).await;
+    let bystander = Bystander::at(service).await;
     let ada = User::register(service, "ada").await;
     let room = ada.room_with(&[]).await;
     for subprotocol in Subprotocol::BOTH {

@@ -54,8 +54,13 @@ impl Raw {
     /// Writes a WebSocket frame with this first byte, masked by zeros.
     pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
         let mut frame = vec![first];
-        match u8::try_from(payload.len()) {
-            Ok(short @ 0..126) => frame.push(0x80 | short),
+        // The shortest form there is (RFC 6455, section 5.2).
+        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+            (Ok(short @ 0..126), _) => frame.push(0x80 | short),
+            (_, Ok(medium)) => {
+                frame.push(0x80 | 126);
+                frame.extend(medium.to_be_bytes());
+            }
             _ => {
                 frame.push(0x80 | 127);
                 frame.extend((payload.len() as u64).to_be_bytes());

@@ -205,7 +205,7 @@ async fn changes_are_heard() {
             let message = socket.event_in("message", &room).await;
             assert_eq!(seq_of(&message), seq);
             let mut next = async |t: &str, number: u64, user: &User| -> Value {
-                let event = socket.next_event().await;
+                let event = socket.durable().await;
                 assert_eq!(event["t"], t, "{event}");
                 assert_eq!(seq_of(&event), seq + number, "{event}");
                 assert_eq!(event["message_seq"], seq, "{event}");
@@ -238,7 +238,7 @@ async fn changes_over_http_are_heard() {
     ada.api.delete(&path).await.success();
     ada.api.patch(&format!("/v1/rooms/{room}"), json!({"topic": "new topic"})).await.success();
     for (number, t) in (0..).zip(["message", "edited", "reaction", "reaction", "deleted", "room"]) {
-        let event = ws.next_event().await;
+        let event = ws.durable().await;
         assert_eq!((&event["t"], seq_of(&event)), (&json!(t), seq + number), "{event}");
         if t == "room" {
             assert_eq!(event["topic"], "new topic", "{event}");
