@@ -34,16 +34,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
                 "The body must be JSON, and its Content-Type application/json.",
             ));
         }
+        let limit = app.http.max_body_bytes;
+        let too_large =
+            || Problem::new(413, "body_too_large", format!("The body is longer than {limit} bytes."));
+        // Who says that he will send too much is not waited for.
+        if announced(request.headers()).is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
         let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Problem::new(
-                413,
-                "body_too_large",
-                format!("The body is longer than {} bytes.", app.http.max_body_bytes),
-            ),
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
             _ => Problem::new(400, "malformed", "The body ended before it was complete."),
         })?;
         parse(&body).map(Self)
     }
+}
+
+/// Bytes of the body, where the head says so.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -34,9 +34,26 @@ pub(super) const BEARER: &str = "bearer";
         (name = "accounts", description = "Registering, logging in, staying logged in, logging out."),
         (name = "users", description = "Who is who."),
         (name = "rooms", description = "Rooms, their members and their messages."),
+        (name = "live", description = "The WebSocket: everything live."),
     ),
+    paths(open_websocket),
 )]
 struct Head;
+
+/// Open the WebSocket
+///
+/// A request for an upgrade to WebSocket (RFC 6455) with the subprotocol `rookery.v1.json` (text frames) or
+/// `rookery.v1.proto` (binary frames, the same messages in Protobuf); without one JSON is spoken. The first frame is
+/// `hello`, with a token or ticket unless the URL has one.
+#[utoipa::path(get, path = "/v1/ws", tag = "live",
+    params(("ticket" = Option<String>, Query, description = "A ticket, good once."),
+        ("token" = Option<String>, Query, description = "An access token, where the node accepts one here."),
+        ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`rookery.v1.json` or `rookery.v1.proto`.")),
+    responses((status = 101, description = "The WebSocket is open."),
+        (status = 400, description = "`handshake_invalid`, `subprotocol_unsupported`."),
+        (status = 426, description = "`upgrade_required`: this is no request for a WebSocket of version 13.")))]
+#[expect(dead_code, reason = "describes what is answered before the router, by `edge/ws`")]
+fn open_websocket() {}
 
 /// The document without any calls.
 pub(super) fn head() -> Api {

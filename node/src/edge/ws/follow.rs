@@ -143,13 +143,14 @@ impl Attempt<'_> {
                     for (seq, frame) in &page.events {
                         self.link.post(frame);
                         after = Some(*seq);
+                        // Not only after the page: one of long messages would be more than a reader may be behind.
+                        self.wait_for_room_to_write().await?;
                     }
                     // Whoever reads more slowly than others write is too slow.
                     if replayed > self.edge.settings.replay_events.saturating_mul(2) {
                         self.link.signal(Signal::Lagging);
                         return Err(Problem::internal());
                     }
-                    self.wait_for_room_to_write().await?;
                 }
             }
         }
