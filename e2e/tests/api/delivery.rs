@@ -418,3 +418,34 @@ async fn answers_come_in_the_order_of_a_room() {
         assert_eq!(ada.message(&room, last + 1).await["text"], "hello");
     }
 }
+
+/// `welcome` says the last seq of each room, `ok` of a subscription too: what is live begins right after it.
+#[tokio::test]
+async fn what_is_live_begins_where_the_answer_says() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    let room = ada.room_with(&[&bob]).await;
+    let mut writer = ada.online(Subprotocol::Proto).await;
+    let writing = async {
+        loop {
+            pipeline(&mut writer, &room, 8).await;
+        }
+    };
+    let reading = async {
+        for turn in 0..40 {
+            let mut ws = bob.connect(Subprotocol::BOTH[turn % 2]).await;
+            let last = if turn % 4 < 2 {
+                let welcome = ws.hello(json!({"token": bob.token(), "rooms": "all"})).await;
+                welcome["rooms"][0]["last_seq"].as_u64()
+            } else {
+                ws.hello(json!({"token": bob.token()})).await;
+                ws.ask(json!({"t": "subscribe", "room": room})).await.ok()["last_seq"].as_u64()
+            };
+            let first = ws.durable().await;
+            assert_eq!(Some(seq_of(&first) - 1), last, "turn {turn}");
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => unreachable!("it writes for ever"),
+    }
+}

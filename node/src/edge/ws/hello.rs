@@ -103,7 +103,8 @@ async fn admit(
             read_seq: standing.read_seq,
             unread: standing.unread,
         });
-        orders.push(Order { room: standing.room, after, known });
+        // Who does not resume goes on from what `welcome` says: nothing is between that and what is live.
+        orders.push(Order { room: standing.room, after: after.or(Some(standing.last_seq)), known });
     }
     link.identify(principal.profile.clone());
     link.follows_all.store(wanted.all, Ordering::Release);
