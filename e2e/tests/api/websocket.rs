@@ -1,7 +1,10 @@
 //! The WebSocket: hello, requests and their answers, what is heard live.
 
+use std::time::Duration;
+
 use rookery_e2e::{
-    service::Service,
+    server::{Options, Server},
+    service::{self, Service},
     time::assert_time,
     unique,
     user::{User, id_of, seq_of},
@@ -258,7 +261,7 @@ async fn typing_is_heard_and_not_stored() {
         let heard = async {
             loop {
                 hers.try_send_frame(&json!({"t": "typing", "room": room})).await.expect("open");
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
         let event = tokio::select! {
@@ -388,4 +391,31 @@ async fn welcome_names_the_session() {
         sessions.insert(welcome["session"].as_str().expect("a session").to_owned());
     }
     assert_eq!(sessions.len(), 2);
+}
+
+/// refresh: "without one it is closed (4401) when the old one expires".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_token() {
+    if service::is_external() {
+        return rookery_e2e::skipped("a_connection_ends_with_its_token", "its tokens live too long");
+    }
+    let options = Options::generous().set("accounts.access_token_seconds", 5);
+    let server = tokio::task::block_in_place(|| Server::start(options));
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    for subprotocol in Subprotocol::BOTH {
+        let ada = ada.login(&service).await;
+        let mut ending = ada.connect(subprotocol).await;
+        ending.hello(json!({"token": ada.token()})).await;
+        let mut lasting = ada.connect(subprotocol).await;
+        lasting.hello(json!({"token": ada.token()})).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let refresh = json!({"refresh_token": ada.refresh_token()});
+        let session = service.api().post("/v1/auth/refresh", refresh).await.is(200);
+        lasting.ask(json!({"t": "refresh", "token": session["access_token"]})).await.ok();
+        assert_eq!(ending.closed().await.code, 4401);
+        ada.api.get("/v1/users/me").await.problem(401, "token_expired");
+        lasting.ask(json!({"t": "ping"})).await.is("pong");
+        assert_eq!(lasting.closed().await.code, 4401);
+    }
 }
