@@ -10,6 +10,7 @@
 mod cache;
 mod codes;
 mod email;
+mod hashing;
 mod keys;
 mod limits;
 mod login;
@@ -102,7 +103,7 @@ pub struct Accounts {
     codes: codes::Codes,
     keys: keys::Keys,
     limits: limits::Limits,
-    hasher: password::Hasher,
+    hasher: hashing::Hasher,
     metrics: AccountsMetrics,
     /// By SHA-256 of the token.
     verified: cache::Recent<[u8; 32], Verified>,
@@ -133,7 +134,7 @@ impl Accounts {
                 ephemeral: ephemeral.clone(),
                 metrics: metrics.clone(),
             },
-            hasher: password::Hasher::new(&settings, metrics.clone())?,
+            hasher: hashing::Hasher::new(&settings, metrics.clone()),
             verified: cache::Recent::new(settings.cache_entries),
             revocations: broadcast::channel(REVOCATIONS).0,
             settings,
