@@ -30,6 +30,8 @@ pub const ONCE: &str = "3 a client_msg_id is stored at most once";
 pub const EXACT: &str = "4 every later event exactly once and in order";
 /// Delivered only if stored.
 pub const STORED: &str = "5 delivered only if stored";
+/// Refused is not stored.
+pub const REFUSED: &str = "refused is not stored";
 /// One sender's order.
 pub const SENDER: &str = "6 a sender's order is kept";
 /// Epochs only grow.
@@ -124,6 +126,7 @@ fn check_answers(truth: &BTreeMap<RoomId, Vec<Truth>>, history: &History, broken
         connection: Connection,
         client_msg_id: Option<String>,
         retried: bool,
+        refused: bool,
     }
     let mut invocations: HashMap<Operation, Invocation> = HashMap::new();
     // The highest seq acknowledged so far, in all and by what was sent over one connection.
@@ -141,12 +144,18 @@ fn check_answers(truth: &BTreeMap<RoomId, Vec<Truth>>, history: &History, broken
                         connection: *connection,
                         client_msg_id: client_msg_id.clone(),
                         retried: false,
+                        refused: false,
                     },
                 );
             }
             Entry::Retried { operation, .. } => {
                 if let Some(invocation) = invocations.get_mut(operation) {
                     invocation.retried = true;
+                }
+            }
+            Entry::Refused { operation, .. } => {
+                if let Some(invocation) = invocations.get_mut(operation) {
+                    invocation.refused = true;
                 }
             }
             Entry::Acknowledged { operation, seq: Some(seq) } => {
@@ -201,6 +210,10 @@ fn check_answers(truth: &BTreeMap<RoomId, Vec<Truth>>, history: &History, broken
     for (operation, sent) in invocations.iter().filter(|(_, sent)| !sent.retried) {
         let place = sent.client_msg_id.as_deref().and_then(|id| places.get(&(sent.room, sent.user, id)));
         if let Some(seq) = place {
+            if sent.refused {
+                let how = format!("operation {operation} was refused, and is stored at seq {seq}");
+                broken.push(Broken { promise: REFUSED, how });
+            }
             in_order.entry((sent.connection, sent.room)).or_default().push((*operation, *seq));
         }
     }

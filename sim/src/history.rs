@@ -43,7 +43,7 @@ pub enum Entry {
         /// The event's seq, if one was needed.
         seq: Option<u64>,
     },
-    /// Got an answer that says it is not, or not known to be, stored.
+    /// Got an answer that says it is not stored.
     Refused {
         /// Which.
         operation: Operation,

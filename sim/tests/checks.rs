@@ -9,7 +9,7 @@ use rookery_core::{
 };
 use rookery_protocol::id::{MessageId, RecordId, RoomId, UserId};
 use rookery_sim::{
-    check::{self, DURABLE, EPOCHS, EXACT, ONCE, ORDER, REAL_TIME, SENDER, STORED},
+    check::{self, DURABLE, EPOCHS, EXACT, ONCE, ORDER, REAL_TIME, REFUSED, SENDER, STORED},
     history::{Entry, History},
     log::{Log, Stored},
 };
@@ -185,6 +185,13 @@ fn stored_but_unanswered_keeps_its_senders_order() {
     // Operation 1 was sent first, never answered, never sent again; it is stored after operation 2 all the same.
     let entries = vec![(1, invoked(1, 1, "b")), (2, invoked(2, 1, "a")), (21, acknowledged(2, 1))];
     assert_eq!(broken(&good(), entries), [SENDER]);
+}
+
+#[test]
+fn refused_is_not_stored() {
+    let refused = (3, Entry::Refused { operation: 1, why: "no".into() });
+    assert_eq!(broken(&good(), vec![(1, invoked(1, 1, "c")), refused.clone()]), [REFUSED]);
+    assert_eq!(broken(&good(), vec![(1, invoked(1, 1, "x")), refused]), [""; 0]);
 }
 
 #[test]

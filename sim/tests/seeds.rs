@@ -20,10 +20,6 @@ fn every_promise_holds() {
         stop_at_first: true,
     }
     .run();
-    println!(
-        "{} seeds, {} events, {} deliveries, {} faults",
-        summary.seeds, summary.stored, summary.delivered, summary.faults
-    );
     if let Some(failure) = summary.failures.first() {
         panic!("{failure:#?}\nagain: {}", failure.replay(None));
     }

@@ -1,6 +1,9 @@
 //! An edge's calls to owners: who is asked, who is asked next, and when it gives up.
 //!
 //! Commands of one connection to one room are sent one after another, so that they keep their order whatever fails.
+//! An attempt has an end: a node that was stuck must not carry out what the edge has asked another node for since, or
+//! a refusal would not be definite and a sender's order not kept. So `LATENESS`, the difference of two clocks and
+//! `OWNER_DEADLINE` are together less than `PATIENCE`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +17,11 @@ use super::{CallId, ConnectionId, Event, Inside, NodeId, World, clients::Frame};
 use crate::history::Operation;
 
 /// An edge asks the next node if it hears nothing for so long, virtual milliseconds.
-const PATIENCE: u64 = 1_500;
+const PATIENCE: u64 = 2_500;
+/// A call that arrives later than this, by the clock of the node it arrives at, is not taken.
+const LATENESS: i64 = 500;
+/// How long an owner may take until it proposes a command, virtual milliseconds.
+pub(super) const OWNER_DEADLINE: u64 = 1_500;
 /// It answers `unavailable` after so long.
 const DEADLINE: u64 = 6_000;
 
@@ -106,7 +113,8 @@ impl World {
         if !self.call_lost() {
             let delay = if to == node { 0 } else { self.rng.between(1, 3) };
             let command = call.waiting.command.clone();
-            self.queue.after(delay, Event::Call { to, from, call: id, room: call.room, command });
+            let expires = self.wall(node) + LATENESS;
+            self.queue.after(delay, Event::Call { to, from, call: id, room: call.room, command, expires });
         }
         self.inside_now(node, PATIENCE, Inside::CallFailed { call: id, candidate: to });
         self.nodes[node].edge.calls.under_way.insert(id, call);

@@ -85,13 +85,13 @@ impl Client {
 
     /// What it still waits for at the end of the run.
     pub(super) fn unfinished(&self, tails: &BTreeMap<RoomId, u64>) -> Vec<String> {
-        let unanswered = self
-            .pending
-            .iter()
-            .map(|(operation, pending)| format!("operation {operation} of client {} has no answer: {:?}", self.at, pending.what));
+        let unanswered = self.pending.iter().map(|(operation, pending)| {
+            format!("operation {operation} of client {} has no answer: {:?}", self.at, pending.what)
+        });
         let behind = self.seen.iter().filter_map(|(room, seen)| {
             let tail = tails.get(room).copied().unwrap_or(0);
-            (*seen != tail).then(|| format!("client {} has {room} up to {seen}, and the log up to {tail}", self.at))
+            (*seen != tail)
+                .then(|| format!("client {} has {room} up to {seen}, and the log up to {tail}", self.at))
         });
         unanswered.chain(behind).collect()
     }
@@ -114,7 +114,8 @@ impl World {
             self.invoke(at);
         }
         self.send_due(at);
-        let busy = !self.healed() || !self.clients[at].pending.is_empty() || self.clients[at].connection.is_none();
+        let busy =
+            !self.healed() || !self.clients[at].pending.is_empty() || self.clients[at].connection.is_none();
         let every = if self.healed() { 200 } else { self.plan.request_every };
         if busy || now < self.plan.heal_at + 5_000 {
             let pause = self.rng.between(1, 2 * every);
@@ -134,7 +135,8 @@ impl World {
         self.clients[at].arrival = now;
         let profile = self.clients[at].profile.clone();
         self.to_edge(at, EdgeInput::Opened { connection, client: at, profile });
-        let rooms: Vec<(RoomId, u64)> = self.clients[at].seen.iter().map(|(room, seen)| (*room, *seen)).collect();
+        let rooms: Vec<(RoomId, u64)> =
+            self.clients[at].seen.iter().map(|(room, seen)| (*room, *seen)).collect();
         for (room, after) in rooms {
             let subscription = self.fresh();
             self.clients[at].subscriptions.insert(room, subscription);
@@ -231,8 +233,12 @@ impl World {
     fn send_due(&mut self, at: ClientId) {
         let Some((connection, _)) = self.clients[at].connection else { return };
         let now = self.queue.now();
-        let due: Vec<Operation> =
-            self.clients[at].pending.iter().filter(|(_, p)| p.due <= now).map(|(operation, _)| *operation).collect();
+        let due: Vec<Operation> = self.clients[at]
+            .pending
+            .iter()
+            .filter(|(_, p)| p.due <= now)
+            .map(|(operation, _)| *operation)
+            .collect();
         for operation in due {
             let Some(pending) = self.clients[at].pending.get_mut(&operation) else { continue };
             pending.due = now + RESEND_AFTER;

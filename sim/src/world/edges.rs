@@ -77,7 +77,14 @@ pub(super) enum EdgeInput {
     /// It is time to read a page for a subscription.
     Page { room: RoomId, connection: ConnectionId, generation: u64, from: u64, to: u64 },
     /// What was read for a subscription.
-    Paged { room: RoomId, connection: ConnectionId, generation: u64, from: u64, to: u64, records: Vec<Stored> },
+    Paged {
+        room: RoomId,
+        connection: ConnectionId,
+        generation: u64,
+        from: u64,
+        to: u64,
+        records: Vec<Stored>,
+    },
 }
 
 impl Edge {

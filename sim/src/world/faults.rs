@@ -85,7 +85,9 @@ impl World {
                 // Long enough to outlive the lease, or just a hiccup; the node does not notice either.
                 let pause = self.rng.between(20, 8_000);
                 self.say(|| format!("node {node} pauses for {pause} ms"));
-                self.nodes[node].paused_until = self.queue.now() + pause;
+                // A second pause does not end the first: what waits keeps its order.
+                let until = self.queue.now() + pause;
+                self.nodes[node].paused_until = self.nodes[node].paused_until.max(until);
                 self.queue.after(LEASE, Event::Fault(Fault::Notice));
                 self.queue.after(pause, Event::Fault(Fault::Notice));
             }

@@ -48,7 +48,7 @@ enum Event {
     /// In a node that has not crashed since this was scheduled.
     Inside { node: NodeId, incarnation: u64, what: Inside },
     /// A call arrives at a node, whichever incarnation of it that is.
-    Call { to: NodeId, from: (NodeId, u64), call: CallId, room: RoomId, command: Box<Command> },
+    Call { to: NodeId, from: (NodeId, u64), call: CallId, room: RoomId, command: Box<Command>, expires: i64 },
     /// An append arrives at the log.
     Arrive { append: Box<owners::Travelling> },
     /// A frame arrives at a client.
@@ -209,13 +209,16 @@ impl World {
                 }
                 self.inside(node, what);
             }
-            Event::Call { to, from, call, room, command } => {
+            Event::Call { to, from, call, room, command, expires } => {
                 let host = &self.nodes[to];
                 if !host.up {
                     let refused = Inside::CallFailed { call, candidate: to };
                     self.inside_after(from.0, from.1, 1, refused);
                 } else if host.paused_until > self.queue.now() {
-                    self.queue.at(host.paused_until, Event::Call { to, from, call, room, command });
+                    let again = Event::Call { to, from, call, room, command, expires };
+                    self.queue.at(host.paused_until, again);
+                } else if self.wall(to) > expires {
+                    self.say(|| format!("call {call} comes too late to node {to}"));
                 } else {
                     self.called(to, from, call, room, command);
                 }
@@ -281,8 +284,11 @@ impl World {
 
     /// After the last fault everybody must have got his answers and all events.
     fn check_progress(&mut self) {
-        let tails: BTreeMap<RoomId, u64> =
-            self.rooms.iter().map(|&room| (room, self.log.tail(room).map_or(0, |tail| tail.last_seq))).collect();
+        let tails: BTreeMap<RoomId, u64> = self
+            .rooms
+            .iter()
+            .map(|&room| (room, self.log.tail(room).map_or(0, |tail| tail.last_seq)))
+            .collect();
         for client in &self.clients {
             for how in client.unfinished(&tails) {
                 self.broken.push(Broken { promise: check::PROGRESS, how });

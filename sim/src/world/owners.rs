@@ -13,7 +13,7 @@ use rookery_core::{
 };
 use rookery_protocol::id::RoomId;
 
-use super::{CallId, Changes, Event, Inside, NodeId, World};
+use super::{CallId, Changes, Event, Inside, NodeId, World, calls};
 use crate::{
     check::Broken,
     log::{Fate, Stored},
@@ -68,6 +68,7 @@ impl World {
             owner: format!("node-{node}"),
             limits: Arc::new(limits),
             snapshot_every: 40,
+            deadline_ms: calls::OWNER_DEADLINE,
             epoch_step: u64::from(self.plan.mutation != Some(Mutation::EpochOff)),
             ..Settings::default()
         }
@@ -125,7 +126,8 @@ impl World {
             match action {
                 Action::LoadTail => {
                     let tail = self.log.tail(room).cloned();
-                    let answer = if self.leaderless() { Err(owner::Failed) } else { Ok(tail.map(|t| owner_view(&t))) };
+                    let answer =
+                        if self.leaderless() { Err(owner::Failed) } else { Ok(tail.map(|t| owner_view(&t))) };
                     self.answer_owner(node, room, generation, Input::Tail(answer));
                 }
                 Action::LoadSnapshot => {
@@ -140,7 +142,12 @@ impl World {
                 }
                 Action::ReadFrom { from, to } => {
                     let records = self.read(room, from, to);
-                    self.answer_owner(node, room, generation, Input::Records(Ok(records.iter().map(owner_view).collect())));
+                    self.answer_owner(
+                        node,
+                        room,
+                        generation,
+                        Input::Records(Ok(records.iter().map(owner_view).collect())),
+                    );
                 }
                 Action::LoadHead { seq } => {
                     let head = self.head(room, seq);
@@ -150,7 +157,10 @@ impl World {
                 }
                 Action::Append(append) => self.append(node, room, generation, append),
                 Action::Answer { ticket, outcome } => {
-                    let caller = self.nodes[node].owners.get_mut(&room).and_then(|hosted| hosted.callers.remove(&ticket));
+                    let caller = self.nodes[node]
+                        .owners
+                        .get_mut(&room)
+                        .and_then(|hosted| hosted.callers.remove(&ticket));
                     if let Some(((edge, incarnation), call)) = caller
                         && !self.call_lost()
                     {
@@ -200,7 +210,9 @@ impl World {
         self.log
             .records(room)
             .iter()
-            .filter(|stored| stored.last_seq >= from && stored.first_seq <= to && stored.last_seq >= stored.first_seq)
+            .filter(|stored| {
+                stored.last_seq >= from && stored.first_seq <= to && stored.last_seq >= stored.first_seq
+            })
             .take_while(|stored| stale == 0 || stored.when <= seen_until)
             .take(limit)
             .cloned()
@@ -209,7 +221,11 @@ impl World {
 
     /// What is known of a message: its record and its amendment.
     fn head(&self, room: RoomId, seq: u64) -> Option<Head> {
-        let stored = self.log.records(room).iter().find(|stored| (stored.first_seq..=stored.last_seq).contains(&seq))?;
+        let stored = self
+            .log
+            .records(room)
+            .iter()
+            .find(|stored| (stored.first_seq..=stored.last_seq).contains(&seq))?;
         let opened = Record::open(&stored.record, room).ok()?;
         let (_, event) = opened.record.numbered().find(|(at, _)| *at == seq)?;
         match &event.body {
@@ -267,7 +283,15 @@ impl World {
         }
     }
 
-    fn travel(&mut self, node: NodeId, room: RoomId, generation: u64, append: owner::Append, fate: Fate, heard: bool) {
+    fn travel(
+        &mut self,
+        node: NodeId,
+        room: RoomId,
+        generation: u64,
+        append: owner::Append,
+        fate: Fate,
+        heard: bool,
+    ) {
         let (there, back) = match fate {
             Fate::Plain { there, back } => (there, back),
             Fate::AckLost { there, .. } => (there, 0),
@@ -294,7 +318,13 @@ impl World {
         let Travelling { from: (node, incarnation), room, generation, append, answer } = travelling;
         let stored = self.to_store(&append);
         let at = self.log.append(room, append.expected.0, stored.clone());
-        self.say(|| format!("log of {room}: {:?} {}", append.id, at.map_or("refused".to_owned(), |at| format!("stored at {at}"))));
+        self.say(|| {
+            format!(
+                "log of {room}: {:?} {}",
+                append.id,
+                at.map_or("refused".to_owned(), |at| format!("stored at {at}"))
+            )
+        });
         if let Some(at) = at {
             self.store_rows(room, &append.changes);
             if self.plan.mutation != Some(Mutation::DeliverBeforeCommit) {
