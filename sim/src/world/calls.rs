@@ -142,7 +142,7 @@ impl World {
 
     fn finish(&mut self, node: NodeId, call: &Call, outcome: Result<Reply, Refusal>) {
         let frame = Frame::Answer { operation: call.waiting.operation, outcome };
-        self.to_client(node, call.connection, frame);
+        self.send_to_client(node, call.connection, frame);
         self.call_next(node, call.connection, call.room);
     }
 }

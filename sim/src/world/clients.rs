@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use rookery_core::room::{Kind, Profile, Refusal, Reply, Role, Visibility, What};
-use rookery_protocol::id::{RoomId, UserId};
+use rookery_protocol::id::{MessageId, RoomId, UserId};
 
-use super::{ClientId, ConnectionId, Event, Inside, NodeId, World, edges::EdgeInput};
-use crate::history::{Digest, Entry, Operation, Subscription};
+use super::{ClientId, ConnectionId, EPOCH, Event, Inside, NodeId, World, edges::EdgeInput};
+use crate::{
+    check::{self, Broken},
+    history::{Digest, Entry, Operation, Subscription},
+};
 
 /// Requests of a client that may be unanswered at a time.
 const MAX_PENDING: usize = 4;
@@ -43,6 +46,8 @@ struct Pending {
     due: u64,
     /// Sent at least once.
     sent: bool,
+    /// The same id with another text, or an id that is too old: must never be accepted.
+    forbidden: bool,
 }
 
 /// A user with one device.
@@ -57,6 +62,8 @@ pub(super) struct Client {
     pending: BTreeMap<Operation, Pending>,
     /// Messages it knows of, for edits and reactions: room, seq, own.
     messages: Vec<(RoomId, u64, bool)>,
+    /// Ids of its messages that are stored, for using one of them a second time.
+    used: Vec<(RoomId, String)>,
     created: bool,
     /// When its newest frame arrives at the node: frames of a connection arrive in order.
     arrival: u64,
@@ -73,6 +80,7 @@ impl Client {
             subscriptions: BTreeMap::new(),
             pending: BTreeMap::new(),
             messages: Vec::new(),
+            used: Vec::new(),
             created: false,
             arrival: 0,
         }
@@ -134,14 +142,17 @@ impl World {
         self.clients[at].connection = Some((connection, node));
         self.clients[at].arrival = now;
         let profile = self.clients[at].profile.clone();
-        self.to_edge(at, EdgeInput::Opened { connection, client: at, profile });
+        self.send_to_edge(at, EdgeInput::Opened { connection, client: at, profile });
         let rooms: Vec<(RoomId, u64)> =
             self.clients[at].seen.iter().map(|(room, seen)| (*room, *seen)).collect();
         for (room, after) in rooms {
             let subscription = self.fresh();
             self.clients[at].subscriptions.insert(room, subscription);
             self.record(Entry::Subscribed { subscription, room, after });
-            self.to_edge(at, EdgeInput::Request { connection, request: Request::Subscribe { room, after } });
+            self.send_to_edge(
+                at,
+                EdgeInput::Request { connection, request: Request::Subscribe { room, after } },
+            );
         }
         // What was not answered is sent again at once, in order.
         for pending in self.clients[at].pending.values_mut() {
@@ -150,7 +161,7 @@ impl World {
     }
 
     /// Frames of a connection arrive in the order in which they were sent.
-    fn to_edge(&mut self, at: ClientId, input: EdgeInput) {
+    fn send_to_edge(&mut self, at: ClientId, input: EdgeInput) {
         let Some((_, node)) = self.clients[at].connection else { return };
         let delay = self.rng.between(1, 5);
         let now = self.queue.now();
@@ -160,23 +171,63 @@ impl World {
     }
 
     fn invoke(&mut self, at: ClientId) {
-        let room = *self.rng.pick(&self.rooms);
-        let what = if at == 0 && !self.clients[at].created {
+        if at == 0 && !self.clients[at].created {
             self.clients[at].created = true;
-            let rooms = self.rooms.clone();
-            for room in rooms {
+            for room in self.rooms.clone() {
                 let what = self.creation();
-                self.invoke_in(at, room, what, None);
+                self.invoke_in(at, room, what, false);
             }
             return;
-        } else {
-            self.choose(at, room)
+        }
+        let room = *self.rng.pick(&self.rooms);
+        match self.rng.below(20) {
+            0 => {
+                let what = self.forbidden(at, room);
+                self.invoke_in(at, room, what, true);
+            }
+            1 | 2 if at == 0 => {
+                let what = self.moderation();
+                self.invoke_in(at, room, what, false);
+            }
+            _ => {
+                let what = self.choose(at, room);
+                self.invoke_in(at, room, what, false);
+            }
+        }
+    }
+
+    /// A message that a room must not take, whatever has happened to its owners since.
+    fn forbidden(&mut self, at: ClientId, room: RoomId) -> What {
+        let used = self.clients[at].used.iter().find(|(of, _)| *of == room).map(|(_, id)| id.clone());
+        let stale = || {
+            let two_hours_ago = EPOCH.unsigned_abs() - 7_200_000;
+            MessageId::from_parts(two_hours_ago, 0).to_string()
         };
-        let id = match &what {
-            What::Post { client_msg_id, .. } => Some(client_msg_id.clone()),
-            _ => None,
-        };
-        self.invoke_in(at, room, what, id);
+        let client_msg_id = used.filter(|_| self.rng.per_mille(500)).unwrap_or_else(stale);
+        What::Post { text: "something else".to_owned(), client_msg_id, reply_to: None }
+    }
+
+    /// What becomes of guests, who have no clients, and of the room.
+    fn moderation(&mut self) -> What {
+        let number = self.rng.between(1, 3);
+        let user = UserId(u128::from(number));
+        let guest =
+            Profile { id: user, username: format!("guest{number}"), display_name: format!("Guest {number}") };
+        match self.rng.below(9) {
+            0 | 1 => What::Add { user: guest, role: Role::Member },
+            2 => What::SetRole { user, role: *self.rng.pick(&[Role::Member, Role::Moderator]) },
+            3 => What::Kick { user },
+            4 => What::Ban { user: guest, until: None },
+            5 => What::Unban { user },
+            6 => What::Mute { user, until: Some(EPOCH + 20_000) },
+            7 => What::Unmute { user },
+            _ => What::Update {
+                name: None,
+                topic: Some(format!("topic {number}")),
+                visibility: None,
+                slow_mode_seconds: None,
+            },
+        }
     }
 
     fn creation(&self) -> What {
@@ -220,13 +271,19 @@ impl World {
         }
     }
 
-    fn invoke_in(&mut self, at: ClientId, room: RoomId, what: What, client_msg_id: Option<String>) {
+    fn invoke_in(&mut self, at: ClientId, room: RoomId, what: What, forbidden: bool) {
         let Some((connection, _)) = self.clients[at].connection else { return };
         let operation = self.fresh();
         let user = self.clients[at].profile.id;
         let now = self.queue.now();
+        // A second message under an id is not the one that the checks look for.
+        let client_msg_id = match &what {
+            What::Post { client_msg_id, .. } if !forbidden => Some(client_msg_id.clone()),
+            _ => None,
+        };
         self.record(Entry::Invoked { operation, user, connection, room, client_msg_id });
-        self.clients[at].pending.insert(operation, Pending { room, what, due: now, sent: false });
+        let pending = Pending { room, what, due: now, sent: false, forbidden };
+        self.clients[at].pending.insert(operation, pending);
     }
 
     /// Sends what is due, oldest first.
@@ -247,7 +304,7 @@ impl World {
             if again {
                 self.record(Entry::Retried { operation, connection });
             }
-            self.to_edge(at, EdgeInput::Request { connection, request });
+            self.send_to_edge(at, EdgeInput::Request { connection, request });
         }
     }
 
@@ -281,8 +338,16 @@ impl World {
         let Some(pending) = self.clients[at].pending.get_mut(&operation) else { return };
         match outcome {
             Ok(reply) => {
-                let room = pending.room;
-                self.clients[at].pending.remove(&operation);
+                let (room, forbidden) = (pending.room, pending.forbidden);
+                let answered = self.clients[at].pending.remove(&operation);
+                if forbidden {
+                    let how =
+                        format!("operation {operation} was accepted: its client_msg_id is used or stale");
+                    self.broken.push(Broken { promise: check::ONCE, how });
+                }
+                if let Some(Pending { what: What::Post { client_msg_id, .. }, .. }) = answered {
+                    self.clients[at].used.push((room, client_msg_id));
+                }
                 let seq = match reply {
                     Reply::Posted { seq, .. } => {
                         self.clients[at].messages.push((room, seq, true));

@@ -177,7 +177,7 @@ impl World {
     }
 
     /// Sends a frame. Frames of a connection arrive in order.
-    pub(super) fn to_client(&mut self, node: NodeId, connection: ConnectionId, frame: Frame) {
+    pub(super) fn send_to_client(&mut self, node: NodeId, connection: ConnectionId, frame: Frame) {
         let (now, delay) = (self.queue.now(), self.rng.between(1, 5));
         let Some(to) = self.nodes[node].edge.connections.get_mut(&connection) else { return };
         to.arrival = to.arrival.max(now + delay);
@@ -226,11 +226,11 @@ impl World {
             };
             let joined = subscription.join(head);
             if let Some(frame) = resync {
-                self.to_client(node, connection, frame);
+                self.send_to_client(node, connection, frame);
             }
             match joined {
                 Joined::Live { last_seq } => {
-                    self.to_client(node, connection, Frame::CaughtUp { room, last_seq });
+                    self.send_to_client(node, connection, Frame::CaughtUp { room, last_seq });
                     return;
                 }
                 Joined::Behind(next) => step = next,
@@ -256,7 +256,7 @@ impl World {
         let Some(subscription) = followed.subscriptions.get_mut(&connection) else { return };
         let Some(step) = subscription.sent(generation, last) else { return };
         for &(seq, digest) in &events {
-            self.to_client(node, connection, Frame::Event { room, seq, digest });
+            self.send_to_client(node, connection, Frame::Event { room, seq, digest });
         }
         let pause = if events.is_empty() { READ_AGAIN } else { 0 };
         self.take(node, room, connection, step, pause);
@@ -354,7 +354,7 @@ impl World {
                     Offer::Skip => {}
                     Offer::Send { from } => {
                         for &(seq, digest) in payload.iter().filter(|(seq, _)| *seq >= from) {
-                            self.to_client(node, connection, Frame::Event { room, seq, digest });
+                            self.send_to_client(node, connection, Frame::Event { room, seq, digest });
                         }
                     }
                     Offer::Missed(step) => self.take(node, room, connection, step, 0),
@@ -369,7 +369,7 @@ impl World {
         let live = followed.subscriptions.iter().filter(|(_, subscription)| subscription.live());
         for connection in live.map(|(connection, _)| *connection).collect::<Vec<_>>() {
             for &(seq, digest) in events.iter() {
-                self.to_client(node, connection, Frame::Event { room, seq, digest });
+                self.send_to_client(node, connection, Frame::Event { room, seq, digest });
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 const LEASE: u64 = 3_000;
 
 /// Something that goes wrong, or gets right again.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
     /// Draws the next one.
     Draw,
