@@ -7,6 +7,9 @@ use std::{
 
 use super::{Body, Entry, Fault, History, Truth, What};
 
+/// The code of refusals that say nothing about the request.
+const AWAY: &str = "unavailable";
+
 /// Compares what clients did and saw with what is stored in the end. No faults: every promise was kept.
 pub fn check(history: &History, truth: &Truth) -> Vec<Fault> {
     let facts = Facts::of(history, truth);
@@ -28,7 +31,8 @@ struct Operation<'a> {
     /// `(connection, when)` of each try, the first one first.
     tries: Vec<(u64, Duration)>,
     answers: Vec<Option<u64>>,
-    refused: bool,
+    /// Codes of refusals.
+    refused: Vec<&'a str>,
     /// Seqs of the events that are what it wanted.
     stored: Vec<u64>,
 }
@@ -56,7 +60,7 @@ impl<'a> Facts<'a> {
                     wanted,
                     tries: Vec::new(),
                     answers: Vec::new(),
-                    refused: false,
+                    refused: Vec::new(),
                     stored: by_name
                         .get(&(room.as_str(), name(wanted)))
                         .into_iter()
@@ -75,9 +79,9 @@ impl<'a> Facts<'a> {
                         operation.answers.push(*seq);
                     }
                 }
-                What::Refused { op, .. } => {
+                What::Refused { op, code } => {
                     if let Some(operation) = operations.get_mut(op) {
-                        operation.refused = true;
+                        operation.refused.push(code);
                     }
                 }
                 _ => {}
@@ -147,6 +151,10 @@ fn operations(facts: &Facts<'_>, faults: &mut Vec<Fault>) {
                 faults.push(Fault::AnswersDiffer { op, seqs: (before, now) });
             }
             told = answer.or(told);
+        }
+        if let Some(code) = operation.refused.iter().find(|code| **code != AWAY) {
+            let (code, wanted) = ((*code).to_owned(), operation.wanted.clone());
+            faults.push(Fault::WronglyRefused { op, room: room(), code, wanted });
         }
         // Messages have a rule of their own.
         if let ([first, second, ..], [_]) = (&operation.stored[..], &operation.tries[..])
@@ -232,9 +240,12 @@ fn sender_order(facts: &Facts<'_>, faults: &mut Vec<Fault>) {
     type Sends = Vec<(Duration, u64, u64)>;
     let mut sends: BTreeMap<(u64, &str), Sends> = BTreeMap::new();
     for (&op, operation) in &facts.operations {
-        if let (Body::Message { .. }, Some(&(connection, at)), Some(&seq), false) =
-            (operation.wanted, operation.tries.first(), operation.stored.first(), operation.refused)
-        {
+        if let (Body::Message { .. }, Some(&(connection, at)), Some(&seq), true) = (
+            operation.wanted,
+            operation.tries.first(),
+            operation.stored.first(),
+            operation.refused.is_empty(),
+        ) {
             sends.entry((connection, operation.room)).or_default().push((at, op, seq));
         }
     }

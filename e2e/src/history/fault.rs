@@ -10,6 +10,8 @@ pub enum Fault {
     HoleInRoom { room: String, expected: u64, found: u64 },
     /// Promise 2: an acknowledged request has no event (at the seq that was answered).
     LostAck { op: u64, room: String, seq: Option<u64>, wanted: Body },
+    /// A request that nothing speaks against was refused, and not because the service was away.
+    WronglyRefused { op: u64, room: String, code: String, wanted: Body },
     /// Promise 3: a message is stored twice.
     StoredTwice { room: String, client_msg_id: String, seqs: (u64, u64) },
     /// Promise 3: one request was answered with different seqs.

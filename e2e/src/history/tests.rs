@@ -273,6 +273,18 @@ fn a_refused_message_has_no_place_to_keep() {
 }
 
 #[test]
+fn finds_a_refusal_without_reason() {
+    let whats = vec![
+        asked(1, 1, message("a")),
+        acked(1, 1),
+        asked(2, 1, edit(1, "new")),
+        What::Refused { op: 2, code: "message_not_found".into() },
+    ];
+    let faults = check(&history(whats), &truth(&[(1, message("a"))]));
+    assert!(matches!(&faults[..], [Fault::WronglyRefused { op: 2, .. }]), "{faults:?}");
+}
+
+#[test]
 fn finds_an_order_against_real_time() {
     // The second was sent by somebody else after the first was acknowledged, and is before it.
     let other = Body::Message { user: "bob".into(), client_msg_id: "z".into(), text: None };

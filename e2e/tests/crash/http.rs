@@ -49,14 +49,14 @@ async fn until_answered(
                 }
                 return;
             }
-            503 => {
-                load.note(What::Refused { op: request.op, code: "unavailable".to_owned() });
-                if !request.may_be_repeated() {
+            status => {
+                let code = answer.body["code"].as_str().unwrap_or_default().to_owned();
+                load.note(What::Refused { op: request.op, code });
+                if status != 503 || !request.may_be_repeated() {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            _ => panic!("{}: {} {}", answer.call, answer.status, answer.body),
         }
     }
 }

@@ -172,8 +172,10 @@ impl<'a> Connection<'a> {
                 self.client.settled(op, seq);
             } else {
                 let code = frame["code"].as_str().unwrap_or_default().to_owned();
-                assert_eq!(code, "unavailable", "{frame}");
-                // It stays unanswered: the next connection tries again.
+                if code != "unavailable" {
+                    self.client.settled(op, None);
+                }
+                // Else it stays unanswered: the next connection tries again.
                 load.note(What::Refused { op, code });
             }
             return;
@@ -199,7 +201,10 @@ impl<'a> Connection<'a> {
             load.note(What::CaughtUp { connection, room: room(), last_seq });
             self.behind = self.behind.saturating_sub(1);
         } else if frame["t"] == "resync" {
+            // A fault here, as little is missed; the client goes on from where it is told.
             load.note(What::Resync { connection, room: room() });
+            self.client.last.insert(room(), frame["last_seq"].as_u64().unwrap_or_default());
+            self.behind = self.behind.saturating_sub(1);
         }
     }
 
