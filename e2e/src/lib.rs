@@ -14,6 +14,9 @@
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
 //! | `ROOKERY_E2E_SEED` | the crash test's seed; printed by each run |
 //!
+//! Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
+//! connection may ask for, since all tests ask from one address, and some as fast as they can.
+//!
 //! Everything here panics when the service does not do what it must: that is how a test fails.
 
 pub mod history;
