@@ -419,3 +419,67 @@ async fn a_connection_ends_with_its_token() {
         assert_eq!(lasting.closed().await.code, 4401);
     }
 }
+
+/// subscribe twice: both are answered, and nothing is heard twice from then on.
+#[tokio::test]
+async fn subscribing_again_doubles_nothing() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    let room = ada.room_with(&[&bob]).await;
+    for subprotocol in Subprotocol::BOTH {
+        let mut ws = bob.online(subprotocol).await;
+        for _ in 0..3 {
+            let again = ws.ask(json!({"t": "subscribe", "room": room})).await;
+            assert!(again.frame["t"] == "ok" || again.frame["t"] == "error", "{}", again.frame);
+        }
+        let one = seq_of(&ada.say(&room, "one").await);
+        let two = seq_of(&ada.say(&room, "two").await);
+        assert_eq!(seq_of(&ws.durable().await), one);
+        assert_eq!(seq_of(&ws.durable().await), two);
+        ws.ask(json!({"t": "unsubscribe", "room": room})).await.ok();
+        ada.say(&room, "unheard").await;
+        let heard = ws.settle().await;
+        assert!(heard.iter().all(|event| event["t"] != "message"), "{heard:?}");
+        // From a place of one's own choice, after having left it.
+        ws.ask(json!({"t": "subscribe", "room": room, "after": one})).await.ok();
+        assert_eq!(seq_of(&ws.durable().await), two);
+    }
+}
+
+/// room: members hear that the room is gone, and nothing about it afterwards.
+#[tokio::test]
+async fn the_end_of_a_room_is_heard() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    for subprotocol in Subprotocol::BOTH {
+        let room = ada.room_with(&[&bob]).await;
+        let mut ws = bob.online(subprotocol).await;
+        ada.api.delete(&format!("/v1/rooms/{room}")).await.is(204);
+        let event = ws.event_in("room", &room).await;
+        assert_eq!(event["change"], "deleted", "{event}");
+        let send = json!({"t": "send", "room": room, "text": "anybody?", "client_msg_id": unique("m")});
+        ws.ask(send).await.refused("room_not_found");
+        ws.ask(json!({"t": "subscribe", "room": room})).await.refused("room_not_found");
+        let mut again = bob.connect(subprotocol).await;
+        let welcome =
+            again.hello(json!({"token": bob.token(), "rooms": "all", "resume": {room.clone(): 0}})).await;
+        let rooms = welcome["rooms"].as_array().expect("welcome lists rooms");
+        assert!(rooms.iter().all(|state| state["room"] != room.as_str()), "{welcome}");
+    }
+}
+
+/// Who leaves hears nothing more; who comes back hears what he missed if he asks for it.
+#[tokio::test]
+async fn leaving_ends_what_is_heard() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    let room = ada.room_with(&[&bob]).await;
+    for subprotocol in Subprotocol::BOTH {
+        let mut ws = bob.online(subprotocol).await;
+        bob.api.delete(&format!("/v1/rooms/{room}/members/me")).await.is(204);
+        let missed = seq_of(&ada.say(&room, "while he is away").await);
+        let heard = ws.settle().await;
+        assert!(heard.iter().all(|event| event["t"] != "message"), "{heard:?}");
+        ws.ask(json!({"t": "subscribe", "room": room})).await.refused("not_a_member");
+        bob.join(&room).await;
+        let mut again = bob.resume(subprotocol, &room, missed - 1).await;
+        assert_eq!(seq_of(&again.durable().await), missed);
+    }
+}
