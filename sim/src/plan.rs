@@ -63,7 +63,7 @@ impl Plan {
             heal_at,
             end_at: heal_at + 60_000,
             request_every: *rng.pick(&[20, 60, 200]),
-            replay_limit: *rng.pick(&[20, 200, 10_000]),
+            replay_limit: *rng.pick(&[5, 20, 10_000]),
             mutation,
         }
     }

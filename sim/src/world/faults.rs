@@ -125,6 +125,7 @@ impl World {
         host.up = false;
         host.incarnation += 1;
         host.paused_until = 0;
+        host.inbox.clear();
         host.owners.clear();
         host.edge = Default::default();
         self.queue.after(down, Event::Fault(Fault::Restart { node }));

@@ -9,7 +9,7 @@ mod edges;
 mod faults;
 mod owners;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rookery_core::{
     owner,
@@ -57,6 +57,8 @@ enum Event {
     Broken { client: ClientId, connection: ConnectionId },
     /// A client does something.
     Step { client: ClientId },
+    /// A node's pause may be over.
+    Resume { node: NodeId },
     /// Something fails, or heals.
     Fault(faults::Fault),
 }
@@ -86,6 +88,8 @@ struct Node {
     incarnation: u64,
     /// Stopped until then, as by SIGSTOP: everything waits.
     paused_until: u64,
+    /// What came since.
+    inbox: VecDeque<Event>,
     /// How far its wall clock is from the true one, milliseconds.
     skew: i64,
     view: View,
@@ -141,6 +145,7 @@ impl World {
                 up: true,
                 incarnation: 0,
                 paused_until: 0,
+                inbox: VecDeque::new(),
                 skew: i64::try_from(rng.below(400)).unwrap_or(0) - 200,
                 view: view.clone(),
                 owners: BTreeMap::new(),
@@ -197,32 +202,53 @@ impl World {
     }
 
     fn dispatch(&mut self, event: Event) {
+        let waits = match &event {
+            Event::Inside { node, .. } | Event::Call { to: node, .. } => {
+                let host = &self.nodes[*node];
+                let waits = host.up && (host.paused_until > self.queue.now() || !host.inbox.is_empty());
+                waits.then_some(*node)
+            }
+            _ => None,
+        };
+        let Some(node) = waits else { return self.perform(event) };
+        let host = &mut self.nodes[node];
+        if host.inbox.is_empty() {
+            self.queue.at(host.paused_until, Event::Resume { node });
+        }
+        host.inbox.push_back(event);
+    }
+
+    /// A pause is over: what came meanwhile is taken in the order in which it came.
+    fn resume(&mut self, node: NodeId) {
+        let host = &mut self.nodes[node];
+        if host.paused_until > self.queue.now() {
+            self.queue.at(host.paused_until, Event::Resume { node });
+            return;
+        }
+        for event in std::mem::take(&mut host.inbox) {
+            self.perform(event);
+        }
+    }
+
+    fn perform(&mut self, event: Event) {
         match event {
             Event::Inside { node, incarnation, what } => {
                 let host = &self.nodes[node];
-                if !host.up || host.incarnation != incarnation {
-                    return;
+                if host.up && host.incarnation == incarnation {
+                    self.inside(node, what);
                 }
-                if host.paused_until > self.queue.now() {
-                    self.queue.at(host.paused_until, Event::Inside { node, incarnation, what });
-                    return;
-                }
-                self.inside(node, what);
             }
             Event::Call { to, from, call, room, command, expires } => {
-                let host = &self.nodes[to];
-                if !host.up {
+                if !self.nodes[to].up {
                     let refused = Inside::CallFailed { call, candidate: to };
                     self.inside_after(from.0, from.1, 1, refused);
-                } else if host.paused_until > self.queue.now() {
-                    let again = Event::Call { to, from, call, room, command, expires };
-                    self.queue.at(host.paused_until, again);
                 } else if self.wall(to) > expires {
                     self.say(|| format!("call {call} comes too late to node {to}"));
                 } else {
                     self.called(to, from, call, room, command);
                 }
             }
+            Event::Resume { node } => self.resume(node),
             Event::Arrive { append } => self.arrive(*append),
             Event::ToClient { client, connection, frame } => self.client_receives(client, connection, frame),
             Event::Broken { client, connection } => self.client_disconnected(client, connection),
