@@ -49,7 +49,7 @@ pub fn rooms(http: Http, members: &[Vec<&User>]) -> anyhow::Result<Vec<String>> 
 
 fn user(http: Http, name: &str) -> anyhow::Result<User> {
     let email = format!("{name}@example.org");
-    let body = json!({"email": email, "username": name, "password": format!("{name} likes ravens")});
+    let body = json!({"email": email, "username": name, "password": "Quoth the raven: nevermore."});
     http.json("POST", "/v1/auth/register", None, Some(&body))?;
     let deadline = std::time::Instant::now() + MAIL_PATIENCE;
     let code = loop {

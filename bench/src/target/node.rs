@@ -145,8 +145,14 @@ fn unlimited() -> impl Iterator<Item = (String, String)> {
         ["per_address", "per_account", "global"]
             .map(|whom| (format!("accounts__limits__{call}_{whom}"), "off".to_owned()))
     });
-    let others =
-        [("accounts__access_token_seconds", "7200"), ("log__level", "warn"), ("log__format", "json")];
+    let others = [
+        ("accounts__access_token_seconds", "7200"),
+        ("edge__frames_per_second", "0"),
+        ("edge__sends_per_second", "0"),
+        ("edge__max_in_flight", "8192"),
+        ("log__level", "warn"),
+        ("log__format", "json"),
+    ];
     let others = others.map(|(key, value)| (key.to_owned(), value.to_owned()));
     limits.chain(others).map(|(key, value)| (format!("ROOKERY_{}", key.to_ascii_uppercase()), value))
 }
