@@ -57,10 +57,11 @@ impl Rooms {
         let prefix = user.to_bytes();
         let (mut found, mut after) = (Vec::new(), None);
         while found.len() < limit {
+            let wanted = PAGE.min(limit - found.len());
             let page = self
                 .env()
                 .rows
-                .scan(Table::Memberships, &prefix, after.as_deref(), PAGE.min(limit - found.len()))
+                .scan(Table::Memberships, &prefix, after.as_deref(), wanted)
                 .await
                 .map_err(|why| unavailable(&why))?;
             let Some(last) = page.last() else { break };
@@ -68,6 +69,9 @@ impl Rooms {
             found.extend(
                 page.iter().filter_map(|row| Some((rows::room_in(&row.key)?, rows::role_of(&row.value)?))),
             );
+            if page.len() < wanted {
+                break;
+            }
         }
         Ok(found)
     }

@@ -26,6 +26,8 @@ const KEY_BYTES: usize = 512;
 const VALUE_BYTES: usize = 1 << 20;
 /// Longest snapshot and longest record, bytes.
 const LARGE_BYTES: usize = 64 << 20;
+/// A scan of at most so many rows takes less than a millisecond or two from memory.
+const SHORT_SCAN: usize = 1000;
 /// What a write needs in memory besides its bytes, about.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -124,12 +126,17 @@ impl Store {
         Ok(Place { permit, space, size })
     }
 
+    /// Runs a short read where it is asked for: rows in use are in memory, and the way to another thread and back
+    /// costs many times what reading them does (half of all CPU when thousands connect, by `rookery-bench connect`).
+    fn briefly<T>(&self, read: impl FnOnce(&Engine) -> fjall::Result<T>) -> Result<T, Unavailable> {
+        read(&self.shared.engine).map_err(|error| unreadable(&error))
+    }
+
     /// Runs a read where blocking is allowed.
     async fn blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Engine) -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let failed = |why: String| Unavailable(format!("The store cannot read: {why}.").into());
         let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
         let shared = Arc::clone(&self.shared);
         let task = tokio::task::spawn_blocking(move || {
@@ -138,13 +145,19 @@ impl Store {
         });
         match task.await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the store cannot read");
-                Err(failed(describe(&error)))
-            }
+            Ok(Err(error)) => Err(unreadable(&error)),
             Err(error) => Err(failed(error.to_string())),
         }
     }
+}
+
+fn failed(why: String) -> Unavailable {
+    Unavailable(format!("The store cannot read: {why}.").into())
+}
+
+fn unreadable(error: &fjall::Error) -> Unavailable {
+    tracing::error!(%error, "the store cannot read");
+    failed(describe(error))
 }
 
 /// A place in the queue. What is written through places is carried out in the order of those calls.
@@ -253,8 +266,14 @@ impl RoomLog for Store {
 impl Rows for Store {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
         let full = row_key(table, key);
-        let found = self.blocking(move |engine| Ok(engine.row(&full)?.map(|row| (row, full)))).await?;
-        Ok(found.map(|((revision, value), full)| Entry { key: full.slice(1..), value, revision }))
+        let found = if table == Table::Snapshots {
+            // Up to 64 MiB.
+            let full = full.clone();
+            self.blocking(move |engine| engine.row(&full)).await?
+        } else {
+            self.briefly(|engine| engine.row(&full))?
+        };
+        Ok(found.map(|(revision, value)| Entry { key: full.slice(1..), value, revision }))
     }
 
     async fn scan(
@@ -266,6 +285,9 @@ impl Rows for Store {
     ) -> Result<Vec<Entry>, Unavailable> {
         let prefix = row_key(table, prefix);
         let after = after.map(|after| row_key(table, after));
+        if limit <= SHORT_SCAN {
+            return self.briefly(|engine| engine.scan(&prefix, after.as_deref(), limit));
+        }
         self.blocking(move |engine| engine.scan(&prefix, after.as_deref(), limit)).await
     }
 
