@@ -397,7 +397,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
                 count += 1;
             }
             let socket = Pin::new(&mut self.socket);
-            let wrote = match socket.poll_write_vectored(context, &slices[..count]) {
+            // The usual case, one slice, has a shorter way through the kernel.
+            let outcome = match &slices[..count] {
+                [one] => socket.poll_write(context, one),
+                several => socket.poll_write_vectored(context, several),
+            };
+            let wrote = match outcome {
                 Poll::Ready(Ok(wrote)) if wrote > 0 => wrote,
                 Poll::Ready(_) => return Poll::Ready(Err(Over)),
                 Poll::Pending => {
