@@ -175,8 +175,8 @@ impl Attendance {
         frames
     }
 
-    /// Tells a newcomer who is there.
-    pub(super) fn greet(&self, room: RoomId, link: &Link, settings: &LiveSettings) {
+    /// Tells a newcomer, `user`, who else is there.
+    pub(super) fn greet(&self, room: RoomId, user: UserId, link: &Link, settings: &LiveSettings) {
         if self.users.is_empty() {
             return;
         }
@@ -184,9 +184,9 @@ impl Attendance {
             link.post(&of_many(room, self.users.len()));
             return;
         }
-        for (&user, present) in &self.users {
-            if present.connections > 0 {
-                link.post(&of_user(room, user, present.status()));
+        for (&other, present) in &self.users {
+            if present.connections > 0 && other != user {
+                link.post(&of_user(room, other, present.status()));
             }
         }
     }

@@ -191,27 +191,30 @@ impl Room {
             looked_at: 0,
             floor: 0,
         });
-        let end = lane.tape.end();
-        let cursor = match after {
-            None => end,
-            Some(after) => match lane.tape.position_after(after).filter(|_| after >= lane.floor) {
-                Some(position) => position,
+        let tape = lane.tape.clone();
+        let start = match after {
+            None => None,
+            Some(after) => match tape.position_after(after).filter(|_| after >= lane.floor) {
+                Some(position) => Some(position),
                 None => return Joined::Behind,
             },
         };
         first(newest);
-        let sub = Arc::new(Sub::new(link.clone(), index, cursor));
-        sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        lane.subs.push(sub.clone());
-        let tape = lane.tape.clone();
-        inner.idle_since = None;
+        // The others are told before it joins: it knows of itself.
+        let away = link.away.load(Ordering::Acquire);
         if let Some(user) = link.user() {
-            inner.attendance.greet(self.id, link, &live.settings);
-            let away = link.away.load(Ordering::Acquire);
-            sub.away.store(away, Ordering::Relaxed);
+            inner.attendance.greet(self.id, user.id, link, &live.settings);
             let news = inner.attendance.enter(self.id, user.id, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
+        let end = tape.end();
+        let sub = Arc::new(Sub::new(link.clone(), index, start.unwrap_or(end)));
+        sub.away.store(away, Ordering::Relaxed);
+        if let Some(lane) = &mut inner.lanes[self::lane(link.protocol)] {
+            sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+            lane.subs.push(sub.clone());
+        }
+        inner.idle_since = None;
         let caught_up = after.map(|_| (end, newest));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
     }
