@@ -34,6 +34,8 @@ impl Hasher for Mix {
     }
     fn write_u128(&mut self, value: u128) {
         self.write_u64((value >> 64) as u64);
+        // The lower half.
+        #[expect(clippy::cast_possible_truncation)]
         self.write_u64(value as u64);
     }
 }

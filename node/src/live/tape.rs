@@ -144,8 +144,11 @@ impl Tape {
             if piece.start >= until {
                 break;
             }
-            let from = from.saturating_sub(piece.start) as usize;
-            let to = (until - piece.start).min(piece.bytes.len() as u64) as usize;
+            let within = |position: u64| {
+                usize::try_from(position).map_or(piece.bytes.len(), |at| at.min(piece.bytes.len()))
+            };
+            let from = within(from.saturating_sub(piece.start));
+            let to = within(until - piece.start);
             into.push(Chunk { piece: piece.bytes.clone(), from, to });
         }
         Ok(())
@@ -254,6 +257,7 @@ impl Inner {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 mod tests {
     use proptest::prelude::*;
 

@@ -231,6 +231,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 mod tests {
     use proptest::prelude::*;
     use tokio_tungstenite::tungstenite::{

@@ -777,10 +777,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
                 Poll::Ready(Ok(())) if self.state == State::Closing(true) => {
                     return Pin::new(&mut self.socket).poll_shutdown(context).map(|_| ());
                 }
-                Poll::Ready(Ok(())) if self.state == State::Broken(false) => {
-                    if Pin::new(&mut self.socket).poll_shutdown(context).is_ready() {
-                        self.state = State::Broken(true);
-                    }
+                Poll::Ready(Ok(()))
+                    if self.state == State::Broken(false)
+                        && Pin::new(&mut self.socket).poll_shutdown(context).is_ready() =>
+                {
+                    self.state = State::Broken(true);
                 }
                 _ => {}
             }

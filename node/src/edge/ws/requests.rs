@@ -33,7 +33,11 @@ pub(super) fn kind(frame: &Asked) -> &'static str {
     }
 }
 
-/// The room and command of a request that its room's owner answers.
+/// The room and command of a request that its room's owner answers; other requests come back.
+#[expect(
+    clippy::result_large_err,
+    reason = "a request is moved either way, and boxing it would allocate for each"
+)]
 pub(super) fn command(frame: Asked) -> Result<(String, What), Asked> {
     Ok(match frame {
         Asked::Send(client::Send { room, text, client_msg_id, reply_to }) => {

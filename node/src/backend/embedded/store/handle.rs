@@ -137,7 +137,7 @@ impl Store {
         &self,
         read: impl FnOnce(&Engine) -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|e| failed(&e.to_string()))?;
         let shared = Arc::clone(&self.shared);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -146,18 +146,18 @@ impl Store {
         match task.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(unreadable(&error)),
-            Err(error) => Err(failed(error.to_string())),
+            Err(error) => Err(failed(&error.to_string())),
         }
     }
 }
 
-fn failed(why: String) -> Unavailable {
+fn failed(why: &str) -> Unavailable {
     Unavailable(format!("The store cannot read: {why}.").into())
 }
 
 fn unreadable(error: &fjall::Error) -> Unavailable {
     tracing::error!(%error, "the store cannot read");
-    failed(describe(error))
+    failed(&describe(error))
 }
 
 /// A place in the queue. What is written through places is carried out in the order of those calls.
