@@ -1,46 +1,50 @@
-//! Where the logs of rooms end, as far as this node knows without reading.
+//! Where the logs of rooms end, without decoding their last records again and again.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use rookery_protocol::id::RoomId;
 
-use super::log::{self, End};
-use crate::{backend::RoomLog, problem::Problem};
+use super::log::{self, End, unavailable};
+use crate::{
+    backend::{LogSeq, RoomLog},
+    problem::Problem,
+};
 
-/// Rooms remembered; about 50 bytes each.
+/// Rooms remembered; about 60 bytes each.
 const KEPT: usize = 100_000;
 
-/// The ends of logs. This node owns the rooms that it remembers here, so nobody else moves them.
+/// What the newest records of logs say, by their place in the log.
+///
+/// Only the log knows which record is the newest: an event can be heard live a moment before its owner has
+/// remembered it here, and what is heard must be found in the history.
 #[derive(Default)]
-pub(super) struct Ends(Mutex<HashMap<RoomId, End>>);
+pub(super) struct Ends(Mutex<HashMap<RoomId, (LogSeq, End)>>);
 
 impl Ends {
     /// Where a log ends.
     pub(super) async fn get(&self, log: &dyn RoomLog, room: RoomId) -> Result<End, Problem> {
-        if let Some(end) = self.0.lock().get(&room) {
-            return Ok(*end);
-        }
-        let end = log::end(log, room).await?;
+        let tail = log.tail(room).await.map_err(|why| unavailable(&why))?;
         // A room that was never made is not remembered: there is no end of ids that somebody may ask for.
-        Ok(if end.last_seq == 0 { end } else { self.moved(room, end) })
+        let Some(tail) = tail else { return Ok(End::default()) };
+        let known = self.0.lock().get(&room).filter(|(at, _)| *at == tail.at).map(|(_, end)| *end);
+        if let Some(end) = known {
+            return Ok(end);
+        }
+        let end = log::end(log, &tail).await?;
+        self.moved(room, tail.at, end);
+        Ok(end)
     }
 
-    /// Remembers a commit; returns the newest end known.
-    pub(super) fn moved(&self, room: RoomId, end: End) -> End {
+    /// Remembers what the record at a place says.
+    pub(super) fn moved(&self, room: RoomId, at: LogSeq, end: End) {
         let mut known = self.0.lock();
         if known.len() >= KEPT {
             known.clear();
         }
-        let newest = known.entry(room).or_insert(end);
-        if end.last_seq > newest.last_seq {
-            *newest = end;
+        let newest = known.entry(room).or_insert((at, end));
+        if at > newest.0 {
+            *newest = (at, end);
         }
-        *newest
-    }
-
-    /// Forgets a room whose log may have moved on unseen.
-    pub(super) fn forget(&self, room: RoomId) {
-        self.0.lock().remove(&room);
     }
 }

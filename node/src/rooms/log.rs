@@ -4,7 +4,7 @@ use rookery_core::record::{Body, Event, Opened, Record, RoomChanged};
 use rookery_protocol::id::RoomId;
 
 use crate::{
-    backend::{Read, RoomLog, Unavailable},
+    backend::{Committed, Read, RoomLog, Unavailable},
     problem::Problem,
 };
 
@@ -52,10 +52,9 @@ fn open(room: RoomId, bytes: &[u8]) -> Result<Record, Problem> {
     })
 }
 
-/// Where the log ends, read from the log itself.
-pub(super) async fn end(log: &dyn RoomLog, room: RoomId) -> Result<End, Problem> {
-    let tail = log.tail(room).await.map_err(|why| unavailable(&why))?;
-    let Some(tail) = tail else { return Ok(End::default()) };
+/// Where a log ends whose last record is `tail`.
+pub(super) async fn end(log: &dyn RoomLog, tail: &Committed) -> Result<End, Problem> {
+    let room = tail.room;
     let record = open(room, &tail.record)?;
     if !record.events.is_empty() || record.first_seq == 1 {
         return Ok(End::of(&record));

@@ -210,7 +210,6 @@ impl Shell {
 
     fn end(&mut self) {
         self.stopped = true;
-        self.env.ends.forget(self.room);
         for (_, asked) in self.asked.drain() {
             self.env.metrics.refused("unavailable");
             answer(asked.reply, Err(busy()));
@@ -304,8 +303,8 @@ impl Shell {
     /// Remembers what a commit made known, before anybody is told of it.
     fn settle(&mut self, outcome: owner::Appended) {
         let Some(known) = self.pending.take() else { return };
-        if matches!(outcome, owner::Appended::Committed(_)) {
-            self.env.ends.moved(self.room, known.end);
+        if let owner::Appended::Committed(LogSeq(at)) = outcome {
+            self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.raise(self.room, known.marks);
             if let Some(hook) = self.env.on_newcomer.get() {
                 known.newcomers.iter().for_each(|&(user, seq)| hook(user, self.room, seq));
@@ -314,9 +313,6 @@ impl Shell {
             // An event count is far below 2^53.
             #[expect(clippy::cast_precision_loss)]
             self.env.metrics.batch.observe(known.events as f64);
-        } else {
-            // It may be stored all the same, and the owner finds that out without another append.
-            self.env.ends.forget(self.room);
         }
     }
 
