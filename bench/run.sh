@@ -52,7 +52,8 @@ reports=()
 for name in "${names[@]}"; do
   flags=(--server-cpu "$server" --json "$results/$name.json")
   case $name in
-    fanout | rooms) flags+=(--repetitions "$repetitions" --window "$window" --warm-up 0.5) ;;
+    fanout) flags+=(--repetitions "$repetitions" --window "$window" --warm-up 0.5) ;;
+    rooms) flags+=(--repetitions "$repetitions" --window "$window" --warm-up 0.5 --targets rookery,raw) ;;
     connect) flags+=(--repetitions "$repetitions" --window 3) ;;
     send) flags+=(--window "$window" $sends) ;;
     idle) ;;

@@ -166,7 +166,8 @@ pub fn machine() -> Value {
     let cpu = line("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     serde_json::json!({
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        // Not how many this process may use: it is pinned to one.
+        "cores": cpu.lines().filter(|line| line.starts_with("processor")).count(),
         "cpu": model.unwrap_or("unknown"),
         "kernel": line("/proc/sys/kernel/osrelease"),
     })

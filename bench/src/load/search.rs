@@ -9,7 +9,7 @@ pub enum Verdict {
     Missed,
 }
 
-/// Doubles the rate until it is too high, then halves the interval (on a logarithmic scale) until it is narrow.
+/// Multiplies the rate by four until it is too high, then halves the interval (on a logarithmic scale) until it is narrow.
 #[derive(Debug, Clone)]
 pub struct Search {
     kept: Option<f64>,
@@ -47,8 +47,8 @@ impl Search {
         }
         self.next = match (self.kept, self.missed) {
             (Some(kept), Some(missed)) => (kept * missed).sqrt(),
-            (Some(kept), None) => kept * 2.0,
-            (None, Some(missed)) => missed / 2.0,
+            (Some(kept), None) => kept * 4.0,
+            (None, Some(missed)) => missed / 4.0,
             (None, None) => self.next,
         };
     }
