@@ -284,6 +284,12 @@ impl Room {
         }
     }
 
+    /// Connections that follow it.
+    #[cfg(test)]
+    pub(crate) fn followers(&self) -> usize {
+        self.size().1
+    }
+
     /// Once a second: presence that is due; whether the room is of no use any more, after which it takes nobody.
     pub(super) fn tick(&self, now: Instant, live: &Live) -> bool {
         let mut inner = self.inner.lock();

@@ -373,12 +373,15 @@ mod tests {
         ]
     }
 
+    /// Without 1014, which is registered, but refused by tungstenite.
     fn close_payload() -> impl Strategy<Value = Vec<u8>> {
-        (prop_oneof![Just(1000u16), Just(4000), 999u16..1020], ".{0,20}").prop_map(|(code, reason)| {
-            let mut payload = code.to_be_bytes().to_vec();
-            payload.extend_from_slice(reason.as_bytes());
-            payload
-        })
+        (prop_oneof![Just(1000u16), Just(4000), 999u16..1014, 1015u16..1020], ".{0,20}").prop_map(
+            |(code, reason)| {
+                let mut payload = code.to_be_bytes().to_vec();
+                payload.extend_from_slice(reason.as_bytes());
+                payload
+            },
+        )
     }
 
     fn frame() -> impl Strategy<Value = Sent> {

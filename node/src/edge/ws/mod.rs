@@ -19,3 +19,5 @@ pub(super) use bucket::Bucket;
 pub(super) use handshake::handshake;
 pub use node::Edge;
 pub use registry::Registry;
+#[cfg(test)]
+mod tests;

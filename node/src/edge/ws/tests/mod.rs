@@ -1,0 +1,190 @@
+//! Connections over sockets in memory, on the store that standalone uses.
+
+mod wire;
+mod world;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rookery_core::room::What;
+use rookery_protocol::{
+    Subprotocol,
+    client::{self, client_frame::Frame as Ask, server_frame::Frame},
+    id::RoomId,
+};
+
+use self::{
+    wire::{Client, Got},
+    world::{User, World},
+};
+use super::connection::Connection;
+use crate::{edge::EdgeSettings, live::LiveSettings};
+
+fn settings() -> EdgeSettings {
+    EdgeSettings { sends_per_second: 0, frames_per_second: 0, ..EdgeSettings::default() }
+}
+
+fn connect(world: &World, protocol: Subprotocol, seed: u64) -> Client {
+    let (socket, client) = wire::pair(protocol, seed);
+    tokio::spawn(Connection::new(socket, world.edge.clone(), protocol, None, &[], ()));
+    client
+}
+
+/// Says hello, to go on after these seqs.
+async fn hello(client: &mut Client, user: &User, resume: &[(RoomId, u64)]) {
+    let resume = resume.iter().map(|(room, seq)| (room.to_string(), *seq)).collect();
+    client
+        .ask(1, Ask::Hello(client::Hello { token: Some(user.token.clone()), resume, ..Default::default() }));
+    client.until(|got| matches!(got, Got::Frame(Frame::Welcome(_)))).await;
+}
+
+fn event(got: &Got) -> Option<(&str, u64)> {
+    match got {
+        Got::Frame(Frame::Message(message)) => Some((&message.room, message.seq)),
+        Got::Frame(Frame::Member(member)) => Some((&member.room, member.seq)),
+        Got::Frame(Frame::Room(room)) => Some((&room.room, room.seq)),
+        _ => None,
+    }
+}
+
+/// Whatever parts of whatever lengths the socket takes: frames are never torn, each room's events come each once and
+/// in order, also where the replay from the log, the tape and what is live meet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_once_over_a_socket_that_takes_little() {
+    let world = Arc::new(World::new(settings(), LiveSettings::default()).await);
+    let ada = Arc::new(world.user("ada").await);
+    let rooms = [world.room(&ada).await, world.room(&ada).await, world.room(&ada).await];
+    for room in rooms {
+        for number in 0..20 {
+            world.post(&ada, room, format!("before {number}")).await;
+        }
+    }
+    let mut clients = Vec::new();
+    for (seed, protocol) in (0..6).zip(Subprotocol::ALL.into_iter().cycle()) {
+        let mut client = connect(&world, protocol, seed);
+        hello(&mut client, &ada, &rooms.map(|room| (room, seed * 3))).await;
+        clients.push((client, seed * 3));
+    }
+    let writers = rooms.map(|room| {
+        let (world, ada) = (world.clone(), ada.clone());
+        tokio::spawn(async move {
+            let mut last = 0;
+            for number in 0..150 {
+                last = world.post(&ada, room, "é".repeat(1 + number * 7 % 900)).await;
+            }
+            (room.to_string(), last)
+        })
+    });
+    let mut last = BTreeMap::new();
+    for writer in writers {
+        let (room, seq) = writer.await.unwrap();
+        last.insert(room, seq);
+    }
+    for (mut client, after) in clients {
+        // Requests and their answers in between disturb nothing.
+        client.ask(2, Ask::Ping(client::Ping {}));
+        let mut next: BTreeMap<String, u64> = last.keys().map(|room| (room.clone(), after + 1)).collect();
+        let mut replayed = BTreeMap::new();
+        client
+            .until(|got| {
+                if let Some((room, seq)) = event(got) {
+                    let next = next.get_mut(room).unwrap();
+                    assert_eq!(seq, *next, "in {room}");
+                    *next += 1;
+                }
+                if let Got::Frame(Frame::CaughtUp(caught_up)) = got {
+                    assert_eq!(next[&caught_up.room], caught_up.last_seq + 1);
+                    assert!(replayed.insert(caught_up.room.clone(), caught_up.last_seq).is_none());
+                }
+                next.iter().all(|(room, next)| *next == last[room] + 1) && replayed.len() == last.len()
+            })
+            .await;
+    }
+}
+
+/// A reader that stops is closed with 4409 at the end of a whole frame, and nobody else waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_is_closed_and_resumes() {
+    let live = LiveSettings { max_lag_bytes: 65_536, tape_max_bytes: 131_072, ..LiveSettings::default() };
+    let world = World::new(settings(), live).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    let mut slow = connect(&world, Subprotocol::Json, 1);
+    let mut other = connect(&world, Subprotocol::Proto, 2);
+    for client in [&mut slow, &mut other] {
+        hello(client, &ada, &[(room, 0)]).await;
+        client.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+    }
+    slow.open_window(1_000);
+    let mut last = 0;
+    for _ in 0..100 {
+        last = world.post(&ada, room, "x".repeat(4_000)).await;
+    }
+    other.until(|got| event(got).is_some_and(|(_, seq)| seq == last)).await;
+    slow.open_window(usize::MAX);
+    let mut seen = 1;
+    let got = slow.until(|got| matches!(got, Got::Close(_))).await;
+    for (_, seq) in got.iter().filter_map(event) {
+        assert_eq!(seq, seen + 1);
+        seen = seq;
+    }
+    assert_eq!(got.last(), Some(&Got::Close(4409)));
+    assert!(seen < last);
+    let mut again = connect(&world, Subprotocol::Json, 3);
+    hello(&mut again, &ada, &[(room, seen)]).await;
+    let got = again.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+    let seqs: Vec<_> = got.iter().filter_map(event).map(|(_, seq)| seq).collect();
+    assert_eq!(seqs, (seen + 1..=last).collect::<Vec<_>>());
+}
+
+/// Who leaves a room hears that he left, and nothing after it.
+#[tokio::test]
+async fn who_leaves_hears_that_and_nothing_more() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let room = world.room(&ada).await;
+    world.app.rooms.join(room, &bob.profile).await.unwrap();
+    let mut his = connect(&world, Subprotocol::Json, 1);
+    hello(&mut his, &bob, &[(room, 2)]).await;
+    his.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+    world.app.rooms.command(room, &bob.profile, What::Leave).await.unwrap();
+    world.post(&ada, room, "without him".to_owned()).await;
+    let left = |got: &Got| matches!(got, Got::Frame(Frame::Member(member)) if member.change == "left");
+    his.until(left).await;
+    his.ask(2, Ask::Subscribe(client::Subscribe { room: room.to_string(), after: None }));
+    let got = his.until(|got| matches!(got, Got::Frame(Frame::Error(_)))).await;
+    assert!(got.iter().all(|got| event(got).is_none()), "{got:?}");
+    assert!(matches!(got.last(), Some(Got::Frame(Frame::Error(error))) if error.code == "not_a_member"));
+}
+
+/// What a connection held is given back when it goes, in whatever way.
+#[tokio::test]
+async fn nothing_is_left_of_a_connection() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    for seed in 0..3 {
+        let mut client = connect(&world, Subprotocol::Json, seed);
+        hello(&mut client, &ada, &[(room, 0)]).await;
+        if seed > 0 {
+            client.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+        }
+        if seed == 2 {
+            client.send(8, &1000u16.to_be_bytes());
+            client.until(|got| *got == Got::Close(1000)).await;
+        } else {
+            client.vanish();
+        }
+    }
+    while world.edge.registry.count() > 0 || world.edge.metrics.websockets.get() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(world.edge.registry.links(ada.profile.id).is_empty());
+    assert_eq!(world.app.hub.open(room).followers(), 0);
+}
+
+/// An idle connection holds next to nothing.
+#[test]
+fn a_connection_is_small() {
+    let size = size_of::<Connection<tokio::net::TcpStream, Arc<()>>>();
+    assert!(size <= 384, "{size}");
+}

@@ -1,0 +1,114 @@
+//! A node on a real store in a directory of its own, without a socket.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use rookery_core::{
+    ring::View,
+    room::{Kind, Profile, Reply, Visibility, What},
+};
+use rookery_protocol::id::RoomId;
+use tempfile::TempDir;
+
+use super::super::node::Edge;
+use crate::{
+    accounts::{Accounts, AccountsMetrics, AccountsSettings, Registration},
+    backend::embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    edge::{App, EdgeMetrics, EdgeSettings, http::HttpSettings},
+    live::{Hub, LiveMetrics, LiveSettings},
+    rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
+};
+
+pub(super) struct World {
+    pub(super) app: Arc<App>,
+    pub(super) edge: Arc<Edge>,
+    mailbox: Arc<Mailbox>,
+    _dir: TempDir,
+}
+
+/// Somebody who is logged in.
+pub(super) struct User {
+    pub(super) profile: Arc<Profile>,
+    pub(super) token: String,
+}
+
+impl World {
+    pub(super) async fn new(settings: EdgeSettings, live: LiveSettings) -> Self {
+        let dir = TempDir::new().unwrap();
+        let stored = StoreSettings::default();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &stored, metrics).unwrap();
+        let ttl = Arc::new(Ttl::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
+        let mailbox = Arc::new(Mailbox::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
+        let hub = Arc::new(Hub::new(live, LiveMetrics::default()));
+        store.set_sink(hub.clone());
+        hub.start(store.clone());
+        let node = "node";
+        let app = Arc::new(App {
+            node: node.to_owned(),
+            accounts: Accounts::start(
+                AccountsSettings::default(),
+                store.clone(),
+                ttl,
+                mailbox.clone(),
+                AccountsMetrics::default(),
+            )
+            .await
+            .unwrap(),
+            rooms: Rooms::start(
+                RoomsSettings::default(),
+                node,
+                &View::alone(node),
+                store.clone(),
+                store,
+                RoomsMetrics::default(),
+            ),
+            hub,
+            http: HttpSettings::default(),
+            mailbox: None,
+        });
+        let edge = Edge::start(app.clone(), settings, EdgeMetrics::default());
+        Self { app, edge, mailbox, _dir: dir }
+    }
+
+    pub(super) async fn user(&self, name: &str) -> User {
+        let email = format!("{name}@example.com");
+        let address = [127, 0, 0, 1].into();
+        let registration = Registration {
+            email: email.clone(),
+            username: name.to_owned(),
+            password: "wrong-horse-7-battery-staple".to_owned().into(),
+            display_name: None,
+            language: None,
+        };
+        self.app.accounts.register(&registration, address).await.unwrap();
+        let mails = self.mailbox.list(Some(&email));
+        let is_code = |word: &&str| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
+        let code = mails[0].text.split_whitespace().find(is_code).unwrap().to_owned();
+        let session = self.app.accounts.verify(&email, &code.into(), address).await.unwrap();
+        let token = session.access_token;
+        let profile = self.app.accounts.authenticate(&token).await.unwrap().profile;
+        User { profile, token }
+    }
+
+    pub(super) async fn room(&self, owner: &User) -> RoomId {
+        let new = NewRoom {
+            name: "a room".to_owned(),
+            kind: Kind::Group,
+            visibility: Visibility::Public,
+            topic: None,
+        };
+        self.app.rooms.create(&owner.profile, new).await.unwrap().id
+    }
+
+    /// Posts a message; its seq.
+    pub(super) async fn post(&self, user: &User, room: RoomId, text: String) -> u64 {
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let what = What::Post { text, client_msg_id: format!("m{number}"), reply_to: None };
+        match self.app.rooms.command(room, &user.profile, what).await.unwrap() {
+            Reply::Posted { seq, .. } => seq,
+            Reply::Done { .. } => unreachable!("a post is answered as posted"),
+        }
+    }
+}
