@@ -7,6 +7,8 @@ pub mod http;
 mod listener;
 mod metrics;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tls;
 pub mod ws;
 

@@ -13,6 +13,8 @@ mod presence;
 mod room;
 mod settings;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use hub::{Hub, Live};
 pub use ids::IdHasher;

@@ -20,4 +20,4 @@ pub(super) use handshake::handshake;
 pub use node::Edge;
 pub use registry::Registry;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

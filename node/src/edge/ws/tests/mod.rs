@@ -1,7 +1,7 @@
 //! Connections over sockets in memory, on the store that standalone uses.
 
 mod wire;
-mod world;
+pub(in crate::edge) mod world;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -19,21 +19,21 @@ use crate::{
     rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
 };
 
-pub(super) struct World {
-    pub(super) app: Arc<App>,
-    pub(super) edge: Arc<Edge>,
+pub(in crate::edge) struct World {
+    pub(in crate::edge) app: Arc<App>,
+    pub(in crate::edge) edge: Arc<Edge>,
     mailbox: Arc<Mailbox>,
     _dir: TempDir,
 }
 
 /// Somebody who is logged in.
-pub(super) struct User {
-    pub(super) profile: Arc<Profile>,
-    pub(super) token: String,
+pub(in crate::edge) struct User {
+    pub(in crate::edge) profile: Arc<Profile>,
+    pub(in crate::edge) token: String,
 }
 
 impl World {
-    pub(super) async fn new(settings: EdgeSettings, live: LiveSettings) -> Self {
+    pub(in crate::edge) async fn new(settings: EdgeSettings, live: LiveSettings) -> Self {
         let dir = TempDir::new().unwrap();
         let stored = StoreSettings::default();
         let metrics = StoreMetrics::register(&mut Registry::default());
@@ -71,7 +71,7 @@ impl World {
         Self { app, edge, mailbox, _dir: dir }
     }
 
-    pub(super) async fn user(&self, name: &str) -> User {
+    pub(in crate::edge) async fn user(&self, name: &str) -> User {
         let email = format!("{name}@example.com");
         let address = [127, 0, 0, 1].into();
         let registration = Registration {
@@ -91,7 +91,7 @@ impl World {
         User { profile, token }
     }
 
-    pub(super) async fn room(&self, owner: &User) -> RoomId {
+    pub(in crate::edge) async fn room(&self, owner: &User) -> RoomId {
         let new = NewRoom {
             name: "a room".to_owned(),
             kind: Kind::Group,
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Posts a message; its seq.
-    pub(super) async fn post(&self, user: &User, room: RoomId, text: String) -> u64 {
+    pub(in crate::edge) async fn post(&self, user: &User, room: RoomId, text: String) -> u64 {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let what = What::Post { text, client_msg_id: format!("m{number}"), reply_to: None };

@@ -1,0 +1,167 @@
+//! The public port over real sockets: who is let in, how TLS is spoken.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
+
+use super::{EdgeMetrics, EdgeSettings, Server, Tls, TlsError, bind, serve, ws::tests::world::World};
+use crate::live::LiveSettings;
+
+async fn served(settings: EdgeSettings, tls: Option<Tls>) -> (World, Server) {
+    let world = World::new(EdgeSettings::default(), LiveSettings::default()).await;
+    let router = Router::new().route("/", get(|| async { "here" }));
+    let listener = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
+    let server = serve(listener, world.app.clone(), router, settings, EdgeMetrics::default(), tls).unwrap();
+    (world, server)
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// The beginning of what is answered; empty if the connection ends instead.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 1024];
+    let read =
+        tokio::time::timeout(Duration::from_secs(30), stream.read(&mut buffer)).await.expect("an answer");
+    String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]).into_owned()
+}
+
+async fn ask(server: &Server) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    // One too many may be closed before it is written to.
+    let _ = stream.write_all(REQUEST).await;
+    let answer = answer(&mut stream).await;
+    (stream, answer)
+}
+
+fn is_refused(answer: &str) -> bool {
+    // Whether the answer arrives before the reset that a closed socket sends is the system's choice.
+    answer.is_empty() || answer.starts_with("HTTP/1.1 503")
+}
+
+#[tokio::test]
+async fn one_too_many_is_refused_until_another_goes() {
+    for settings in [
+        EdgeSettings { max_connections: 2, ..EdgeSettings::default() },
+        EdgeSettings { max_connections_per_address: 2, ..EdgeSettings::default() },
+    ] {
+        let (_world, server) = served(settings, None).await;
+        let (first, said) = ask(&server).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        let (_second, said) = ask(&server).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        let (_, said) = ask(&server).await;
+        assert!(is_refused(&said), "{said}");
+        drop(first);
+        let mut said = String::new();
+        while !said.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            (_, said) = ask(&server).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn connects_over_the_rate_are_refused() {
+    let (_world, server) =
+        served(EdgeSettings { connects_per_second: 1, ..EdgeSettings::default() }, None).await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += u32::from(is_refused(&ask(&server).await.1));
+    }
+    assert!(refused > 0, "40 at once are more than bursts of 10 and one per second");
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_ends_the_connection() {
+    let (_world, server) =
+        served(EdgeSettings { header_timeout_ms: 100, ..EdgeSettings::default() }, None).await;
+    for head in [&b""[..], b"GET / HTTP/1.1\r\nHost:"] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(head).await.unwrap();
+        let said = answer(&mut stream).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn drains_at_once_without_anybody_and_refuses_afterwards() {
+    let (_world, server) = served(EdgeSettings::default(), None).await;
+    let address = server.address();
+    // Between two requests: ended by the drain.
+    let (mut idle, _) = ask(&server).await;
+    server.drain(Duration::from_secs(600), Duration::from_secs(600)).await;
+    assert_eq!(answer(&mut idle).await, "");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/edge/tests/tls").join(name)
+}
+
+fn with_tls(certificate: &str, key: &str) -> EdgeSettings {
+    EdgeSettings {
+        tls_certificate: Some(file(certificate)),
+        tls_key: Some(file(key)),
+        ..EdgeSettings::default()
+    }
+}
+
+#[tokio::test]
+async fn speaks_tls() {
+    let settings = with_tls("localhost.pem", "localhost.key");
+    let tls = Tls::load(&settings).unwrap();
+    let (_world, server) = served(settings, tls).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file("localhost.pem")).unwrap()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let mut request = "wss://localhost/v1/ws".into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("rookery.v1.json"));
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    socket.send(Message::text(r#"{"t":"ping","id":7}"#)).await.unwrap();
+    let said = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(said.contains("hello_required") && said.contains('7'), "{said}");
+    // Longer than one record of TLS.
+    socket.send(Message::text("x".repeat(60_000))).await.unwrap();
+    let said = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(said.contains("malformed"), "{said}");
+    socket.close(None).await.unwrap();
+    while let Some(Ok(_)) = socket.next().await {}
+
+    // Without TLS nothing is served.
+    let (_, said) = ask(&server).await;
+    assert!(!said.starts_with("HTTP"), "{said}");
+}
+
+#[test]
+fn wrong_files_of_tls_are_named() {
+    let wrong = |certificate, key| match Tls::load(&with_tls(certificate, key)) {
+        Err(error) => error,
+        Ok(_) => panic!("{certificate} with {key} is accepted"),
+    };
+    assert!(matches!(wrong("absent.pem", "localhost.key"), TlsError::File { key: "tls_certificate", .. }));
+    assert!(matches!(wrong("localhost.pem", "absent.key"), TlsError::File { key: "tls_key", .. }));
+    assert!(matches!(wrong("localhost.key", "localhost.key"), TlsError::File { key: "tls_certificate", .. }));
+    let said = wrong("localhost.pem", "absent.key").to_string();
+    assert!(said.starts_with("edge.tls_key: ") && said.contains("absent.key"), "{said}");
+}

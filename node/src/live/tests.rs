@@ -1,0 +1,159 @@
+//! The hub over a log in memory, between which records get lost, repeated and mixed up.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rookery_core::{
+    record::{Body, Event, Posted, Record},
+    room::Profile,
+};
+use rookery_protocol::{
+    Subprotocol,
+    client::server_frame::Frame,
+    id::{MessageId, RecordId, RoomId, UserId},
+};
+
+use super::{Hub, Joined, LiveMetrics, LiveSettings, link::Link};
+use crate::backend::{Append, Appended, CommitSink, Committed, LogSeq, Read, RoomLog, Unavailable};
+
+const ROOM: RoomId = RoomId(7);
+
+/// A log that is only read; now and then it cannot be.
+struct Log {
+    records: Mutex<Vec<(u64, u64, Committed)>>,
+    random: Mutex<StdRng>,
+}
+
+#[async_trait]
+impl RoomLog for Log {
+    async fn append(&self, _: Append) -> Appended {
+        Appended::ConditionFailed
+    }
+    async fn tail(&self, _: RoomId) -> Result<Option<Committed>, Unavailable> {
+        Ok(self.records.lock().last().map(|(_, _, record)| record.clone()))
+    }
+    async fn read(&self, _: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        if self.random.lock().random_ratio(1, 3) {
+            return Err(Unavailable("not now".into()));
+        }
+        let records = self.records.lock();
+        let found = records.iter().filter(|(first, last, _)| *first <= read.to && *last >= read.from);
+        Ok(found.take(3).map(|(_, _, record)| record.clone()).collect())
+    }
+    fn follow(&self, _: RoomId, _: bool) {}
+}
+
+impl Log {
+    fn commit(&self, first_seq: u64, events: u64) -> Committed {
+        let sender = Profile { id: UserId(1), username: "ada".to_owned(), display_name: "Ada".to_owned() };
+        let post = |number| Event {
+            ts: 0,
+            actor: sender.id,
+            body: Body::Posted(Box::new(Posted {
+                id: MessageId(number),
+                sender: sender.clone(),
+                text: "hello".to_owned(),
+                client_msg_id: "m".to_owned(),
+                reply_to: None,
+                mentions: Vec::new(),
+            })),
+        };
+        let record = Record {
+            room: ROOM,
+            epoch: 1,
+            id: RecordId(first_seq.into()),
+            first_seq,
+            messages_before: first_seq - 1,
+            previous_checksum: 0,
+            events: (0..events).map(|number| post(number.into())).collect(),
+            owner: "node".to_owned(),
+        };
+        let mut records = self.records.lock();
+        let at = LogSeq(records.len() as u64 + 1);
+        let committed = Committed { room: ROOM, at, record: record.seal().bytes };
+        records.push((first_seq, first_seq + events - 1, committed.clone()));
+        committed
+    }
+}
+
+/// Each event is on the tape once and in order, whatever the sink is told, as long as it is told of the last one.
+#[tokio::test]
+async fn the_tape_has_every_event_once() {
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let log = Arc::new(Log {
+            records: Mutex::default(),
+            random: Mutex::new(StdRng::seed_from_u64(seed + 1000)),
+        });
+        // So small an inbox overflows, too.
+        let settings = LiveSettings {
+            workers: 1,
+            inbox_records: 5,
+            tape_keep_bytes: 1 << 20,
+            ..LiveSettings::default()
+        };
+        let hub = Arc::new(Hub::new(settings, LiveMetrics::default()));
+        hub.start(log.clone());
+        let room = hub.open(ROOM);
+        let mut next = 1;
+        let mut late: Vec<Committed> = Vec::new();
+        for _ in 0..random.random_range(0..4) {
+            let events = random.random_range(1..4);
+            hub.committed(&log.commit(next, events));
+            next += events;
+        }
+        hub.begin(&room, 0);
+        let link = Link::new(Subprotocol::Proto, 0, i64::MAX);
+        let dismissals = room.dismissals();
+        let joined = room.join(&link, 0, Some(0), dismissals, |_| {}, &hub.live);
+        let Joined::Yes(following) = joined else { panic!("{joined:?}") };
+        for _ in 0..60 {
+            let events = random.random_range(1..4);
+            let committed = log.commit(next, events);
+            next += events;
+            match random.random_range(0..6) {
+                0 => {}
+                1 => late.push(committed),
+                2 => {
+                    hub.committed(&committed);
+                    hub.committed(&committed);
+                }
+                _ => hub.committed(&committed),
+            }
+            if random.random_ratio(1, 5) {
+                late.drain(..).for_each(|late| hub.committed(&late));
+            }
+            if random.random_ratio(1, 3) {
+                tokio::task::yield_now().await;
+            }
+        }
+        hub.committed(&log.commit(next, 1));
+        let tape = &following.tape;
+        while tape.last_seq() < next {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let mut chunks = Vec::new();
+        tape.read(0, tape.end(), usize::MAX, &mut chunks).unwrap();
+        let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
+        assert_eq!(seqs(&bytes), (1..=next).collect::<Vec<_>>(), "seed {seed}");
+    }
+}
+
+/// The seqs of messages in short binary frames.
+fn seqs(mut bytes: &[u8]) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let &[first, len, ..] = bytes {
+        assert_eq!(first, 0x82);
+        let (from, len) = match len {
+            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            short => (2, usize::from(short)),
+        };
+        let frame = Subprotocol::Proto.decode_server(&bytes[from..from + len], usize::MAX).unwrap();
+        let Some(Frame::Message(message)) = frame.frame else { panic!("{frame:?}") };
+        seqs.push(message.seq);
+        bytes = &bytes[from + len..];
+    }
+    seqs
+}
