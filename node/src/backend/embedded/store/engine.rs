@@ -153,11 +153,6 @@ impl Engine {
         }
     }
 
-    /// Whether nothing was ever stored.
-    pub(super) fn is_new(&self) -> fjall::Result<bool> {
-        Ok(self.rows.is_empty()? && self.records.is_empty()?)
-    }
-
     pub(super) fn tail(&self, room: RoomId) -> fjall::Result<Option<Tail>> {
         let Some(newest) = self.records.prefix(room.to_bytes()).next_back() else { return Ok(None) };
         let (key, record) = newest.into_inner()?;

@@ -74,45 +74,69 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenError> {
-    let db = dir.join("db");
-    std::fs::create_dir_all(&db).map_err(|source| OpenError::Io {
-        what: "create",
-        path: db.clone(),
-        source,
-    })?;
+    std::fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
     let lock = lock(dir)?;
+    let db = dir.join("db");
+    if !db.try_exists().map_err(|source| io("look for", &db, source))? {
+        create(dir, &db, settings)?;
+    }
     journal::check(&db)?;
-    let broken = |error: &fjall::Error| OpenError::Engine { dir: dir.into(), why: describe(error) };
-    let engine = Engine::open(&db, settings).map_err(|error| match error {
-        fjall::Error::Locked => OpenError::Locked { dir: dir.into() },
-        error => broken(&error),
-    })?;
+    let engine = open_engine(dir, &db, settings)?;
     let number = |key: &[u8]| {
-        let row = engine.row(&row_key(Table::Meta, key)).map_err(|error| broken(&error))?;
+        let row = engine.row(&row_key(Table::Meta, key)).map_err(|error| refused(dir, &error))?;
         Ok(row.and_then(|(_, value)| value.as_ref().try_into().ok().map(u64::from_be_bytes)))
     };
     match number(FORMAT_KEY)? {
         Some(FORMAT) => {}
-        Some(found) => return Err(OpenError::Format { dir: dir.into(), found: found.to_string() }),
-        None if engine.is_new().map_err(|error| broken(&error))? => {
-            let mut batch = engine.batch();
-            let row = (0, Bytes::copy_from_slice(&FORMAT.to_be_bytes()));
-            engine.put_row(&mut batch, &row_key(Table::Meta, FORMAT_KEY), Some(&row));
-            batch.commit().map_err(|error| broken(&error))?;
+        found => {
+            let found = found.map_or_else(|| "unknown".to_owned(), |found| found.to_string());
+            return Err(OpenError::Format { dir: dir.into(), found });
         }
-        None => return Err(OpenError::Format { dir: dir.into(), found: "unknown".to_owned() }),
     }
     let counter = number(COUNTER)?.unwrap_or(0);
     Ok(Opened { engine, lock, counter })
 }
 
+/// Makes an empty store beside its place and moves it there when it is whole: the engine cannot open one whose making was
+/// cut short by a crash.
+fn create(dir: &Path, db: &Path, settings: &StoreSettings) -> Result<(), OpenError> {
+    let new = dir.join("db.new");
+    match std::fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("remove", &new, error)),
+        _ => {}
+    }
+    let engine = open_engine(dir, &new, settings)?;
+    let mut batch = engine.batch();
+    let row = (0, Bytes::copy_from_slice(&FORMAT.to_be_bytes()));
+    engine.put_row(&mut batch, &row_key(Table::Meta, FORMAT_KEY), Some(&row));
+    batch.commit().map_err(|error| refused(dir, &error))?;
+    drop(engine);
+    std::fs::rename(&new, db).map_err(|source| io("move into place", &new, source))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io("sync", dir, source))
+}
+
+fn open_engine(dir: &Path, db: &Path, settings: &StoreSettings) -> Result<Engine, OpenError> {
+    Engine::open(db, settings).map_err(|error| match error {
+        fjall::Error::Locked => OpenError::Locked { dir: dir.into() },
+        error => refused(dir, &error),
+    })
+}
+
+fn refused(dir: &Path, error: &fjall::Error) -> OpenError {
+    OpenError::Engine { dir: dir.into(), why: describe(error) }
+}
+
+fn io(what: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { what, path: path.into(), source }
+}
+
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    let io = |source| OpenError::Io { what: "lock", path: path.clone(), source };
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    let cannot = |source| io("lock", &path, source);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+        Err(TryLockError::Error(source)) => Err(cannot(source)),
     }
 }

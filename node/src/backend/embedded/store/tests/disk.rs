@@ -68,6 +68,19 @@ async fn a_directory_serves_one_store_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_store_whose_making_was_cut_short_is_made_again() {
+    let bench = Bench::new();
+    let half = bench.dir.path().join("db.new");
+    std::fs::create_dir_all(&half).unwrap();
+    for file in ["lock", "0.jnl"] {
+        std::fs::write(half.join(file), b"").unwrap();
+    }
+    let store = bench.open();
+    stored(&store, record(1, 0, 1..=1, "a")).await;
+    assert!(!half.exists());
+}
+
+#[tokio::test]
 async fn another_format_is_refused() {
     let bench = Bench::new();
     let store = bench.open();

@@ -24,6 +24,13 @@ impl Commit for Gated {
     }
 }
 
+/// One thread runs all tasks here, some at a time: after this, each of the 200 that there are at most has queued its append.
+async fn let_all_queue() {
+    for _ in 0..=200 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn what_collects_while_the_disk_is_busy_shares_one_sync() {
     let (open, gate) = mpsc::channel();
@@ -39,8 +46,7 @@ async fn what_collects_while_the_disk_is_busy_shares_one_sync() {
         tokio::task::yield_now().await;
     }
     let others: Vec<_> = (1..=200).map(append).collect();
-    // One thread runs all tasks here: after this, each has queued its append.
-    tokio::task::yield_now().await;
+    let_all_queue().await;
     drop(open);
     assert!(matches!(first.await.unwrap(), Appended::Committed(_)));
     for other in others {
@@ -67,7 +73,7 @@ async fn two_appends_to_one_room_fit_into_one_batch() {
     let one = append(record(1, 0, 1..=1, "one"));
     let again = append(record(1, 0, 1..=1, "again"));
     let two = append(record(1, 2, 2..=2, "two"));
-    tokio::task::yield_now().await;
+    let_all_queue().await;
     drop(open);
     assert_eq!(first.await.unwrap(), Appended::Committed(LogSeq(1)));
     assert_eq!(one.await.unwrap(), Appended::Committed(LogSeq(2)));
