@@ -120,6 +120,7 @@ impl AsyncWrite for Socket {
 
 /// What a client gets.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few of them, in tests")]
 pub(super) enum Got {
     Frame(server_frame::Frame),
     Ping,
@@ -149,22 +150,30 @@ impl Client {
         bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
         let mut inner = self.inner.lock();
         inner.to_node.extend_from_slice(&bytes);
-        inner.reader.take().map(Waker::wake);
+        if let Some(waker) = inner.reader.take() {
+            waker.wake();
+        }
     }
 
     /// Lets the node write so many more bytes.
     pub(super) fn open_window(&self, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.window = bytes;
-        inner.writer.take().map(Waker::wake);
+        if let Some(waker) = inner.writer.take() {
+            waker.wake();
+        }
     }
 
     /// Ends the connection without a word.
     pub(super) fn vanish(&self) {
         let mut inner = self.inner.lock();
         inner.ended = true;
-        inner.reader.take().map(Waker::wake);
-        inner.writer.take().map(Waker::wake);
+        if let Some(waker) = inner.reader.take() {
+            waker.wake();
+        }
+        if let Some(waker) = inner.writer.take() {
+            waker.wake();
+        }
     }
 
     /// Queues all whole frames that have come.
