@@ -1,6 +1,6 @@
 //! The hub over a log in memory, between which records get lost, repeated and mixed up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -131,9 +131,12 @@ async fn the_tape_has_every_event_once() {
         }
         hub.committed(&log.commit(next, 1));
         let tape = &following.tape;
-        while tape.last_seq() < next {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        let all = async {
+            while tape.last_seq() < next {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("what is missed is fetched");
         let mut chunks = Vec::new();
         tape.read(0, tape.end(), usize::MAX, &mut chunks).unwrap();
         let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();

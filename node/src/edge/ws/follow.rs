@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rookery_core::session::{Step, Subscription};
 use rookery_protocol::{
     client::{self, server_frame::Frame},
     id::RoomId,
@@ -17,6 +18,7 @@ use crate::{
         link::{Link, Signal},
     },
     problem::Problem,
+    rooms::EventPage,
 };
 
 /// Events read from the log at once.
@@ -55,13 +57,11 @@ pub(super) async fn follow(edge: Arc<Edge>, link: Arc<Link>, follows: Vec<Follow
             return;
         }
         let (index, because) = (follow.index, follow.because);
-        let attempt = Attempt { edge: &edge, link: &link, follow, answered: false };
+        let mut attempt = Attempt { edge: &edge, link: &link, follow, answered: false, resync: None };
         let following = match attempt.run().await {
             Ok(following) => Some(following),
             Err(problem) => {
-                if let Because::Subscribe(re) = because {
-                    link.post(&refusal(re, &problem));
-                }
+                attempt.give_up(&problem);
                 None
             }
         };
@@ -81,17 +81,18 @@ struct Attempt<'a> {
     follow: Follow,
     /// `ok` was posted.
     answered: bool,
+    /// More was missed than is replayed: the first event that is not.
+    resync: Option<u64>,
 }
 
 impl Attempt<'_> {
-    async fn run(mut self) -> Result<Following, Problem> {
+    async fn run(&mut self) -> Result<Following, Problem> {
         let hub = &self.edge.app.hub;
         let room_id = self.follow.room;
         let user = self.link.user().map(|user| user.id).ok_or_else(Problem::internal)?;
         let mut after = self.follow.after;
         let mut replayed = 0;
         let mut waited = 0;
-        let mut permit = None;
         loop {
             // Followed first, then found to be a member: a dismissal in between is noticed by `join`.
             let room = hub.open(room_id);
@@ -102,36 +103,31 @@ impl Attempt<'_> {
                 hub.begin(&room, tail);
             }
             let last = room.last_seq();
-            if let Some(missed) = after {
-                if missed > last {
-                    // Either the hub is a moment behind the client's own sends, or there is no such seq.
-                    let tail = self.edge.app.rooms.readable(room_id, user).await?;
-                    if missed > tail || waited > PATIENCE {
-                        after = None;
-                        self.follow.after = Some(0);
-                    } else {
-                        waited += 1;
-                        tokio::time::sleep(SOON).await;
-                        continue;
-                    }
-                } else if replayed == 0 && last - missed > self.edge.settings.replay_events {
-                    after = None;
+            if let Some(has) = after.filter(|has| *has > last) {
+                // Either the hub is a moment behind the client's own sends, or there is no such seq.
+                let tail = self.edge.app.rooms.readable(room_id, user).await?;
+                if has <= tail && waited < PATIENCE {
+                    waited += 1;
+                    tokio::time::sleep(SOON).await;
+                    continue;
+                }
+                (after, self.resync) = (None, Some(1));
+            } else if replayed == 0 && after.is_some() {
+                let limit = self.edge.settings.replay_events;
+                if let (_, Step::Resync { from, .. }) = Subscription::start(after, last, limit, 0) {
+                    (after, self.resync) = (None, Some(from));
                 }
             }
-            let is_replay = after.is_some();
-            let first = |last: u64| self.before_live(last, is_replay);
-            let joined = room.join(self.link, self.follow.index, after, dismissals, first, &hub.live);
-            match joined {
+            let first = |last: u64| self.before_live(last);
+            match room.join(self.link, self.follow.index, after, dismissals, first, &hub.live) {
                 Joined::Yes(following) => return Ok(following),
                 Joined::NotNow => tokio::task::yield_now().await,
                 Joined::Behind => {
-                    if permit.is_none() {
+                    if replayed == 0 {
                         self.edge.metrics.replays.inc();
-                        permit = self.edge.replays.acquire().await.ok();
                     }
                     self.say_ok(last);
-                    let from = after.unwrap_or_default() + 1;
-                    let page = self.edge.app.rooms.events(room_id, from, u64::MAX, PAGE).await?;
+                    let page = self.page(after.unwrap_or_default() + 1).await?;
                     if page.events.is_empty() {
                         waited += 1;
                         if waited > PATIENCE {
@@ -156,22 +152,33 @@ impl Attempt<'_> {
         }
     }
 
+    /// Events from seq `from` on. Few pages are read at the same time, and none while its reader is waited for.
+    async fn page(&self, from: u64) -> Result<EventPage, Problem> {
+        let _permit = self.edge.replays.acquire().await;
+        self.edge.app.rooms.events(self.follow.room, from, u64::MAX, PAGE).await
+    }
+
     /// What the client is told before its first live event; called when nothing can come in between.
-    fn before_live(&self, last: u64, is_replay: bool) {
+    fn before_live(&self, last: u64) {
         if !self.answered {
             self.post_ok(last);
         }
         let room = self.follow.room.to_string();
-        match self.follow.after {
-            // The rest of the replay comes from the tape, and `caught_up` after it.
-            Some(_) if is_replay => {}
-            Some(from) => {
-                self.link.post(&event(Frame::Resync(client::Resync { room, from, last_seq: last })));
-            }
-            None if matches!(self.follow.because, Because::Hello) => {
-                self.link.post(&event(Frame::CaughtUp(client::CaughtUp { room, last_seq: last })));
-            }
-            None => {}
+        if let Some(from) = self.resync {
+            self.link.post(&event(Frame::Resync(client::Resync { room, from, last_seq: last })));
+        } else if self.follow.after.is_none() && matches!(self.follow.because, Because::Hello) {
+            self.link.post(&event(Frame::CaughtUp(client::CaughtUp { room, last_seq: last })));
+        }
+        // Else the rest of a replay comes from the tape, and `caught_up` after it.
+    }
+
+    /// The room is not followed. Each request gets one answer, and nobody is left to believe that he follows it.
+    fn give_up(&self, problem: &Problem) {
+        match self.follow.because {
+            Because::Subscribe(re) if !self.answered => self.link.post(&refusal(re, problem)),
+            // No member any more.
+            _ if matches!(problem.status, 403 | 404) => self.link.post(&refusal(None, problem)),
+            _ => self.link.signal(Signal::Failed),
         }
     }
 
