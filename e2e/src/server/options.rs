@@ -28,7 +28,7 @@ impl Options {
             .set("edge.replay_events", 100)
             .set("edge.frames_per_second", 100)
             .set("edge.sends_per_second", 50)
-            .set("http.request_timeout_seconds", 3)
+            .set("http.request_timeout_seconds", 8)
     }
 
     /// With nothing in the way of a few clients that do what they can.
