@@ -54,6 +54,8 @@ pub enum MemberState {
 pub struct Member {
     /// Name; unique.
     pub name: String,
+    /// Where other nodes reach it: `host:port`. Empty when there are none.
+    pub address: String,
     /// Its shard.
     pub shard: String,
     /// Its share, compared with the other nodes of its shard; 0: none.
@@ -134,6 +136,7 @@ impl View {
     pub fn alone(name: &str) -> Self {
         let member = Member {
             name: name.to_owned(),
+            address: String::new(),
             shard: String::new(),
             weight: 1,
             state: MemberState::Active,
@@ -209,7 +212,8 @@ mod tests {
 
     fn node(number: usize, shard: &str, weight: u32) -> Member {
         let name = format!("{shard}-node-{number}");
-        Member { name, shard: shard.into(), weight, state: MemberState::Active, incarnation: 1 }
+        let address = format!("{name}:7070");
+        Member { name, address, shard: shard.into(), weight, state: MemberState::Active, incarnation: 1 }
     }
 
     #[test]

@@ -38,7 +38,14 @@ mod tests {
     use super::*;
 
     fn node(name: &str) -> Member {
-        Member { name: name.into(), shard: "a".into(), weight: 1, state: MemberState::Active, incarnation: 1 }
+        Member {
+            name: name.into(),
+            address: format!("{name}:7070"),
+            shard: "a".into(),
+            weight: 1,
+            state: MemberState::Active,
+            incarnation: 1,
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn view_of(plan: &Plan, revision: u64, up: impl Fn(NodeId) -> bool) -
         .filter(|&node| up(node))
         .map(|node| Member {
             name: format!("node-{node}"),
+            address: format!("node-{node}"),
             shard: "main".to_owned(),
             weight: 100,
             state: MemberState::Active,
