@@ -34,6 +34,10 @@ pub struct Settings {
     pub live: crate::live::LiveSettings,
     /// The embedded store.
     pub store: crate::backend::embedded::StoreSettings,
+    /// What this node is in its cluster.
+    pub cluster: crate::membership::ClusterSettings,
+    /// etcd.
+    pub etcd: crate::membership::EtcdSettings,
 }
 
 impl Settings {
@@ -47,6 +51,8 @@ impl Settings {
         wrong.extend(self.rooms.check());
         wrong.extend(self.live.check());
         wrong.extend(self.store.check());
+        wrong.extend(self.cluster.check());
+        wrong.extend(self.etcd.check());
         wrong
     }
 }

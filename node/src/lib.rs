@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod live;
+pub mod membership;
 pub mod problem;
 pub mod rooms;
 pub mod server;

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     accounts::AccountsMetrics, backend::embedded::StoreMetrics, edge::EdgeMetrics, live::LiveMetrics,
-    rooms::RoomsMetrics,
+    membership::MembershipMetrics, rooms::RoomsMetrics,
 };
 
 /// What each part counts.
@@ -22,6 +22,8 @@ pub struct Metrics {
     pub live: LiveMetrics,
     /// Sockets.
     pub edge: EdgeMetrics,
+    /// Membership in the cluster.
+    pub membership: MembershipMetrics,
 }
 
 impl Metrics {
@@ -35,6 +37,7 @@ impl Metrics {
             rooms: RoomsMetrics::register(&mut registry),
             live: LiveMetrics::register(&mut registry),
             edge: EdgeMetrics::register(&mut registry),
+            membership: MembershipMetrics::register(&mut registry),
         };
         (metrics, Arc::new(registry))
     }

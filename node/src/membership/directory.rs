@@ -1,0 +1,188 @@
+//! The nodes as etcd tells of them: what a list or a watch makes of the view. No I/O.
+
+use std::collections::BTreeMap;
+
+use rookery_core::ring::{Member, View};
+
+/// One change of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The revision that made it.
+    pub(super) revision: u64,
+    /// Whose key.
+    pub(super) name: String,
+    /// What it holds now; `None`: it is gone.
+    pub(super) member: Option<Member>,
+}
+
+/// What something that was heard changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that the view shows.
+    Nothing,
+    /// The view.
+    View,
+    /// The view, by a list that shows what the watch did not.
+    Missed,
+    /// Everything: etcd has lost its history (restored from a backup, or made anew).
+    Reset,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    cluster: Option<u64>,
+    members: BTreeMap<String, Member>,
+    /// Everything up to this revision is known.
+    known: u64,
+    /// The revision the view carries: that of its newest change, so that nodes agree about it.
+    shown: u64,
+}
+
+impl Directory {
+    /// Up to where everything is known: a watch goes on behind it.
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// Takes a linearizable list: everything there was at `revision`. `asked_at` is [`Self::known`] as of when the
+    /// list was asked for: a list cannot be older than that, unless etcd lost its history.
+    pub(super) fn list(
+        &mut self,
+        cluster: u64,
+        revision: u64,
+        asked_at: u64,
+        members: impl IntoIterator<Item = (Member, u64)>,
+    ) -> Change {
+        let mut newest = 0;
+        let members: BTreeMap<String, Member> = members
+            .into_iter()
+            .map(|(member, changed)| {
+                newest = newest.max(changed);
+                (member.name.clone(), member)
+            })
+            .collect();
+        let first = self.cluster.is_none();
+        if !first && (self.cluster != Some(cluster) || revision < asked_at) {
+            *self = Self { cluster: Some(cluster), members, known: revision, shown: revision };
+            return Change::Reset;
+        }
+        self.cluster = Some(cluster);
+        if revision < self.known {
+            // The watch was faster than this list.
+            return Change::Nothing;
+        }
+        self.known = revision;
+        if first {
+            // Who left before cannot be known, and need not: this node has just made its own key, or will.
+            (self.members, self.shown) = (members, newest);
+            return Change::View;
+        }
+        if self.members == members {
+            return Change::Nothing;
+        }
+        (self.members, self.shown) = (members, revision);
+        Change::Missed
+    }
+
+    /// Takes what a watch says: all events of one or more revisions, in order.
+    pub(super) fn events(&mut self, events: Vec<Event>) -> Change {
+        let known = self.known;
+        let mut change = Change::Nothing;
+        for event in events.into_iter().filter(|event| event.revision > known) {
+            match event.member {
+                Some(member) => self.members.insert(event.name, member),
+                None => self.members.remove(&event.name),
+            };
+            self.known = self.known.max(event.revision);
+            self.shown = self.known;
+            change = Change::View;
+        }
+        change
+    }
+
+    /// Lets the view say that it is good up to all that is known: another node asked for it.
+    pub(super) fn raise(&mut self) {
+        self.shown = self.known;
+    }
+
+    /// The view.
+    pub(super) fn view(&self) -> View {
+        View::new(self.shown, self.members.values().cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_core::ring::MemberState;
+
+    use super::*;
+
+    fn node(name: &str, incarnation: u64) -> Member {
+        Member {
+            name: name.into(),
+            address: format!("{name}:1"),
+            shard: "main".into(),
+            weight: 1,
+            state: MemberState::Active,
+            incarnation,
+        }
+    }
+
+    fn came(revision: u64, name: &str) -> Event {
+        Event { revision, name: name.into(), member: Some(node(name, revision)) }
+    }
+
+    fn went(revision: u64, name: &str) -> Event {
+        Event { revision, name: name.into(), member: None }
+    }
+
+    fn names(directory: &Directory) -> Vec<String> {
+        directory.view().members().iter().map(|member| member.name.clone()).collect()
+    }
+
+    #[test]
+    fn the_view_carries_the_revision_of_its_newest_change() {
+        let mut directory = Directory::default();
+        assert_eq!(directory.list(1, 20, 0, [(node("a", 5), 7)]), Change::View);
+        assert_eq!((directory.view().revision(), directory.known()), (7, 20));
+        assert_eq!(directory.list(1, 30, 20, [(node("a", 5), 7)]), Change::Nothing);
+        assert_eq!((directory.view().revision(), directory.known()), (7, 30));
+        assert_eq!(directory.events(vec![came(31, "b")]), Change::View);
+        assert_eq!(directory.view().revision(), 31);
+        directory.list(1, 40, 31, [(node("a", 5), 7), (node("b", 31), 31)]);
+        assert_eq!(directory.view().revision(), 31);
+        directory.raise();
+        assert_eq!((directory.view().revision(), names(&directory)), (40, vec!["a".into(), "b".into()]));
+    }
+
+    #[test]
+    fn what_is_known_already_changes_nothing() {
+        let mut directory = Directory::default();
+        directory.list(1, 20, 0, [(node("a", 5), 7)]);
+        assert_eq!(directory.events(vec![went(6, "a"), came(20, "b")]), Change::Nothing);
+        assert_eq!(directory.events(vec![went(21, "a"), came(21, "b")]), Change::View);
+        assert_eq!(names(&directory), ["b"]);
+        // A list that was asked for before that, and answered with the state before it.
+        assert_eq!(directory.list(1, 20, 20, [(node("a", 5), 7)]), Change::Nothing);
+        assert_eq!(names(&directory), ["b"]);
+    }
+
+    #[test]
+    fn a_list_shows_what_the_watch_lost() {
+        let mut directory = Directory::default();
+        directory.list(1, 20, 0, [(node("a", 5), 7), (node("b", 6), 6)]);
+        assert_eq!(directory.list(1, 25, 20, [(node("a", 5), 7)]), Change::Missed);
+        assert_eq!((directory.view().revision(), names(&directory)), (25, vec!["a".into()]));
+    }
+
+    #[test]
+    fn an_etcd_that_lost_its_history_is_believed() {
+        let mut directory = Directory::default();
+        directory.list(1, 20, 0, [(node("a", 5), 7)]);
+        assert_eq!(directory.list(1, 9, 20, [(node("b", 3), 3)]), Change::Reset);
+        assert_eq!((directory.view().revision(), names(&directory)), (9, vec!["b".into()]));
+        assert_eq!(directory.list(2, 9, 9, []), Change::Reset);
+        assert_eq!(names(&directory).len(), 0);
+    }
+}

@@ -1,0 +1,140 @@
+//! Talking to etcd: one member at a time, the next one when it does not answer.
+//!
+//! A balanced channel over all members would keep sending a share of the calls to one that is stopped. So each of the
+//! two tasks has a [`Line`] to one member, and moves on when a call fails or takes too long.
+
+use std::{sync::Arc, time::Duration};
+
+use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+
+use super::{ClusterSettings, EtcdSettings};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where etcd is, and what of it is the cluster's.
+pub(super) struct Etcd {
+    endpoints: Vec<String>,
+    options: ConnectOptions,
+    user: String,
+    prefix: String,
+    /// Time between two lists.
+    pub(super) relist: Duration,
+    /// The lease that is asked for.
+    pub(super) lease: Duration,
+}
+
+impl Etcd {
+    /// # Errors
+    /// A sentence that says which setting cannot be used.
+    pub(super) fn new(cluster: &ClusterSettings, settings: &EtcdSettings) -> Result<Self, String> {
+        let mut options = ConnectOptions::new().with_connect_timeout(CONNECT_TIMEOUT);
+        let read = |path: &std::path::PathBuf| {
+            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        };
+        if let Some(ca) = &settings.tls_ca {
+            let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read(ca)?));
+            if let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) {
+                tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+            }
+            options = options.with_tls(tls);
+        }
+        if !settings.username.is_empty() {
+            let password = settings.password.or_file(settings.password_file.as_deref())?;
+            options = options.with_user(&settings.username, password.expose()).with_auto_token_refresh(true);
+        }
+        Ok(Self {
+            endpoints: settings.endpoints.clone(),
+            options,
+            user: settings.username.clone(),
+            prefix: format!("/rookery/{}/nodes/", cluster.name),
+            relist: settings.relist(),
+            lease: cluster.lease(),
+        })
+    }
+
+    /// What all nodes' keys begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The key of a node.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Who this node is to etcd.
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+/// A connection to one member at a time.
+pub(super) struct Line {
+    etcd: Arc<Etcd>,
+    options: ConnectOptions,
+    at: usize,
+    client: Option<Client>,
+    /// In a row.
+    failures: u32,
+}
+
+impl Line {
+    /// `require_leader`: members that have lost their leader are to refuse, also watches that are under way.
+    pub(super) fn new(etcd: Arc<Etcd>, require_leader: bool) -> Self {
+        let at = rand::random_range(0..etcd.endpoints.len());
+        let options = etcd.options.clone().with_require_leader(require_leader);
+        Self { etcd, options, at, client: None, failures: 0 }
+    }
+
+    /// The member that is spoken to.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.etcd.endpoints[self.at]
+    }
+
+    /// The client, connected if it was not. The caller bounds the time.
+    pub(super) async fn client(&mut self) -> Result<&mut Client, Error> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect([self.endpoint()], Some(self.options.clone())).await?,
+        };
+        Ok(self.client.insert(client))
+    }
+
+    /// A call was answered.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A call failed: the next one goes to another member, after this time. All of them are tried before any pause.
+    pub(super) fn failed(&mut self) -> Duration {
+        self.client = None;
+        self.at = (self.at + 1) % self.etcd.endpoints.len();
+        let rounds = self.failures / u32::try_from(self.etcd.endpoints.len()).unwrap_or(1);
+        self.failures = self.failures.saturating_add(1);
+        let pause = FIRST_PAUSE * (1 << rounds.min(6));
+        let pause = if rounds == 0 { Duration::from_millis(5) } else { pause.min(LONGEST_PAUSE) };
+        pause.mul_f64(rand::random_range(0.75..1.25))
+    }
+}
+
+/// Whether etcd says that it knows no such user or password, or that he may not do this. Waiting does not help then.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
+    // <https://github.com/etcd-io/etcd/blob/v3.5.30/api/v3rpc/rpctypes/error.go>
+    status.message().contains("authentication failed")
+        || status.message().contains("permission denied")
+        || status.message().contains("authentication is not enabled")
+        || status.message().contains("user name is empty")
+}
+
+/// Whether etcd says that it knows no such lease.
+pub(super) fn is_no_lease(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => status.message().contains("requested lease not found"),
+        // The client's own word for a first answer with a TTL of 0.
+        Error::LeaseKeepAliveError(why) => why == "lease not found",
+        _ => false,
+    }
+}
