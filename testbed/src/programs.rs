@@ -1,0 +1,40 @@
+//! Where the servers' programs are.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// The program of that name: in `PATH`, in `$ROOKERY_SERVERS`, or where `scripts/setup` puts it.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).chain(own_places()).map(|dir| dir.join(name)).find(|file| is_program(file))
+}
+
+/// As [`find`], but says so where it cannot be overlooked when the program is missing: a test that needs it is
+/// not run.
+pub(crate) fn find_or_say(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        // Not by `eprintln!`, which the test harness would swallow.
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: {name} is not installed; run scripts/setup test to get it");
+    }
+    found
+}
+
+fn own_places() -> Vec<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let cache = || -> Option<OsString> {
+        set("XDG_CACHE_HOME").or_else(|| Some(Path::new(&set("HOME")?).join(".cache").into_os_string()))
+    };
+    let named = set("ROOKERY_SERVERS").map(PathBuf::from);
+    named.into_iter().chain(cache().map(|dir| Path::new(&dir).join("rookery/servers"))).collect()
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

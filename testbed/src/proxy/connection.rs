@@ -1,0 +1,137 @@
+//! One proxied connection: two directions, each read into a short queue and written from it when the rules allow.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::rules::{Flow, Rules};
+
+/// Bytes read at once.
+const CHUNK: usize = 16 << 10;
+/// Chunks of one direction that wait; then the sender is made to wait, as by a full TCP window.
+const WAITING: usize = 64;
+
+/// What was read, and when it may be written. No bytes: the sender has ended its side. An error: it is gone.
+struct Piece {
+    due: Instant,
+    bytes: io::Result<Vec<u8>>,
+}
+
+/// Accepts until the proxy is dropped.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    target: SocketAddr,
+    mut rules: watch::Receiver<Rules>,
+) {
+    let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => if let Ok((client, _)) = accepted {
+                tokio::spawn(carry(client, target, rules.clone()));
+            },
+            alive = rules.changed() => if alive.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Both ends are reset, unless both have ended in peace: what was not delivered must not look as if it were.
+async fn carry(mut client: TcpStream, target: SocketAddr, rules: watch::Receiver<Rules>) {
+    let began = *rules.borrow();
+    let mut server = None;
+    let peaceful = tokio::select! {
+        done = relay(&mut client, &mut server, target, rules.clone()) => done.is_ok(),
+        () = until(rules, |now| now.refusing || now.resets != began.resets) => false,
+    };
+    if !peaceful {
+        for socket in [Some(client), server].into_iter().flatten() {
+            let _ = socket.set_zero_linger();
+        }
+    }
+}
+
+async fn relay(
+    client: &mut TcpStream,
+    server: &mut Option<TcpStream>,
+    target: SocketAddr,
+    rules: watch::Receiver<Rules>,
+) -> Result<(), ()> {
+    // A handshake needs both directions.
+    until(rules.clone(), |now| !now.to_server.held && !now.to_client.held).await;
+    let server = server.insert(TcpStream::connect(target).await.map_err(drop)?);
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    // An error in one direction ends both; a peaceful end of one leaves the other.
+    tokio::try_join!(
+        pump(from_client, to_server, Flow::ToServer, rules.clone()),
+        pump(from_server, to_client, Flow::ToClient, rules),
+    )
+    .map(drop)
+}
+
+async fn pump(
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    flow: Flow,
+    rules: watch::Receiver<Rules>,
+) -> Result<(), ()> {
+    let (queue, pieces) = mpsc::channel(WAITING);
+    tokio::try_join!(read(from, queue, flow, rules.clone()), write(to, pieces, flow, rules)).map(drop)
+}
+
+async fn read(
+    mut from: ReadHalf<'_>,
+    queue: mpsc::Sender<Piece>,
+    flow: Flow,
+    rules: watch::Receiver<Rules>,
+) -> Result<(), ()> {
+    loop {
+        let mut bytes = Vec::with_capacity(CHUNK);
+        let bytes = from.read_buf(&mut bytes).await.map(|_| bytes);
+        let last = bytes.as_ref().map_or(true, Vec::is_empty);
+        let due = Instant::now() + rules.borrow().side(flow).delay;
+        if queue.send(Piece { due, bytes }).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+async fn write(
+    mut to: WriteHalf<'_>,
+    mut pieces: mpsc::Receiver<Piece>,
+    flow: Flow,
+    rules: watch::Receiver<Rules>,
+) -> Result<(), ()> {
+    while let Some(piece) = pieces.recv().await {
+        tokio::time::sleep_until(piece.due).await;
+        until(rules.clone(), |now| !now.side(flow).held).await;
+        let written = match piece.bytes {
+            // News of the sender's death travels the same way as its bytes.
+            Err(_) => return Err(()),
+            Ok(bytes) if bytes.is_empty() => to.shutdown().await,
+            Ok(bytes) => to.write_all(&bytes).await,
+        };
+        if written.is_err() {
+            // The receiver is gone, which the sender learns by what comes back.
+            until(rules.clone(), |now| !now.side(flow.back()).held).await;
+            return Err(());
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the rules are so, or the proxy is gone.
+async fn until(mut rules: watch::Receiver<Rules>, so: impl FnMut(&Rules) -> bool) {
+    let _ = rules.wait_for(so).await;
+}

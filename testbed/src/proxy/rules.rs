@@ -1,0 +1,52 @@
+//! What a proxy does with what it is given, at the moment.
+
+use std::time::Duration;
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// From those who connected to the server behind the proxy.
+    ToServer,
+    /// From the server back to them.
+    ToClient,
+}
+
+impl Flow {
+    pub(super) fn back(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Side {
+    pub(super) held: bool,
+    pub(super) delay: Duration,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rules {
+    pub(super) to_server: Side,
+    pub(super) to_client: Side,
+    pub(super) refusing: bool,
+    /// Connections end when this is no longer what it was when they began.
+    pub(super) resets: u64,
+}
+
+impl Rules {
+    pub(super) fn side(&self, flow: Flow) -> Side {
+        match flow {
+            Flow::ToServer => self.to_server,
+            Flow::ToClient => self.to_client,
+        }
+    }
+
+    pub(super) fn side_mut(&mut self, flow: Flow) -> &mut Side {
+        match flow {
+            Flow::ToServer => &mut self.to_server,
+            Flow::ToClient => &mut self.to_client,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Three NATS servers form a cluster in seconds, and what they acknowledged survives `kill -9`.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, stream};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_messages_survive_the_death_of_the_leader() {
+    let began = Instant::now();
+    let Some(nats) = rookery_testbed::nats() else { return };
+    assert!(began.elapsed() < Duration::from_secs(15), "formed after {:?}", began.elapsed());
+
+    let urls: Vec<async_nats::ServerAddr> = nats.urls().iter().map(|url| url.parse().unwrap()).collect();
+    let jetstream = jetstream::new(async_nats::connect(urls).await.unwrap());
+    let config = stream::Config {
+        name: "log".to_owned(),
+        subjects: vec!["log.>".to_owned()],
+        num_replicas: 3,
+        storage: stream::StorageType::File,
+        ..stream::Config::default()
+    };
+    jetstream.create_stream(config).await.expect("all three servers can take a copy");
+    for n in 0..10 {
+        jetstream.publish("log.a", format!("{n}").into()).await.unwrap().await.unwrap();
+    }
+
+    let leader = nats.leader_of("log").expect("a stream that takes messages has a leader");
+    nats.kill(leader);
+    let sequence = loop {
+        let Ok(sent) = jetstream.publish("log.a", "after".into()).await else { continue };
+        if let Ok(Ok(ack)) = tokio::time::timeout(Duration::from_secs(1), sent).await {
+            break ack.sequence;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no new leader");
+    };
+    assert!(sequence > 10, "{sequence}: nothing that was acknowledged is overwritten");
+    assert_ne!(nats.leader_of("log"), Some(leader));
+
+    nats.restart(leader);
+    let log = jetstream.get_stream("log").await.unwrap();
+    for n in 0..10 {
+        let message = log.get_raw_message(n + 1).await.unwrap();
+        assert_eq!(message.payload, format!("{n}"));
+    }
+}
+
+#[test]
+fn the_servers_say_that_they_sync_every_write() {
+    let Some(nats) = rookery_testbed::nats_single() else { return };
+    let told = nats.monitor(0, "/varz").expect("a running server answers");
+    assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{}", told["jetstream"]);
+}

@@ -1,0 +1,132 @@
+//! The proxies cut, hold, delay and reset as they say.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+use rookery_testbed::{Flow, Proxy, free_port};
+
+/// Long enough that what is not cut off arrives, also on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+/// How long to wait for what must not come.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Both ends of a connection through a new proxy.
+struct Pair {
+    proxy: Proxy,
+    client: TcpStream,
+    server: TcpStream,
+    listener: TcpListener,
+}
+
+fn pair() -> Pair {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket works");
+    let proxy = Proxy::to(listener.local_addr().expect("a socket works"));
+    let client = TcpStream::connect(proxy.address()).expect("a socket works");
+    let (server, _) = listener.accept().expect("a socket works");
+    Pair { proxy, client, server, listener }
+}
+
+fn arrives(text: &str, mut from: &TcpStream, at: &TcpStream) {
+    from.write_all(text.as_bytes()).expect("a socket works");
+    is_read(text, at);
+}
+
+fn is_read(text: &str, mut at: &TcpStream) {
+    at.set_read_timeout(Some(SOON)).expect("a socket works");
+    let mut got = vec![0; text.len()];
+    at.read_exact(&mut got).expect("a socket works");
+    assert_eq!(got, text.as_bytes());
+}
+
+fn is_quiet(mut at: &TcpStream) {
+    at.set_read_timeout(Some(QUIET)).expect("a socket works");
+    let error = at.read(&mut [0; 9]).expect_err("nothing comes");
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+}
+
+fn is_reset(mut at: &TcpStream) {
+    at.set_read_timeout(Some(SOON)).expect("a socket works");
+    let error = at.read(&mut [0; 9]).expect_err("the connection is gone");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+}
+
+#[test]
+fn a_cut_holds_both_directions_and_new_connections_until_it_heals() {
+    let Pair { proxy, mut client, mut server, listener } = pair();
+    arrives("ping", &client, &server);
+    arrives("pong", &server, &client);
+
+    proxy.cut();
+    client.write_all(b"held").unwrap();
+    server.write_all(b"back").unwrap();
+    is_quiet(&server);
+    is_quiet(&client);
+    let newcomer = TcpStream::connect(proxy.address()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    is_quiet(&newcomer);
+    assert_eq!(listener.accept().expect_err("nobody gets through").kind(), ErrorKind::WouldBlock);
+
+    proxy.heal();
+    is_read("held", &server);
+    is_read("back", &client);
+    listener.set_nonblocking(false).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    arrives("hello", &newcomer, &accepted);
+}
+
+#[test]
+fn one_way_means_one_way() {
+    let Pair { proxy, client, mut server, .. } = pair();
+    proxy.cut_one_way(Flow::ToClient);
+    arrives("asked", &client, &server);
+    server.write_all(b"told").unwrap();
+    is_quiet(&client);
+    proxy.heal();
+    is_read("told", &client);
+}
+
+#[test]
+fn a_delay_is_added_to_each_direction_and_keeps_the_order() {
+    let Pair { proxy, client, server, .. } = pair();
+    proxy.delay(Duration::from_millis(150));
+    let began = Instant::now();
+    arrives("one", &client, &server);
+    arrives("two", &server, &client);
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+}
+
+#[test]
+fn deaths_are_passed_on_and_not_before_the_partition_ends() {
+    let Pair { proxy, client, server, .. } = pair();
+    proxy.cut();
+    drop(server);
+    is_quiet(&client);
+    proxy.heal();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!((&client).read(&mut [0; 9]).unwrap(), 0, "a peaceful end is one behind the proxy too");
+}
+
+#[test]
+fn resets_and_refusals_reach_both_ends() {
+    let Pair { proxy, client, server, listener } = pair();
+    proxy.reset();
+    is_reset(&client);
+    is_reset(&server);
+    let client = TcpStream::connect(proxy.address()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    arrives("again", &client, &server);
+    proxy.refuse();
+    is_reset(&client);
+    // What connects before the proxy notices is reset, too.
+    is_reset(&TcpStream::connect(proxy.address()).unwrap());
+}
+
+#[test]
+fn nobody_behind_the_proxy_means_a_reset() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let proxy = Proxy::to(nobody);
+    is_reset(&TcpStream::connect(proxy.address()).unwrap());
+}
