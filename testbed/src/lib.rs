@@ -15,8 +15,8 @@
 //! Servers listen on free ports of 127.0.0.1, keep their data in a directory of their own, and end with the value that
 //! stands for them, or at the latest with the test's process, however that ends.
 //!
-//! Programs are looked for in `PATH`, in `$ROOKERY_SERVERS`, and where `scripts/setup test` puts them:
-//! `${XDG_CACHE_HOME:-$HOME/.cache}/rookery/servers`. `ROOKERY_TESTBED_KEEP=1` keeps data and logs.
+//! Programs are looked for in `$ROOKERY_SERVERS`, where `scripts/setup test` puts them
+//! (`${XDG_CACHE_HOME:-$HOME/.cache}/rookery/servers`), and in `PATH`. `ROOKERY_TESTBED_KEEP=1` keeps data and logs.
 
 mod bed;
 mod etcd;

@@ -8,10 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The program of that name: in `PATH`, in `$ROOKERY_SERVERS`, or where `scripts/setup` puts it.
+/// The program of that name: in `$ROOKERY_SERVERS`, where `scripts/setup` puts it, or in `PATH`. The system's own come last,
+/// because they are often too old.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain(own_places()).map(|dir| dir.join(name)).find(|file| is_program(file))
+    own_places()
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .map(|dir| dir.join(name))
+        .find(|file| is_program(file))
 }
 
 /// As [`find`], but says so where it cannot be overlooked when the program is missing: a test that needs it is
