@@ -20,6 +20,8 @@ mod keeper;
 mod metrics;
 mod observer;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::{

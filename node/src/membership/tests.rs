@@ -1,0 +1,194 @@
+//! The promises, against a real etcd of three members.
+
+use std::time::Duration;
+
+use rookery_core::ring::{Member, MemberState};
+use rookery_testbed::{EtcdCluster, Proxy};
+use tokio::task::block_in_place;
+
+use super::{ClusterSettings, EtcdSettings, Me, Membership, MembershipMetrics, Refused};
+
+/// Everything here takes seconds; machines that run tests are busy.
+const PATIENCE: Duration = Duration::from_secs(40);
+const LEASE_SECONDS: u32 = 3;
+
+fn etcd() -> Option<EtcdCluster> {
+    block_in_place(rookery_testbed::etcd)
+}
+
+fn start_at(name: &str, address: &str, endpoints: Vec<String>, lease_seconds: u32) -> Membership {
+    let cluster = ClusterSettings { lease_seconds, ..ClusterSettings::default() };
+    let etcd = EtcdSettings { endpoints, relist_seconds: 1, ..EtcdSettings::default() };
+    let me = Me { name: name.into(), address: address.into() };
+    Membership::start(me, &cluster, &etcd, MembershipMetrics::default()).unwrap()
+}
+
+async fn join(name: &str, endpoints: Vec<String>) -> Membership {
+    join_for(name, endpoints, LEASE_SECONDS).await
+}
+
+async fn join_for(name: &str, endpoints: Vec<String>, lease_seconds: u32) -> Membership {
+    let node = start_at(name, &format!("{name}:7070"), endpoints, lease_seconds);
+    tokio::time::timeout(PATIENCE, node.joined()).await.expect("it joins in time").unwrap();
+    node.set_state(MemberState::Active);
+    assert!(node.is(MemberState::Active, PATIENCE).await);
+    node
+}
+
+/// Waits until `by` sees what `wanted` says of the node `name`.
+async fn sees(by: &Membership, name: &str, wanted: impl Fn(Option<&Member>) -> bool) -> Option<Member> {
+    let of = |view: &rookery_core::ring::View| view.members().iter().find(|m| m.name == name).cloned();
+    let mut view = by.view();
+    let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| wanted(of(view).as_ref()))).await;
+    let seen = seen.unwrap_or_else(|_| panic!("{} does not see {name} so: {:?}", by.me().name, by.view()));
+    of(&seen.unwrap())
+}
+
+fn active(member: Option<&Member>) -> bool {
+    member.is_some_and(|member| member.state == MemberState::Active)
+}
+
+fn incarnation(node: &Membership) -> Option<u64> {
+    node.standing().borrow().incarnation
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_see_each_other_come_change_and_go() {
+    let Some(etcd) = etcd() else { return };
+    let one = join("one", etcd.endpoints()).await;
+    let two = join_for("two", etcd.endpoints(), 60).await;
+    sees(&one, "two", active).await;
+    sees(&two, "one", active).await;
+    assert!(one.may_claim() && two.may_claim());
+    // They agree about the revision, however each of them heard of it.
+    let revision = two.view().borrow().revision();
+    assert!(one.catch_up(revision, PATIENCE).await);
+    assert_eq!(one.view().borrow().members(), two.view().borrow().members());
+
+    two.set_state(MemberState::Draining);
+    let draining = sees(&one, "two", |m| m.is_some_and(|m| m.state == MemberState::Draining)).await;
+    let life = draining.map(|member| member.incarnation);
+    assert_eq!(life, incarnation(&two), "a change of state is no new start");
+
+    // Leaving does not wait for the lease, which is longer than all patience here; the change has a greater revision
+    // than all before it.
+    let before = one.view().borrow().revision();
+    assert!(two.leave(PATIENCE).await);
+    sees(&one, "two", |member| member.is_none()).await;
+    assert!(one.view().borrow().revision() > before);
+    assert!(!two.may_claim());
+
+    // Its next life has a greater incarnation.
+    let again = join("two", etcd.endpoints()).await;
+    assert!(incarnation(&again) > life);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_etcd_may_die_or_hang_one_at_a_time() {
+    let Some(etcd) = etcd() else { return };
+    let one = join("one", etcd.endpoints()).await;
+    let two = join("two", etcd.endpoints()).await;
+    let lives = (incarnation(&one), incarnation(&two));
+    for member in 0..3 {
+        if member == 1 {
+            block_in_place(|| etcd.pause(member));
+        } else {
+            block_in_place(|| etcd.kill(member));
+        }
+        // Whatever line they had: a change still goes from one to the other.
+        for state in [MemberState::Draining, MemberState::Active] {
+            two.set_state(state);
+            sees(&one, "two", |m| m.is_some_and(|m| m.state == state)).await;
+        }
+        if member == 1 {
+            block_in_place(|| etcd.resume(member));
+        } else {
+            block_in_place(|| etcd.restart(member));
+        }
+    }
+    assert_eq!((incarnation(&one), incarnation(&two)), lives, "nobody was taken for gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_silent_longer_than_the_lease_comes_back_as_another() {
+    let Some(etcd) = etcd() else { return };
+    let proxies: Vec<Proxy> =
+        block_in_place(|| (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect());
+    let through = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
+    let other = join("other", etcd.endpoints()).await;
+    let silent = join("silent", through).await;
+    let first = sees(&other, "silent", active).await.unwrap().incarnation;
+
+    proxies.iter().for_each(Proxy::cut);
+    // It stops claiming before the others can take it for gone.
+    let mut view = other.view();
+    let gone = view.wait_for(|view| view.members().iter().all(|member| member.name != "silent"));
+    let gone = tokio::time::timeout(PATIENCE, gone).await;
+    assert!(!silent.may_claim(), "it claims what the others have taken from it");
+    assert!(gone.is_ok());
+    drop(gone);
+    // The last view stays in force.
+    assert_eq!(silent.view().borrow().members().len(), 2);
+
+    proxies.iter().for_each(Proxy::heal);
+    let back = sees(&other, "silent", active).await.unwrap();
+    assert!(back.incarnation > first, "{} after {first}", back.incarnation);
+    sees(&silent, "silent", |m| m.is_some_and(|m| m.incarnation == back.incarnation)).await;
+    assert!(silent.may_claim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_watch_loses_no_change() {
+    let Some(etcd) = etcd() else { return };
+    let proxies: Vec<Proxy> =
+        block_in_place(|| (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect());
+    let through: Vec<String> = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
+    let watching = join("watching", through).await;
+    let other = join("other", etcd.endpoints()).await;
+    for round in 0..10 {
+        proxies.iter().for_each(|proxy| if round % 2 == 0 { proxy.reset() } else { proxy.refuse() });
+        let state = if round % 2 == 0 { MemberState::Draining } else { MemberState::Active };
+        other.set_state(state);
+        assert!(other.is(state, PATIENCE).await);
+        proxies.iter().for_each(Proxy::heal);
+        sees(&watching, "other", |m| m.is_some_and(|m| m.state == state)).await;
+    }
+    // One whose stream is open but silent: the list finds it.
+    proxies.iter().for_each(Proxy::cut);
+    other.set_state(MemberState::Draining);
+    assert!(other.is(MemberState::Draining, PATIENCE).await);
+    proxies.iter().for_each(Proxy::heal);
+    sees(&watching, "other", |m| m.is_some_and(|m| m.state == MemberState::Draining)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_name_one_is_refused() {
+    let Some(etcd) = block_in_place(rookery_testbed::etcd_single) else { return };
+    let first = join("node", etcd.endpoints()).await;
+    let life = incarnation(&first);
+    let second = start_at("node", "elsewhere:7070", etcd.endpoints(), LEASE_SECONDS);
+    let refused = tokio::time::timeout(PATIENCE, second.joined()).await.expect("it gives up in time");
+    let why = refused.unwrap_err();
+    assert!(why.to_string().contains("node:7070"), "{why}");
+    assert!(matches!(why, Refused::Taken { .. }));
+    assert_eq!(incarnation(&first), life, "the first one was left alone");
+    drop(second);
+
+    // One that comes back at the same address replaces its predecessor at once, which ends.
+    let after = join("node", etcd.endpoints()).await;
+    assert!(incarnation(&after) > life);
+    let mut standing = first.standing();
+    let ended = tokio::time::timeout(PATIENCE, standing.wait_for(|now| now.refused.is_some())).await;
+    assert!(matches!(ended.unwrap().unwrap().refused, Some(Refused::Taken { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_start_before_etcd_does() {
+    let Some(etcd) = block_in_place(rookery_testbed::etcd_single) else { return };
+    block_in_place(|| etcd.kill(0));
+    let node = start_at("early", "early:7070", etcd.endpoints(), LEASE_SECONDS);
+    let early = tokio::time::timeout(Duration::from_millis(500), node.joined()).await;
+    assert!(early.is_err(), "there is no etcd to join");
+    block_in_place(|| etcd.restart(0));
+    tokio::time::timeout(PATIENCE, node.joined()).await.expect("it joins in time").unwrap();
+}
