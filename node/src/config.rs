@@ -38,6 +38,8 @@ pub struct Settings {
     pub cluster: crate::membership::ClusterSettings,
     /// etcd.
     pub etcd: crate::membership::EtcdSettings,
+    /// The connection to Redis, in a cluster.
+    pub redis: crate::backend::redis::RedisSettings,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Settings {
         wrong.extend(self.store.check());
         wrong.extend(self.cluster.check());
         wrong.extend(self.etcd.check());
+        wrong.extend(self.redis.check());
         wrong
     }
 }

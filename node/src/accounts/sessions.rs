@@ -80,10 +80,10 @@ impl Sessions {
         let token = self.make_token(id)?;
         let login = Login { user, epoch, created_at: millis, refresh: digest(&token) };
         let life = self.settings.refresh_token_life();
-        let (entry, listed) = (key(id), of_user(user, id));
+        let (entry, list, item) = (key(id), of_user(user), id.to_string());
         // Both at once: they share one sync of the disk.
         tokio::try_join!(
-            self.ephemeral.put(&listed, Bytes::new(), life),
+            self.ephemeral.enlist(&list, &item, life),
             self.ephemeral.put(&entry, encode(&login)?, life),
         )?;
         self.known.insert(id, Known::Alive { login: Arc::new(login), since: Instant::now() });
@@ -136,7 +136,7 @@ impl Sessions {
         let login = Login { refresh: digest(&next), ..login };
         let life = self.settings.refresh_token_life();
         // Before the swap: when this fails, the old token is still good.
-        self.ephemeral.put(&of_user(login.user, id), Bytes::new(), life).await?;
+        self.ephemeral.enlist(&of_user(login.user), &id.to_string(), life).await?;
         if !self.ephemeral.swap(&key(id), Some(raw), encode(&login)?, life).await? {
             return Ok(Refreshed::Reused(id, login.user));
         }
@@ -148,16 +148,16 @@ impl Sessions {
     /// Ends a login: from now on it is not found on this node, and soon on none.
     pub(super) async fn end(&self, id: SessionId, user: UserId) -> Result<(), Problem> {
         self.known.insert(id, Known::Ended);
-        let (entry, listed) = (key(id), of_user(user, id));
-        tokio::try_join!(self.ephemeral.delete(&entry), self.ephemeral.delete(&listed))?;
+        let (entry, list, item) = (key(id), of_user(user), id.to_string());
+        tokio::try_join!(self.ephemeral.delete(&entry), self.ephemeral.unlist(&list, &item))?;
         Ok(())
     }
 
     /// The user's logins.
     pub(super) async fn of(&self, user: UserId) -> Result<Vec<SessionId>, Problem> {
-        let prefix = format!("logins:{user}:");
-        let keys = self.ephemeral.keys(&prefix, 2 * self.settings.sessions_per_user + 16).await?;
-        Ok(keys.iter().filter_map(|key| key.strip_prefix(&prefix)?.parse().ok()).collect())
+        let most = 2 * self.settings.sessions_per_user + 16;
+        let items = self.ephemeral.listed(&of_user(user), most).await?;
+        Ok(items.iter().filter_map(|item| item.parse().ok()).collect())
     }
 
     fn make_token(&self, id: SessionId) -> Result<String, Problem> {
@@ -185,8 +185,8 @@ fn key(id: SessionId) -> String {
     format!("login:{id}")
 }
 
-fn of_user(user: UserId, id: SessionId) -> String {
-    format!("logins:{user}:{id}")
+fn of_user(user: UserId) -> String {
+    format!("logins:{user}")
 }
 
 fn encode(login: &Login) -> Result<Bytes, Problem> {

@@ -5,6 +5,9 @@
 //! no policy: what to do with an answer is the core's business.
 
 pub mod embedded;
+#[cfg(test)]
+mod ephemeral_tests;
+pub mod redis;
 
 use std::{sync::Arc, time::Duration};
 
@@ -218,7 +221,8 @@ pub enum Rate {
 
 /// Short-lived values with a time to live: codes, challenges, sessions, tickets, rate limits, presence.
 ///
-/// In a cluster this is Redis, and each call one atomic script. What it holds may be lost as a whole.
+/// In a cluster this is Redis, and each call one atomic script of one key. What it holds may be lost as a whole.
+/// Keys have at most 512 bytes, values 64 KiB. Values, counters, quotas and lists do not share their names.
 #[async_trait]
 pub trait Ephemeral: Send + Sync {
     /// Sets a value.
@@ -241,8 +245,13 @@ pub trait Ephemeral: Send + Sync {
     async fn count(&self, key: &str, ttl: Duration) -> Result<u64, Unavailable>;
     /// Takes one from a quota.
     async fn rate(&self, key: &str, quota: Quota) -> Result<Rate, Unavailable>;
-    /// Keys that start with `prefix`, at most `limit`: for lists of a user's sessions.
-    async fn keys(&self, prefix: &str, limit: usize) -> Result<Vec<String>, Unavailable>;
+    /// Puts an item on a list for `ttl` from now; if it is there already, it stays for so long. A list is short: a
+    /// user's logins, say, not all users'.
+    async fn enlist(&self, list: &str, item: &str, ttl: Duration) -> Result<(), Unavailable>;
+    /// Takes an item off a list.
+    async fn unlist(&self, list: &str, item: &str) -> Result<(), Unavailable>;
+    /// Items of a list, in order, at most `limit`.
+    async fn listed(&self, list: &str, limit: usize) -> Result<Vec<String>, Unavailable>;
 }
 
 /// A mail to send, as the outbox carries it.

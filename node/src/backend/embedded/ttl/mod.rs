@@ -57,6 +57,11 @@ fn stored(ends: u64, value: &[u8]) -> Bytes {
     bytes.into()
 }
 
+/// Key of a value that stands for an item of a list: a list is what has the same beginning.
+fn listed(list: &str, item: &str) -> String {
+    format!("{list}:{item}")
+}
+
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
@@ -203,7 +208,17 @@ impl Ephemeral for Ttl {
         Ok(rate)
     }
 
-    async fn keys(&self, prefix: &str, limit: usize) -> Result<Vec<String>, Unavailable> {
-        Ok(self.values.lock().keys(self.clock.now_ms(), prefix, limit))
+    async fn enlist(&self, list: &str, item: &str, ttl: Duration) -> Result<(), Unavailable> {
+        self.put(&listed(list, item), Bytes::new(), ttl).await
+    }
+
+    async fn unlist(&self, list: &str, item: &str) -> Result<(), Unavailable> {
+        self.delete(&listed(list, item)).await
+    }
+
+    async fn listed(&self, list: &str, limit: usize) -> Result<Vec<String>, Unavailable> {
+        let prefix = listed(list, "");
+        let keys = self.values.lock().keys(self.clock.now_ms(), &prefix, limit);
+        Ok(keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect())
     }
 }
