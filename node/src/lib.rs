@@ -9,6 +9,7 @@ pub mod live;
 pub mod membership;
 pub mod problem;
 pub mod rooms;
+pub mod serve;
 pub mod server;
 pub mod settings;
 pub mod standalone;

@@ -1,81 +1,49 @@
 //! The whole service in one process: the embedded backends under the same services that a cluster's node runs.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use tokio::net::TcpListener;
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use crate::{
     accounts::Accounts,
     backend::embedded::{Mailbox, Store, SystemClock, Ttl},
     config::Settings,
-    edge::{self, App, Tls},
+    edge::App,
     live::Hub,
     rooms::Rooms,
-    server::{self, Failure, Readiness, Signals},
+    serve::{Drain, Process, greet},
+    server::Failure,
     telemetry::Metrics,
 };
 
 /// In the data directory: where this process listens, for those who asked for port 0.
 pub const LISTEN_FILE: &str = "listen.json";
-/// Few people ask for metrics.
-const MANAGEMENT_BACKLOG: u32 = 64;
 
 /// Runs until a signal asks it to stop, and drains.
 ///
 /// # Errors
 /// [`Failure`]: what cannot be used, in words for whoever started it.
-pub async fn run(settings: Settings) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut signals =
-        Signals::catch().map_err(|error| Failure::Other(format!("cannot catch signals: {error}")))?;
-    server::raise_open_files();
-    let (metrics, registry) = Metrics::register();
-    let readiness = Arc::new(Readiness::default());
-
-    // What can be wrong with the command line comes first, before anything is written.
-    let tls = Tls::load(&settings.edge).map_err(|error| Failure::Other(error.to_string()))?;
-    let listener = bind(settings.server.listen, settings.edge.backlog, "listen")?;
-    let management = bind(settings.server.management, MANAGEMENT_BACKLOG, "management")?;
-
+pub async fn run(mut settings: Settings) -> Result<(), Failure> {
+    if settings.server.node.is_empty() {
+        settings.server.node = "standalone".to_owned();
+    }
+    let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
-    let (app, store) = services(&settings, &metrics).await?;
-    let router = edge::http::router(app.clone());
-    let cannot_serve = |error: std::io::Error| Failure::Other(format!("cannot serve: {error}"));
-    let management_address = management.local_addr().map_err(cannot_serve)?;
-    tokio::spawn(server::serve_management(
-        management,
-        server::management_router(registry, readiness.clone()),
-    ));
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let served = edge::serve(listener, app.clone(), router, settings.edge, metrics.edge.clone(), tls)
-        .map_err(cannot_serve)?;
-    let listen = served.address();
-
-    readiness.set(true);
-    write_listen_file(&data, listen, management_address)
+    let (app, store) = services(&settings, &process.metrics).await?;
+    let served = process.serve(app.clone(), &settings)?;
+    let (listen, management) = (served.address(), process.management);
+    write_listen_file(&data, listen, management)
         .map_err(|error| Failure::Data { path: data.clone(), why: error.to_string() })?;
-    let took = started.elapsed();
-    tracing::info!(%listen, management = %management_address, ready_ms = took.as_millis(), "ready");
-    greet(&greeting(scheme, listen, management_address, &data, took));
+    process.readiness.serve();
+    let took = process.started.elapsed();
+    tracing::info!(%listen, %management, ready_ms = took.as_millis(), "ready");
+    greet(&greeting(process.scheme(), listen, management, &data, took));
 
-    let signal = signals.next().await;
-    tracing::info!(signal, "draining: no new clients; those that are here are told to go");
-    readiness.set(false);
-    let window = Duration::from_secs(settings.server.drain_window_seconds.into());
-    let deadline = Duration::from_secs(settings.server.drain_deadline_seconds.into());
+    process.stopped().await;
+    let Drain { window, deadline } = Drain::of(&settings);
     let drained = async {
         served.drain(window, deadline).await;
         app.rooms.stop(deadline).await;
     };
-    tokio::select! {
-        () = drained => tracing::info!("drained"),
-        signal = signals.next() => tracing::warn!(signal, "stopping at once; nothing acknowledged is lost"),
-    }
+    process.unless_hurried(drained).await;
     let _ = std::fs::remove_file(data.join(LISTEN_FILE));
     drop(store);
     Ok(())
@@ -125,10 +93,6 @@ async fn services(settings: &Settings, metrics: &Metrics) -> Result<(Arc<App>, A
     Ok((Arc::new(app), store))
 }
 
-fn bind(address: SocketAddr, backlog: u32, flag: &'static str) -> Result<TcpListener, Failure> {
-    edge::bind(address, backlog).map_err(|why| Failure::Listen { address, why, flag })
-}
-
 /// Tells scripts where this process listens. Written whole or not at all.
 fn write_listen_file(data: &Path, listen: SocketAddr, management: SocketAddr) -> std::io::Result<()> {
     let text = format!("{{\"listen\":\"{listen}\",\"management\":\"{management}\"}}\n");
@@ -157,10 +121,4 @@ Try it:
         took = took.as_millis(),
         data = data.display(),
     )
-}
-
-/// To standard output, for the person at the terminal; it does not matter if nobody is there.
-fn greet(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

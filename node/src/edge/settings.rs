@@ -43,7 +43,8 @@ pub struct EdgeSettings {
     /// Frames over the rate that are answered `rate_limited` in a row, before the connection is closed with 1008.
     pub max_rate_limited: u32,
     /// Whether `?token=` is accepted in the WebSocket's URL, where proxies may log it.
-    pub url_token: bool,
+    /// Without a word about it: in `standalone` yes, in a cluster no.
+    pub url_token: Option<bool>,
     /// PEM file with the certificate and its chain. With `tls_key`: TLS on the public port.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the certificate's private key.
@@ -70,7 +71,7 @@ impl Default for EdgeSettings {
             sends_per_second: 50,
             max_malformed: 8,
             max_rate_limited: 1_000,
-            url_token: true,
+            url_token: None,
             tls_certificate: None,
             tls_key: None,
         }

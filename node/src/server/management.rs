@@ -1,12 +1,6 @@
 //! The management port: `/livez`, `/readyz`, `/metrics`. For the machine's keeper, never for clients.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -23,24 +17,10 @@ use hyper_util::{
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore};
 
+use super::Readiness;
+
 /// Content type of the OpenMetrics text format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Whether this node wants new clients.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
-
-impl Readiness {
-    /// Says yes from now on, or no.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// What it says now.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 #[derive(Clone)]
 struct Management {
@@ -89,11 +69,8 @@ pub fn management_router(registry: Arc<Registry>, readiness: Arc<Readiness>) -> 
 }
 
 async fn readyz(State(management): State<Management>) -> impl IntoResponse {
-    if management.readiness.get() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n")
-    }
+    let (ready, report) = management.readiness.report();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, report)
 }
 
 async fn metrics(State(management): State<Management>) -> impl IntoResponse {

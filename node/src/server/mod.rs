@@ -5,11 +5,13 @@
 mod failure;
 mod files;
 mod management;
+mod readiness;
 mod settings;
 mod signals;
 
 pub use failure::Failure;
 pub use files::raise_open_files;
-pub use management::{Readiness, management_router, serve_management};
+pub use management::{management_router, serve_management};
+pub use readiness::{Health, Readiness};
 pub use settings::ServerSettings;
 pub use signals::Signals;

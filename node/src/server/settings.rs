@@ -16,7 +16,8 @@ pub struct ServerSettings {
     pub management: SocketAddr,
     /// Where standalone keeps everything.
     pub data: PathBuf,
-    /// Name of this node in `welcome`, logs and records: 1-63 of `a-z A-Z 0-9 - .`.
+    /// Name of this node in `welcome`, logs and records: 1-63 of `a-z A-Z 0-9 - .`. Empty: `standalone`, and in a cluster
+    /// the host's name.
     pub node: String,
     /// After SIGTERM: connections are told to leave, spread over so many seconds.
     pub drain_window_seconds: u32,
@@ -32,7 +33,7 @@ impl Default for ServerSettings {
             listen: ([127, 0, 0, 1], 8080).into(),
             management: ([127, 0, 0, 1], 9090).into(),
             data: "data".into(),
-            node: "standalone".to_owned(),
+            node: String::new(),
             drain_window_seconds: 2,
             drain_deadline_seconds: 10,
             threads: 0,
@@ -40,7 +41,32 @@ impl Default for ServerSettings {
     }
 }
 
+/// Whether a node may be called so.
+fn is_node_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
 impl ServerSettings {
+    /// What this node is called in a cluster.
+    ///
+    /// # Errors
+    /// [`Wrong`]: it has no name, and the host's cannot be used.
+    pub fn node_in_cluster(&self) -> Result<String, Wrong> {
+        if !self.node.is_empty() {
+            return Ok(self.node.clone());
+        }
+        let uname = rustix::system::uname();
+        let host = uname.nodename().to_string_lossy();
+        if is_node_name(&host) && host != "localhost" {
+            return Ok(host.into_owned());
+        }
+        let why = format!(
+            "must be set: each node needs a name of its own, and \"{host}\", the host's, cannot be used"
+        );
+        Err(Wrong { key: "server.node".to_owned(), why })
+    }
+
     /// What cannot work.
     pub fn check(&self) -> Vec<Wrong> {
         let mut wrong = Vec::new();
@@ -49,10 +75,7 @@ impl ServerSettings {
         if self.listen == self.management && self.listen.port() != 0 {
             add("management", "must differ from server.listen");
         }
-        if self.node.is_empty()
-            || self.node.len() > 63
-            || !self.node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-        {
+        if !self.node.is_empty() && !is_node_name(&self.node) {
             add("node", "must be 1-63 of a-z, A-Z, 0-9, - and .");
         }
         if self.drain_window_seconds > 3600 {

@@ -71,7 +71,7 @@ async fn authenticate(
         (Some(token), ..) => accounts.authenticate(token).await,
         (None, Some(ticket), _) => accounts.redeem_ticket(ticket).await,
         (None, None, Some(UrlCredentials::Ticket(ticket))) => accounts.redeem_ticket(&ticket).await,
-        (None, None, Some(UrlCredentials::Token(token))) if edge.settings.url_token => {
+        (None, None, Some(UrlCredentials::Token(token))) if edge.settings.url_token != Some(false) => {
             accounts.authenticate(&token).await
         }
         (None, None, _) => Err(Problem::new(401, "token_required", "hello must carry a token or a ticket.")),
