@@ -1,8 +1,8 @@
-# The two that matter: `make run` and `make test`. `make help` lists the rest.
+# The three that matter: `make run`, `make cluster` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help run test setup lint unit e2e sim bench fuzz licences
+.PHONY: help run cluster test setup lint unit e2e sim bench fuzz licences
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -10,6 +10,10 @@ help: ## list what can be made
 run: ## build and run the whole service in one process (data in ./data)
 	@scripts/setup build
 	$(CARGO) run --release --locked -p rookery-node -- standalone
+
+cluster: ## a cluster as local processes: 3 NATS, 3 etcd, Redis, 3 nodes (data in ./data/cluster)
+	@scripts/setup cluster
+	scripts/cluster
 
 test: ## install what the tests need, then run everything that CI runs
 	@scripts/setup test

@@ -8,10 +8,11 @@ use std::{
     },
 };
 
+use rookery_testbed::{Cluster, Node};
 use serde_json::Value;
 
 use crate::{
-    eventually,
+    cluster, eventually,
     http::Api,
     server::{self, Options, Server},
 };
@@ -25,10 +26,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service that all tests of this process share: those of `ROOKERY_E2E_URLS`, or one started for them.
+    /// The service that all tests of this process share: the nodes of `ROOKERY_E2E_URLS`, a cluster when
+    /// `ROOKERY_E2E_CLUSTER` asks for one, or one server started for them.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Service> = OnceLock::new();
-        SHARED.get_or_init(|| Self::from_environment().unwrap_or_else(|| started(Options::generous())))
+        SHARED.get_or_init(|| {
+            let named = Self::from_environment().or_else(|| cluster::shared().map(Self::of_cluster));
+            named.unwrap_or_else(|| started(Options::generous()))
+        })
     }
 
     /// A second one with short times and low limits, for tests that run into them. `None` if the environment
@@ -44,6 +49,16 @@ impl Service {
             urls: vec![server.url()],
             mailbox: server.url(),
             management: vec![server.management_url()],
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    fn of_cluster(cluster: &Cluster) -> Self {
+        show_log_at_panic(cluster.nodes().iter().map(|node| node.process().log().to_owned()).collect());
+        Self {
+            mailbox: cluster.nodes()[0].url(),
+            management: cluster.nodes().iter().map(Node::management_url).collect(),
+            urls: cluster.urls(),
             next: AtomicUsize::new(0),
         }
     }
@@ -108,7 +123,7 @@ impl Service {
 
 /// Whether the environment names the service, so that tests cannot kill it or choose its settings.
 pub fn is_external() -> bool {
-    std::env::var_os("ROOKERY_E2E_URLS").is_some_and(|urls| !urls.is_empty())
+    cluster::is_asked_for() || std::env::var_os("ROOKERY_E2E_URLS").is_some_and(|urls| !urls.is_empty())
 }
 
 /// The first number of 6 to 8 digits in a mail's text.
@@ -124,18 +139,20 @@ pub fn code_in(mail: &Value) -> Option<String> {
 fn started(options: Options) -> Service {
     static KEPT: Mutex<Vec<Server>> = Mutex::new(Vec::new());
     let server = Server::start(options);
-    show_log_at_panic(server.log());
+    show_log_at_panic(vec![server.log()]);
     let service = Service::of(&server);
     KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(server);
     service
 }
 
-/// A server that is shared by many tests shows its last lines under each that fails.
+/// Servers that are shared by many tests show their last lines under each that fails.
 #[allow(clippy::print_stderr)]
-fn show_log_at_panic(log: PathBuf) {
+fn show_log_at_panic(logs: Vec<PathBuf>) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        eprintln!("--- the last lines of {}\n{}", log.display(), server::log_tail(&log, 30));
+        for log in &logs {
+            eprintln!("--- the last lines of {}\n{}", log.display(), server::log_tail(log, 30));
+        }
     }));
 }

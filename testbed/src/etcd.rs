@@ -157,9 +157,14 @@ impl EtcdCluster {
             || self.members.iter().map(|member| member.process.log_tail(15) + "\n").collect(),
             || {
                 member.process.assert_running();
-                http::json(member.monitor, "/health").filter(|told| told["health"] == "true").map(drop)
+                self.is_serving(index).then_some(())
             },
         );
+    }
+
+    /// Whether it can read and write, which takes a majority of members.
+    pub fn is_serving(&self, index: usize) -> bool {
+        http::json(self.members[index].monitor, "/health").is_some_and(|told| told["health"] == "true")
     }
 }
 

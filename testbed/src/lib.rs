@@ -1,7 +1,7 @@
 //! Real servers for tests: NATS, etcd and Redis as local processes, and the faults that are done to them.
 //!
-//! Here belong finding, starting, killing, pausing and cutting off what Rookery runs on. No client of any of these
-//! servers, and nothing of Rookery's own code: a test brings those itself.
+//! Here belong finding, starting, killing, pausing and cutting off what Rookery runs on, and whole clusters of its nodes. No
+//! client of any of these servers, and nothing of Rookery's own code: a test brings those itself.
 //!
 //! ```no_run
 //! let Some(nats) = rookery_testbed::nats() else { return };
@@ -19,6 +19,7 @@
 //! (`${XDG_CACHE_HOME:-$HOME/.cache}/rookery/servers`), and in `PATH`. `ROOKERY_TESTBED_KEEP=1` keeps data and logs.
 
 mod bed;
+mod cluster;
 mod etcd;
 mod guard;
 mod http;
@@ -32,6 +33,7 @@ mod redis;
 use std::time::{Duration, Instant};
 
 pub use bed::Bed;
+pub use cluster::{Cluster, ClusterOptions, Links, Node, Ports};
 pub use etcd::{EtcdCluster, EtcdOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;

@@ -189,9 +189,14 @@ impl NatsCluster {
             || self.log_tails(),
             || {
                 server.process.assert_running();
-                http::get(server.monitor, "/healthz").map(drop)
+                self.is_serving(index).then_some(())
             },
         );
+    }
+
+    /// Whether it serves, and has caught up with its streams.
+    pub fn is_serving(&self, index: usize) -> bool {
+        http::get(self.servers[index].monitor, "/healthz").is_some()
     }
 
     fn is_formed(&self) -> bool {

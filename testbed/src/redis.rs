@@ -66,7 +66,7 @@ impl Redis {
             || self.process.log_tail(15),
             || {
                 self.process.assert_running();
-                self.answers().then_some(())
+                self.is_serving().then_some(())
             },
         );
     }
@@ -109,7 +109,7 @@ impl Redis {
     }
 
     /// Whether it answers, be it that it wants a password. While it loads its data it says so instead.
-    fn answers(&self) -> bool {
+    pub fn is_serving(&self) -> bool {
         let ask = || -> std::io::Result<bool> {
             let mut socket = TcpStream::connect(self.address())?;
             socket.set_read_timeout(Some(Duration::from_secs(1)))?;

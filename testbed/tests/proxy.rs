@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -129,4 +130,27 @@ fn nobody_behind_the_proxy_means_a_reset() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let proxy = Proxy::to(nobody);
     is_reset(&TcpStream::connect(proxy.address()).unwrap());
+}
+
+#[test]
+fn one_process_is_cut_off_and_others_are_not() {
+    let Pair { proxy, client, server, listener } = pair();
+    // Another process: it sends what it reads back to us, through the same proxy.
+    let script = "import socket,sys; s=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\n\
+                  while True: s.sendall(s.recv(9))";
+    let mut other = Command::new("python3")
+        .args(["-c", script, &proxy.address().port().to_string()])
+        .spawn()
+        .expect("Python is installed");
+    let (echo, _) = listener.accept().unwrap();
+    arrives("echo", &echo, &echo);
+
+    proxy.cut_from(other.id());
+    (&echo).write_all(b"held").unwrap();
+    is_quiet(&echo);
+    arrives("ours", &client, &server);
+    proxy.heal();
+    is_read("held", &echo);
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

@@ -179,7 +179,8 @@ fn log_of(dir: &Path) -> PathBuf {
     dir.join("node.log")
 }
 
-fn program() -> PathBuf {
+/// The node's program: `$ROOKERY_NODE`, or the one of the test's own target directory.
+pub(crate) fn program() -> PathBuf {
     if let Some(program) = std::env::var_os("ROOKERY_NODE") {
         return program.into();
     }

@@ -45,6 +45,11 @@ impl Options {
         self
     }
 
+    /// All that is set, as variables of the environment.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// Listens on a port that stays the same when the server is started again.
     ///
     /// It is outside the range that the system picks clients' ports from: a client that tries to reach a server

@@ -12,7 +12,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::rules::{Flow, Rules};
+use super::{
+    rules::{Flow, Rules},
+    source::Source,
+};
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
@@ -34,8 +37,8 @@ pub(super) async fn serve(
     let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
     loop {
         tokio::select! {
-            accepted = listener.accept() => if let Ok((client, _)) = accepted {
-                tokio::spawn(carry(client, target, rules.clone()));
+            accepted = listener.accept() => if let Ok((client, address)) = accepted {
+                tokio::spawn(carry(client, Source::new(address), target, rules.clone()));
             },
             alive = rules.changed() => if alive.is_err() {
                 return;
@@ -45,12 +48,12 @@ pub(super) async fn serve(
 }
 
 /// Both ends are reset, unless both have ended in peace: what was not delivered must not look as if it were.
-async fn carry(mut client: TcpStream, target: SocketAddr, rules: watch::Receiver<Rules>) {
-    let began = *rules.borrow();
+async fn carry(mut client: TcpStream, source: Source, target: SocketAddr, rules: watch::Receiver<Rules>) {
+    let resets = rules.borrow().resets;
     let mut server = None;
     let peaceful = tokio::select! {
-        done = relay(&mut client, &mut server, target, rules.clone()) => done.is_ok(),
-        () = until(rules, |now| now.refusing || now.resets != began.resets) => false,
+        done = relay(&mut client, &source, &mut server, target, rules.clone()) => done.is_ok(),
+        () = until(rules, |now| now.refusing || now.resets != resets) => false,
     };
     if !peaceful {
         for socket in [Some(client), server].into_iter().flatten() {
@@ -61,12 +64,13 @@ async fn carry(mut client: TcpStream, target: SocketAddr, rules: watch::Receiver
 
 async fn relay(
     client: &mut TcpStream,
+    source: &Source,
     server: &mut Option<TcpStream>,
     target: SocketAddr,
     rules: watch::Receiver<Rules>,
 ) -> Result<(), ()> {
     // A handshake needs both directions.
-    until(rules.clone(), |now| !now.to_server.held && !now.to_client.held).await;
+    until(rules.clone(), |now| !Flow::BOTH.iter().any(|&flow| now.holds(flow, source))).await;
     let server = server.insert(TcpStream::connect(target).await.map_err(drop)?);
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
@@ -74,8 +78,8 @@ async fn relay(
     let (from_server, to_server) = server.split();
     // An error in one direction ends both; a peaceful end of one leaves the other.
     tokio::try_join!(
-        pump(from_client, to_server, Flow::ToServer, rules.clone()),
-        pump(from_server, to_client, Flow::ToClient, rules),
+        pump(from_client, to_server, Flow::ToServer, source, rules.clone()),
+        pump(from_server, to_client, Flow::ToClient, source, rules),
     )
     .map(drop)
 }
@@ -84,10 +88,11 @@ async fn pump(
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
     flow: Flow,
+    source: &Source,
     rules: watch::Receiver<Rules>,
 ) -> Result<(), ()> {
     let (queue, pieces) = mpsc::channel(WAITING);
-    tokio::try_join!(read(from, queue, flow, rules.clone()), write(to, pieces, flow, rules)).map(drop)
+    tokio::try_join!(read(from, queue, flow, rules.clone()), write(to, pieces, flow, source, rules)).map(drop)
 }
 
 async fn read(
@@ -111,11 +116,12 @@ async fn write(
     mut to: WriteHalf<'_>,
     mut pieces: mpsc::Receiver<Piece>,
     flow: Flow,
+    source: &Source,
     rules: watch::Receiver<Rules>,
 ) -> Result<(), ()> {
     while let Some(piece) = pieces.recv().await {
         tokio::time::sleep_until(piece.due).await;
-        until(rules.clone(), |now| !now.side(flow).held).await;
+        until(rules.clone(), |now| !now.holds(flow, source)).await;
         let written = match piece.bytes {
             // News of the sender's death travels the same way as its bytes.
             Err(_) => return Err(()),
@@ -124,7 +130,7 @@ async fn write(
         };
         if written.is_err() {
             // The receiver is gone, which the sender learns by what comes back.
-            until(rules.clone(), |now| !now.side(flow.back()).held).await;
+            until(rules.clone(), |now| !now.holds(flow.back(), source)).await;
             return Err(());
         }
     }

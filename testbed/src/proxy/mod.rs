@@ -8,6 +8,7 @@
 
 mod connection;
 mod rules;
+mod source;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -66,6 +67,12 @@ impl Proxy {
     /// A partition of one direction only.
     pub fn cut_one_way(&self, flow: Flow) {
         self.rules.send_modify(|rules| rules.side_mut(flow).held = true);
+    }
+
+    /// A partition between the server and one of the processes that connect to it: theirs stay open, and new ones get no
+    /// answer. Connections of others are not touched.
+    pub fn cut_from(&self, pid: u32) {
+        self.rules.send_modify(|rules| rules.apart.push(pid));
     }
 
     /// Each direction takes this much longer, from what is sent now on.

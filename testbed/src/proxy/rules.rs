@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::source::Source;
+
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -12,6 +14,8 @@ pub enum Flow {
 }
 
 impl Flow {
+    pub(super) const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+
     pub(super) fn back(self) -> Self {
         match self {
             Self::ToServer => Self::ToClient,
@@ -26,16 +30,23 @@ pub(super) struct Side {
     pub(super) delay: Duration,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
     pub(super) to_server: Side,
     pub(super) to_client: Side,
     pub(super) refusing: bool,
+    /// Processes that are cut off, in both directions.
+    pub(super) apart: Vec<u32>,
     /// Connections end when this is no longer what it was when they began.
     pub(super) resets: u64,
 }
 
 impl Rules {
+    /// Whether nothing gets through that way, for that client.
+    pub(super) fn holds(&self, flow: Flow, source: &Source) -> bool {
+        self.side(flow).held || self.apart.iter().any(|&pid| source.is(pid))
+    }
+
     pub(super) fn side(&self, flow: Flow) -> Side {
         match flow {
             Flow::ToServer => self.to_server,

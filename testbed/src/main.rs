@@ -1,0 +1,109 @@
+//! `rookery-testbed cluster`: a whole cluster as local processes, until Ctrl-C.
+
+mod show;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs what Rookery's tests run on, for people.
+#[derive(Debug, Parser)]
+#[command(name = "rookery-testbed", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start 3 NATS servers, 3 etcd members, Redis, and nodes in two shards, all on 127.0.0.1; Ctrl-C stops them.
+    Cluster(ClusterArgs),
+}
+
+#[derive(Debug, Args)]
+struct ClusterArgs {
+    /// Directory for data, configurations and logs; a cluster that was there goes on
+    #[arg(long, value_name = "DIR", default_value = "data/cluster")]
+    data: PathBuf,
+    /// The shard of each node, as many nodes as are named
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "blue,blue,green")]
+    shards: Vec<String>,
+    /// Moves all ports up by so many, for a second cluster beside a first one
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=9_000))]
+    ports: u16,
+    /// The node's program [default: rookery-node next to this one]
+    #[arg(long, value_name = "FILE", env = "ROOKERY_NODE")]
+    node: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Command::Cluster(args) = Cli::parse().command;
+    // The library panics with a sentence, for tests; whoever typed a command gets the sentence alone.
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or("a defect");
+        show::error(text);
+    }));
+    let signals = Arc::new(AtomicU32::new(0));
+    count_signals(&signals);
+    // What has begun ends with this process, whatever happens.
+    std::panic::catch_unwind(|| cluster(&args, &signals)).unwrap_or(ExitCode::FAILURE)
+}
+
+fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
+    let program = args.node.clone().unwrap_or_else(|| {
+        let own = std::env::current_exe().expect("a program knows itself");
+        own.with_file_name("rookery-node")
+    });
+    if !program.exists() {
+        show::error(&format!("{} is missing: cargo build -p rookery-node", program.display()));
+        return ExitCode::FAILURE;
+    }
+    let options = rookery_testbed::ClusterOptions {
+        shards: args.shards.clone(),
+        durable_redis: true,
+        ports: rookery_testbed::Ports::Fixed(args.ports),
+        bed: Some(rookery_testbed::Bed::lasting(&args.data)),
+        ..rookery_testbed::ClusterOptions::of(program)
+    };
+    let taken = options.taken_ports();
+    if !taken.is_empty() {
+        show::error(&format!(
+            "somebody listens on port {taken:?} already: is a cluster running? --ports N moves all ports up by N"
+        ));
+        return ExitCode::FAILURE;
+    }
+    show::run(&options, &args.data, || signals.load(Ordering::Relaxed))
+}
+
+/// The first one asks for an orderly end, which the caller sees; the second one ends this process at once, and with it
+/// all that it has started.
+fn count_signals(count: &Arc<AtomicU32>) {
+    let count = count.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate()).expect("signals can be caught");
+            let mut hangup = signal(SignalKind::hangup()).expect("signals can be caught");
+            let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be caught");
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                if count.fetch_add(1, Ordering::Relaxed) > 0 {
+                    std::process::exit(130);
+                }
+            }
+        });
+    });
+}
