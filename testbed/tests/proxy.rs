@@ -30,11 +30,13 @@ fn pair() -> Pair {
     Pair { proxy, client, server, listener }
 }
 
+#[track_caller]
 fn arrives(text: &str, mut from: &TcpStream, at: &TcpStream) {
     from.write_all(text.as_bytes()).expect("a socket works");
     is_read(text, at);
 }
 
+#[track_caller]
 fn is_read(text: &str, mut at: &TcpStream) {
     at.set_read_timeout(Some(SOON)).expect("a socket works");
     let mut got = vec![0; text.len()];
@@ -42,12 +44,14 @@ fn is_read(text: &str, mut at: &TcpStream) {
     assert_eq!(got, text.as_bytes());
 }
 
+#[track_caller]
 fn is_quiet(mut at: &TcpStream) {
     at.set_read_timeout(Some(QUIET)).expect("a socket works");
     let error = at.read(&mut [0; 9]).expect_err("nothing comes");
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
 }
 
+#[track_caller]
 fn is_reset(mut at: &TcpStream) {
     at.set_read_timeout(Some(SOON)).expect("a socket works");
     let error = at.read(&mut [0; 9]).expect_err("the connection is gone");
@@ -113,6 +117,8 @@ fn deaths_are_passed_on_and_not_before_the_partition_ends() {
 #[test]
 fn resets_and_refusals_reach_both_ends() {
     let Pair { proxy, client, server, listener } = pair();
+    // Once something went through, the proxy knows both ends.
+    arrives("once", &client, &server);
     proxy.reset();
     is_reset(&client);
     is_reset(&server);
