@@ -40,6 +40,8 @@ pub struct Settings {
     pub etcd: crate::membership::EtcdSettings,
     /// The connection to Redis, in a cluster.
     pub redis: crate::backend::redis::RedisSettings,
+    /// NATS, in a cluster.
+    pub nats: crate::backend::jetstream::NatsSettings,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
         wrong.extend(self.cluster.check());
         wrong.extend(self.etcd.check());
         wrong.extend(self.redis.check());
+        wrong.extend(self.nats.check());
         wrong
     }
 }

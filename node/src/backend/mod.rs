@@ -7,6 +7,7 @@
 pub mod embedded;
 #[cfg(test)]
 mod ephemeral_tests;
+pub mod jetstream;
 pub mod redis;
 
 use std::{sync::Arc, time::Duration};
@@ -99,6 +100,9 @@ pub struct Unavailable(pub Arc<str>);
 pub trait CommitSink: Send + Sync {
     /// A record is stored.
     fn committed(&self, record: &Committed);
+
+    /// Records of a room may have been lost on their way, the newest too: the receiver looks up where the log ends.
+    fn missed(&self, room: RoomId);
 }
 
 /// The rooms' logs.
@@ -320,6 +324,28 @@ impl std::fmt::Debug for Mail {
             Self::Welcome { .. } => "Welcome",
         })
     }
+}
+
+/// A mail as it would have been sent. Has no `Debug`: it holds codes.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoredMail {
+    /// Address.
+    pub to: String,
+    /// Subject, without a code.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+    /// When it was enqueued, Unix milliseconds.
+    pub ts: i64,
+}
+
+/// Mails that can be read instead of being sent: what `/dev/mailbox` shows.
+#[async_trait]
+pub trait Mails: Send + Sync {
+    /// The newest mails, newest first; to one address (compared without case) or to all.
+    async fn list(&self, to: Option<&str>) -> Result<Vec<StoredMail>, Unavailable>;
 }
 
 /// Where mails go: the outbox stream in a cluster, the local mailbox in `standalone`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::http::HttpSettings;
-use crate::{accounts::Accounts, backend::embedded::Mailbox, live::Hub, rooms::Rooms};
+use crate::{accounts::Accounts, backend::Mails, live::Hub, rooms::Rooms};
 
 /// Shared by all handlers and connections of a node.
 pub struct App {
@@ -17,6 +17,6 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Settings of HTTP.
     pub http: HttpSettings,
-    /// The local mailbox, shown at `/dev/mailbox`: in `standalone` alone.
-    pub mailbox: Option<Arc<Mailbox>>,
+    /// Mails that can be read at `/dev/mailbox`: in `standalone`, and in clusters that are tested.
+    pub mailbox: Option<Arc<dyn Mails>>,
 }

@@ -68,6 +68,10 @@ impl CommitSink for Hub {
             self.live.metrics.overflows.inc();
         }
     }
+
+    fn missed(&self, room: RoomId) {
+        self.shard(room).inbox.lost(room);
+    }
 }
 
 impl Hub {

@@ -51,12 +51,18 @@ impl Inbox {
         fits
     }
 
+    /// Notes that records of a room were lost on their way here.
+    pub(super) fn lost(&self, room: RoomId) {
+        self.waiting.lock().lost.insert(room);
+        self.notify.notify_one();
+    }
+
     /// Waits for something, and takes all of it into `into`, which must be empty.
     pub(super) async fn take(&self, into: &mut Taken) {
         loop {
             {
                 let mut waiting = self.waiting.lock();
-                if !waiting.records.is_empty() {
+                if !waiting.records.is_empty() || !waiting.lost.is_empty() {
                     std::mem::swap(&mut *waiting, into);
                     return;
                 }

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    accounts::AccountsMetrics, backend::embedded::StoreMetrics, edge::EdgeMetrics, live::LiveMetrics,
-    membership::MembershipMetrics, rooms::RoomsMetrics,
+    accounts::AccountsMetrics,
+    backend::{embedded::StoreMetrics, jetstream::NatsMetrics},
+    edge::EdgeMetrics,
+    live::LiveMetrics,
+    membership::MembershipMetrics,
+    rooms::RoomsMetrics,
 };
 
 /// What each part counts.
@@ -14,6 +18,8 @@ use crate::{
 pub struct Metrics {
     /// The embedded store.
     pub store: StoreMetrics,
+    /// NATS JetStream.
+    pub nats: NatsMetrics,
     /// Accounts.
     pub accounts: AccountsMetrics,
     /// Rooms and their owners.
@@ -33,6 +39,7 @@ impl Metrics {
         super::process::register_process(&mut registry);
         let metrics = Self {
             store: StoreMetrics::register(&mut registry),
+            nats: NatsMetrics::register(&mut registry),
             accounts: AccountsMetrics::register(&mut registry),
             rooms: RoomsMetrics::register(&mut registry),
             live: LiveMetrics::register(&mut registry),

@@ -5,14 +5,14 @@
 //! Why the store is built as it is, with figures: `docs/storage.md`.
 
 mod clock;
-mod mailbox;
+pub(super) mod mailbox;
 mod metrics;
 mod settings;
 mod store;
 mod ttl;
 
 pub use clock::{Clock, SystemClock};
-pub use mailbox::{Mailbox, StoredMail};
+pub use mailbox::Mailbox;
 pub use metrics::StoreMetrics;
 pub use settings::StoreSettings;
 pub use store::{Commit, FjallCommit, OpenError, Store};

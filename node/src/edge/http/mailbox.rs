@@ -1,4 +1,4 @@
-//! `/dev/mailbox`: the mails that `standalone` keeps instead of sending them. Never there in a cluster.
+//! `/dev/mailbox`: the mails that `standalone` keeps instead of sending them, and those of a cluster that is tested (`http.dev_mailbox`).
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
     query::Query,
     timestamp::rfc3339,
 };
-use crate::{backend::embedded::StoredMail, edge::App, problem::Problem};
+use crate::{backend::StoredMail, edge::App, problem::Problem};
 
 /// Mails shown at once, newest first.
 const SHOWN: usize = 100;
@@ -46,7 +46,11 @@ pub(super) async fn mailbox(
 ) -> Result<Response, Problem> {
     let mailbox =
         app.mailbox.as_ref().ok_or_else(|| Problem::new(404, "not_found", "This node sends its mails."))?;
-    let mut mails = mailbox.list(filter.to.as_deref().map(str::trim));
+    let mails = mailbox.list(filter.to.as_deref().map(str::trim)).await;
+    let mut mails = mails.map_err(|why| {
+        tracing::warn!(%why, "the mailbox does not answer");
+        Problem::unavailable("The mailbox does not answer now; try again.")
+    })?;
     mails.truncate(SHOWN);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let as_json = accept.contains("application/json") || filter.to.is_some() && !accept.contains("text/html");

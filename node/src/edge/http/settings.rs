@@ -16,6 +16,9 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<Network>,
     /// Origins (`https://chat.example.org`, or `*` for all) whose pages may call this service from a browser, besides its own.
     pub allowed_origins: Vec<Origin>,
+    /// In a cluster that is tested: show the mails of the outbox, codes and all, to everybody at `/dev/mailbox`.
+    /// Standalone always shows its own.
+    pub dev_mailbox: bool,
 }
 
 impl Default for HttpSettings {
@@ -25,6 +28,7 @@ impl Default for HttpSettings {
             request_timeout_seconds: 30,
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
+            dev_mailbox: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 
 #[cfg(test)]
 mod tests;
-mod text;
+pub(in crate::backend) mod text;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, Store, StoreSettings};
-use crate::backend::{Expect, MailJob, Outbox, Row, Rows as _, Table, Unavailable};
+use crate::backend::{self, Expect, MailJob, Outbox, Row, Rows as _, StoredMail, Table, Unavailable};
 
 /// Rows read at once when the store is opened.
 const PAGE: usize = 1_000;
@@ -25,21 +25,6 @@ const PAGE: usize = 1_000;
 const FIELD_BYTES: usize = 512;
 /// A rendered mail has less, bytes.
 const MAIL_BYTES: usize = 16 << 10;
-
-/// A mail as it would have been sent. Has no `Debug`: it holds codes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredMail {
-    /// Address.
-    pub to: String,
-    /// Subject, without a code.
-    pub subject: String,
-    /// Plain text.
-    pub text: String,
-    /// The same as HTML.
-    pub html: String,
-    /// When it was enqueued, Unix milliseconds.
-    pub ts: i64,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -104,7 +89,15 @@ impl Mailbox {
     }
 }
 
-fn same_address(left: &str, right: &str) -> bool {
+#[async_trait]
+impl backend::Mails for Mailbox {
+    async fn list(&self, to: Option<&str>) -> Result<Vec<StoredMail>, Unavailable> {
+        Ok(Self::list(self, to))
+    }
+}
+
+/// Addresses are compared without case.
+pub(in crate::backend) fn same_address(left: &str, right: &str) -> bool {
     left.to_lowercase() == right.to_lowercase()
 }
 

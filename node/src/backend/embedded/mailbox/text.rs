@@ -7,10 +7,10 @@ use std::{borrow::Cow, fmt::Write as _};
 use crate::backend::Mail;
 
 /// A mail's words.
-pub(super) struct Text {
-    pub(super) subject: String,
-    pub(super) text: String,
-    pub(super) html: String,
+pub(in crate::backend) struct Text {
+    pub(in crate::backend) subject: String,
+    pub(in crate::backend) text: String,
+    pub(in crate::backend) html: String,
 }
 
 /// The sentences of one language. `{name}`, `{code}`, `{minutes}` are put in.
@@ -101,7 +101,7 @@ fn words(language: &str) -> &'static Words {
 }
 
 /// Writes a mail in a language (BCP 47); English where there are no words for it.
-pub(super) fn render(mail: &Mail, language: &str) -> Text {
+pub(in crate::backend) fn render(mail: &Mail, language: &str) -> Text {
     let words = words(language);
     let ((subject, why), name, code) = match mail {
         Mail::SignUpCode { code, username, minutes } => (words.sign_up, username, Some((code, minutes))),

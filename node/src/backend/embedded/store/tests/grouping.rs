@@ -86,6 +86,8 @@ async fn two_appends_to_one_room_fit_into_one_batch() {
 struct Heard(Mutex<Vec<Committed>>);
 
 impl CommitSink for Heard {
+    fn missed(&self, _: RoomId) {}
+
     fn committed(&self, record: &Committed) {
         self.0.lock().unwrap().push(record.clone());
     }

@@ -1,0 +1,283 @@
+//! Rows: a row's newest message is its value; older ones are removed by `Nats-Rollup`.
+//!
+//! A deleted row is a message that says so, which the server removes after a while.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    JetStream,
+    connect::PAYLOAD,
+    item::{GONE, Item, PIECES},
+    layout::{Layout, Place},
+    log::HEADERS,
+    publish::{BATCH, Post, Posted},
+};
+use crate::backend::{Entry, Expect, Row, Rows, Table, Unavailable, Written};
+
+/// A deleted row's message is removed after this time.
+const GONE_TTL: &str = "60s";
+/// A value beyond this is cut into pieces of this size.
+const PIECE: usize = 512 << 10;
+/// Longest snapshot.
+const LARGE: usize = 64 << 20;
+/// Rows that are written at once when they need not be.
+const TOGETHER: usize = 400;
+/// Between two tries of a write.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// One message for each row, with its stream; a row that comes twice is written as it is last.
+pub(super) fn posts(layout: &Layout, rows: &[Row]) -> Result<Vec<(String, Post)>, String> {
+    let mut posts: Vec<(String, Post)> = Vec::with_capacity(rows.len());
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let (place, post) = post(layout, row)?;
+        match known.get(&place.subject) {
+            Some(&at) => posts[at] = (place.stream, post),
+            None => {
+                known.insert(place.subject, posts.len());
+                posts.push((place.stream, post));
+            }
+        }
+    }
+    Ok(posts)
+}
+
+fn place(layout: &Layout, table: Table, key: &[u8]) -> Result<Place, String> {
+    layout
+        .row(table, key)
+        .ok_or_else(|| format!("{table:?} has no row with a key of {} bytes here", key.len()))
+}
+
+fn post(layout: &Layout, row: &Row) -> Result<(Place, Post), String> {
+    let place = place(layout, row.table, &row.key)?;
+    let value = row.value.clone().unwrap_or_default();
+    if value.len() + HEADERS > PAYLOAD {
+        return Err(format!(
+            "a row of {:?} with {} bytes is too large for a message",
+            row.table,
+            value.len()
+        ));
+    }
+    let mut post = Post::new(place.subject.clone(), value).header("Nats-Rollup", "sub");
+    if row.value.is_none() {
+        post = post.header(GONE, "1").header("Nats-TTL", GONE_TTL);
+    }
+    Ok((place, post))
+}
+
+fn wrong(why: String) -> Unavailable {
+    tracing::error!(why, "a row cannot be kept");
+    Unavailable(why.into())
+}
+
+/// A row that is written under a condition.
+struct Conditional {
+    place: Place,
+    post: Post,
+    expect: Expect,
+    /// The sequence that its subject must have.
+    sequence: u64,
+}
+
+impl Conditional {
+    /// Whether the condition holds for what is stored; remembers the sequence then.
+    fn holds(&mut self, now: Option<&Item>) -> bool {
+        let (sequence, there) = now.map_or((0, false), |now| (now.at, !now.gone));
+        self.sequence = sequence;
+        match self.expect {
+            Expect::Any => true,
+            Expect::Absent => !there,
+            Expect::Revision(revision) => there && sequence == revision,
+        }
+    }
+
+    /// Whether what is stored is what was to be written.
+    fn is_written(&self, now: Option<&Item>) -> bool {
+        let gone = self.post.headers.get(GONE).is_some();
+        now.map_or(gone, |now| now.gone == gone && now.payload == self.post.payload)
+    }
+}
+
+#[async_trait]
+impl Rows for JetStream {
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
+        let place = place(&self.layout, table, key).map_err(wrong)?;
+        let Some(item) = self.link.last(&place.stream, &place.subject).await?.filter(|item| !item.gone)
+        else {
+            return Ok(None);
+        };
+        let revision = item.at;
+        let value = match &item.pieces {
+            None => item.payload,
+            Some(pieces) => match self.pieces(&place, pieces).await? {
+                Some(value) => value,
+                // Written anew meanwhile: once more.
+                None => return self.get(table, key).await,
+            },
+        };
+        Ok(Some(Entry { key: Bytes::copy_from_slice(key), value, revision }))
+    }
+
+    async fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        self.scan_rows(table, prefix, after, limit).await
+    }
+
+    async fn write(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
+        if writes.iter().any(|(_, expect)| *expect != Expect::Any) {
+            return self.write_conditional(writes).await;
+        }
+        let (large, small): (Vec<Row>, Vec<Row>) = writes.into_iter().map(|(row, _)| row).partition(|row| {
+            row.table == Table::Snapshots && row.value.as_ref().is_some_and(|value| value.len() > PIECE)
+        });
+        for row in large {
+            self.write_pieces(row).await?;
+        }
+        let mut streams: HashMap<String, Vec<Post>> = HashMap::new();
+        for (stream, post) in posts(&self.layout, &small).map_err(wrong)? {
+            streams.entry(stream).or_default().push(post);
+        }
+        let mut batches = Vec::new();
+        for (stream, mut posts) in streams {
+            while posts.len() > BATCH {
+                batches.push((stream.clone(), posts.split_off(posts.len() - TOGETHER)));
+            }
+            batches.push((stream, posts));
+        }
+        let written = batches.into_iter().map(|(stream, posts)| self.write_any(stream, posts));
+        futures_util::future::try_join_all(written).await?;
+        Ok(Written::Done)
+    }
+}
+
+impl JetStream {
+    /// Rows without conditions, in one step; tried until they are written for certain.
+    async fn write_any(&self, stream: String, posts: Vec<Post>) -> Result<(), Unavailable> {
+        let count = posts.len() as u64;
+        let end = Instant::now() + self.write_timeout;
+        loop {
+            let within = end.saturating_duration_since(Instant::now()).min(self.append_timeout);
+            let why = match self.post_all(&stream, posts.clone(), within).await {
+                Posted::Stored(_) => {
+                    self.link.metrics.rows.inc_by(count);
+                    return Ok(());
+                }
+                Posted::Refused(code) => format!("NATS refuses it now ({code})"),
+                Posted::Unknown(why) => why,
+            };
+            if Instant::now() + PAUSE >= end {
+                self.link.metrics.unknown.inc();
+                return Err(Unavailable(format!("The rows could not be stored: {why}.").into()));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// All or none, in one stream.
+    async fn write_conditional(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
+        let mut rows = Vec::with_capacity(writes.len());
+        for (row, expect) in &writes {
+            let (place, post) = post(&self.layout, row).map_err(wrong)?;
+            let sequence = if let Expect::Revision(revision) = *expect { revision } else { 0 };
+            rows.push(Conditional { place, post, expect: *expect, sequence });
+        }
+        let stream = rows[0].place.stream.clone();
+        let mut subjects: Vec<_> = rows.iter().map(|row| &row.place.subject).collect();
+        subjects.sort();
+        subjects.dedup();
+        if subjects.len() < rows.len() || rows.len() > BATCH {
+            return Err(wrong("rows written under conditions must differ, and be at most 1,000".into()));
+        }
+        if rows.iter().any(|row| row.place.stream != stream) {
+            return Err(wrong("rows written under conditions must lie in one stream".into()));
+        }
+        let end = Instant::now() + self.write_timeout;
+        let mut in_doubt = false;
+        loop {
+            let posts = rows.iter().map(|row| match row.expect {
+                Expect::Any => row.post.clone(),
+                Expect::Absent | Expect::Revision(_) => row.post.clone().expecting(row.sequence),
+            });
+            let within = end.saturating_duration_since(Instant::now()).min(self.append_timeout);
+            let why = match self.post_all(&stream, posts.collect(), within).await {
+                Posted::Stored(_) => {
+                    self.link.metrics.rows.inc_by(rows.len() as u64);
+                    return Ok(Written::Done);
+                }
+                Posted::Refused(_) => "others write the same rows".to_owned(),
+                Posted::Unknown(why) => {
+                    in_doubt = true;
+                    why
+                }
+            };
+            // Which condition does not hold? If none, it could not be evaluated then.
+            let now = rows.iter().map(|row| self.link.last(&stream, &row.place.subject));
+            let now = futures_util::future::try_join_all(now).await?;
+            if in_doubt && rows.iter().zip(&now).all(|(row, now)| row.is_written(now.as_ref())) {
+                // An earlier try did it.
+                return Ok(Written::Done);
+            }
+            let failed = rows.iter_mut().zip(&now).position(|(row, now)| !row.holds(now.as_ref()));
+            if let Some(index) = failed {
+                return Ok(Written::Conflict(index));
+            }
+            if Instant::now() + PAUSE >= end {
+                self.link.metrics.unknown.inc();
+                return Err(Unavailable(format!("The rows could not be stored: {why}.").into()));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A large value, in pieces and one message that names them, in one step.
+    async fn write_pieces(&self, row: Row) -> Result<(), Unavailable> {
+        let Row { table, key, value } = row;
+        let value = value.unwrap_or_default();
+        if value.len() > LARGE {
+            return Err(wrong(format!("a row of {table:?} with {} bytes is too large", value.len())));
+        }
+        let place = place(&self.layout, table, &key).map_err(wrong)?;
+        let id = format!("{:032x}", rand::random::<u128>());
+        let mut posts = Vec::new();
+        for (number, start) in (0..value.len()).step_by(PIECE).enumerate() {
+            let piece = value.slice(start..value.len().min(start + PIECE));
+            posts.push(
+                Post::new(format!("{}.{number}", place.subject), piece)
+                    .header("Nats-Rollup", "sub")
+                    .header(PIECES, &format!("{number} {id}")),
+            );
+        }
+        let head = format!("{} {id}", posts.len());
+        posts.push(Post::new(place.subject, Bytes::new()).header("Nats-Rollup", "sub").header(PIECES, &head));
+        self.write_any(place.stream, posts).await
+    }
+
+    /// The pieces of a large value; `None`: they are not there, or others are.
+    async fn pieces(&self, place: &Place, head: &str) -> Result<Option<Bytes>, Unavailable> {
+        let Some((count, id)) = head.split_once(' ').and_then(|(n, id)| Some((n.parse::<usize>().ok()?, id)))
+        else {
+            return Err(wrong("a snapshot's pieces are not named".into()));
+        };
+        let mut value = Vec::new();
+        for number in 0..count {
+            let piece = self.link.last(&place.stream, &format!("{}.{number}", place.subject)).await?;
+            let wanted = format!("{number} {id}");
+            match piece.filter(|piece| piece.pieces.as_deref() == Some(&wanted)) {
+                Some(piece) => value.extend_from_slice(&piece.payload),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(value.into()))
+    }
+}

@@ -1,0 +1,85 @@
+//! Rows: conditions, large values, many at once.
+
+use super::*;
+use crate::backend::{Expect, Rows as _, Written};
+
+#[test]
+fn conditions_are_kept() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let store = open(&servers, "conditions", None).await;
+        let name = |value| row(Table::UsersByName, &[b"ada"], value);
+        let mail = |value| row(Table::UsersByEmail, &[b"ada@example.org"], value);
+        let both = vec![(name(Some("1")), Expect::Absent), (mail(Some("1")), Expect::Absent)];
+        assert_eq!(store.write(both.clone()).await.unwrap(), Written::Done);
+        assert_eq!(store.write(both).await.unwrap(), Written::Conflict(0));
+        let late = vec![
+            (row(Table::UsersByName, &[b"other"], Some("2")), Expect::Absent),
+            (mail(Some("2")), Expect::Absent),
+        ];
+        assert_eq!(store.write(late).await.unwrap(), Written::Conflict(1));
+        assert_eq!(store.get(Table::UsersByName, b"other").await.unwrap(), None);
+        let revision = store.get(Table::UsersByName, b"ada").await.unwrap().unwrap().revision;
+        let change = |revision| vec![(name(Some("3")), Expect::Revision(revision))];
+        assert_eq!(store.write(change(revision + 1)).await.unwrap(), Written::Conflict(0));
+        assert_eq!(store.write(change(revision)).await.unwrap(), Written::Done);
+        assert_eq!(store.write(change(revision)).await.unwrap(), Written::Conflict(0));
+        // Deleted, and made anew: the message that says "deleted" is no row.
+        let revision = store.get(Table::UsersByName, b"ada").await.unwrap().unwrap().revision;
+        assert_eq!(store.write(vec![(name(None), Expect::Revision(revision))]).await.unwrap(), Written::Done);
+        assert_eq!(store.get(Table::UsersByName, b"ada").await.unwrap(), None);
+        assert_eq!(store.write(change(revision)).await.unwrap(), Written::Conflict(0));
+        assert_eq!(store.write(vec![(name(Some("4")), Expect::Absent)]).await.unwrap(), Written::Done);
+        let found = store.get(Table::UsersByName, b"ada").await.unwrap().unwrap();
+        assert_eq!(&found.value[..], b"4");
+        assert!(found.revision > revision);
+    });
+}
+
+#[test]
+fn large_snapshots_are_whole() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let store = open(&servers, "snapshots", None).await;
+        let key = 9_u128.to_be_bytes();
+        for size in [10, 3 << 20, 700 << 10, 5, 9 << 20] {
+            let value: String = (0..size).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+            let snapshot = row(Table::Snapshots, &[&key], Some(&value));
+            store.write(vec![(snapshot, Expect::Any)]).await.unwrap();
+            let info = row(Table::Snapshots, &[&key, b"info"], Some("info"));
+            store.write(vec![(info, Expect::Any)]).await.unwrap();
+            let found = store.get(Table::Snapshots, &key).await.unwrap().unwrap();
+            assert!(found.value == value.as_bytes(), "{size}");
+        }
+    });
+}
+
+#[test]
+fn many_rows_of_many_rooms_are_written_at_once() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let store = open(&servers, "many", None).await;
+        let user = 3_u128.to_be_bytes();
+        let key = |room: u128| [user, room.to_be_bytes()].concat();
+        let write = |value: Option<&'static str>, rooms: std::ops::Range<u128>| {
+            let rows = rooms.map(|room| (row(Table::Memberships, &[&key(room)], value), Expect::Any));
+            rows.collect::<Vec<_>>()
+        };
+        store.write(write(Some("1"), 0..3_000)).await.unwrap();
+        let found = store.scan(Table::Memberships, &user, None, 5_000).await.unwrap();
+        assert_eq!(found.len(), 3_000);
+        // More than one answer of a server holds, in pages.
+        let (mut after, mut seen) = (None::<Bytes>, Vec::new());
+        loop {
+            let page = store.scan(Table::Memberships, &user, after.as_deref(), 1_000).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            seen.extend(page.into_iter().map(|entry| entry.key));
+        }
+        assert_eq!(seen, (0..3_000).map(key).collect::<Vec<_>>());
+        store.write(write(None, 10..2_990)).await.unwrap();
+        let left = store.scan(Table::Memberships, &user, None, 5_000).await.unwrap();
+        assert_eq!(left.len(), 20);
+        store.write(Vec::new()).await.unwrap();
+    });
+}
