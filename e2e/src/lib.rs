@@ -11,11 +11,11 @@
 //! | `ROOKERY_E2E_MAILBOX` | with the former: base URL of `GET /dev/mailbox?to=`; default: the first URL |
 //! | `ROOKERY_E2E_MANAGEMENT` | with the former: management URLs, in the same order |
 //! | `ROOKERY_E2E_CLUSTER` | `1`: test a cluster of three nodes over NATS, etcd and Redis, started for the tests |
-//! | `ROOKERY_E2E_KEEP` | `1`: keep the data directories and logs of the servers that were started |
+//! | `ROOKERY_TESTBED_KEEP` | `1`: keep the data directories and logs of the servers that were started |
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
 //! | `ROOKERY_E2E_SEED` | the crash test's seed; printed by each run |
 //!
-//! A cluster's data and logs are kept by `ROOKERY_TESTBED_KEEP=1`. Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
+//! Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
 //! connection may ask for, since all tests ask from one address, and some as fast as they can.
 //!
 //! Everything here panics when the service does not do what it must: that is how a test fails.

@@ -36,7 +36,7 @@ impl Service {
         })
     }
 
-    /// A second one with short times and low limits, for tests that run into them. `None` if the environment
+    /// A second one (of a cluster, a further node) with short times and low limits, for tests that run into them. `None` if the environment
     /// names the service: its settings are not ours.
     pub fn strict() -> Option<&'static Self> {
         static STRICT: OnceLock<Option<Service>> = OnceLock::new();
@@ -123,7 +123,7 @@ impl Service {
 
 /// Whether the environment names the service, so that tests cannot kill it or choose its settings.
 pub fn is_external() -> bool {
-    cluster::is_asked_for() || std::env::var_os("ROOKERY_E2E_URLS").is_some_and(|urls| !urls.is_empty())
+    std::env::var_os("ROOKERY_E2E_URLS").is_some_and(|urls| !urls.is_empty())
 }
 
 /// The first number of 6 to 8 digits in a mail's text.

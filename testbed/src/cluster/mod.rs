@@ -7,7 +7,10 @@ mod links;
 mod node;
 mod options;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use crate::{
     Bed, EtcdCluster, EtcdOptions, NatsCluster, NatsOptions, Process, Redis, RedisOptions, programs,
@@ -28,6 +31,10 @@ const REDIS: u16 = 16_379;
 
 /// Running parts. They end in the reverse of the order in which they were started.
 pub struct Cluster {
+    bed: Bed,
+    options: ClusterOptions,
+    direct: Wiring,
+    others: AtomicUsize,
     nodes: Vec<Node>,
     links: Vec<Links>,
     redis: Redis,
@@ -94,7 +101,8 @@ impl Cluster {
                 nodes.push(Node::new(&bed, options, index, shard, addresses, &direct, addresses.peer));
             }
         }
-        Some(Self { nodes, links, redis, etcd, nats })
+        let others = AtomicUsize::new(nodes.len());
+        Some(Self { bed, options: options.clone(), direct, others, nodes, links, redis, etcd, nats })
     }
 
     /// Its nodes.
@@ -105,6 +113,16 @@ impl Cluster {
     /// Where clients connect: `http://127.0.0.1:8080`, one per node.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Node::url).collect()
+    }
+
+    /// One more node, with settings of its own, in the shards in turn. It is not started; it belongs to the caller and must
+    /// end before the cluster does.
+    pub fn another_node(&self, settings: &[(String, String)]) -> Node {
+        let index = self.others.fetch_add(1, Ordering::Relaxed);
+        let options = ClusterOptions { settings: settings.to_vec(), ..self.options.clone() };
+        let addresses = node::Addresses::choose(&options.ports, index);
+        let shard = &options.shards[index % options.shards.len()];
+        Node::new(&self.bed, &options, index, shard, addresses, &self.direct, addresses.peer)
     }
 
     /// The wires of a node.

@@ -109,6 +109,11 @@ impl Node {
         &self.shard
     }
 
+    /// Where clients connect.
+    pub fn listen(&self) -> SocketAddr {
+        self.addresses.listen
+    }
+
     /// `http://host:port` for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses.listen)
