@@ -16,11 +16,17 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// For a node to drain, for a server to end.
 const STOPPING: Duration = Duration::from_secs(20);
 
+/// Between two questions to a part whether it still serves.
+const ASK: Duration = Duration::from_secs(2);
+
 /// A part as it is shown.
 #[derive(Clone, Copy)]
 enum State {
     Starting(Instant),
-    Ready,
+    /// As it was when it was last asked.
+    Ready(Instant),
+    /// It runs, but does not serve: paused, cut off, or without what it needs.
+    Silent(Instant),
     Ended(Instant),
 }
 
@@ -37,7 +43,7 @@ pub(crate) fn run(options: &ClusterOptions, data: &Path, signals: impl Fn() -> u
     let mut failed = false;
     while signals() == 0 && !failed {
         // Nodes come when what they run on is there.
-        let below = states[..servers.len()].iter().all(|state| matches!(state, Some(State::Ready)));
+        let below = states[..servers.len()].iter().all(|state| matches!(state, Some(State::Ready(_))));
         for (index, slot) in states.iter_mut().enumerate() {
             let part = Part::of(&cluster, index);
             match *slot {
@@ -56,20 +62,30 @@ pub(crate) fn run(options: &ClusterOptions, data: &Path, signals: impl Fn() -> u
                     } else if part.is_ready() {
                         let took = since.elapsed().as_secs_f64();
                         line(part.name(), &format!("ready   {:<28} {took:.1} s", part.place()));
-                        *slot = Some(State::Ready);
+                        *slot = Some(State::Ready(Instant::now()));
                     } else if since.elapsed() > PATIENCE && !greeted {
                         failed = true;
                         line(part.name(), "is not ready after a minute");
                         tail(&part);
                     }
                 }
-                Some(State::Ready) => {
+                Some(was @ (State::Ready(asked) | State::Silent(asked))) => {
                     if let Some(status) = part.process().try_wait() {
                         line(
                             part.name(),
                             &format!("ended   {status}; started again in {} s", AGAIN.as_secs()),
                         );
                         *slot = Some(State::Ended(Instant::now()));
+                    } else if asked.elapsed() >= ASK {
+                        let serves = part.is_ready();
+                        let now = if serves { State::Ready } else { State::Silent }(Instant::now());
+                        if matches!(was, State::Ready(_)) != serves {
+                            line(
+                                part.name(),
+                                if serves { "ready   again" } else { "silent  it runs, but does not serve" },
+                            );
+                        }
+                        *slot = Some(now);
                     }
                 }
                 Some(State::Ended(since)) if since.elapsed() >= AGAIN => {
@@ -79,7 +95,7 @@ pub(crate) fn run(options: &ClusterOptions, data: &Path, signals: impl Fn() -> u
                 Some(State::Ended(_)) => {}
             }
         }
-        if !greeted && states.iter().all(|state| matches!(state, Some(State::Ready))) {
+        if !greeted && states.iter().all(|state| matches!(state, Some(State::Ready(_)))) {
             greeted = true;
             greet(&cluster, data);
         }

@@ -133,7 +133,7 @@ pub fn log_tail(log: &Path, lines: usize) -> String {
 }
 
 /// The node's program: `$ROOKERY_NODE`, or the one of the test's own target directory.
-pub(crate) fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(program) = std::env::var_os("ROOKERY_NODE") {
         return program.into();
     }

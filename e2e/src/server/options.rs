@@ -46,7 +46,7 @@ impl Options {
     }
 
     /// All that is set, as variables of the environment.
-    pub(crate) fn environment(&self) -> &[(String, String)] {
+    pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }
 
