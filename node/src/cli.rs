@@ -21,7 +21,7 @@ those before it. A key such as log.level is the environment variable ROOKERY_LOG
 of them as they are in force.
 
 Exit codes: 0 stopped as asked · 1 failed while running · 2 wrong command line or configuration · 3 cannot listen · 4 cannot \
-use the data directory.
+use the data directory · 5 NATS or etcd cannot be used.
 
 On SIGTERM or Ctrl-C the node says it is not ready, asks its clients to reconnect elsewhere, spread over \
 server.drain_window_seconds, and exits. A second signal stops it at once; nothing acknowledged is lost either way.";
@@ -33,6 +33,10 @@ pub enum Command {
     ///
     /// Needs no configuration. Mails are not sent: they are shown at /dev/mailbox.
     Standalone(Common),
+    /// Run a node of a cluster, on NATS JetStream, etcd and Redis.
+    ///
+    /// Waits for NATS and etcd at the start, for so long as cluster.start_seconds says.
+    Cluster(Common),
     /// Print all settings as they would be in force, as TOML, and exit.
     Config(Common),
 }

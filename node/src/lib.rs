@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod backend;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod edge;
 pub mod live;

@@ -5,6 +5,7 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 use rookery_node::{
     cli::{Cli, Command, Common},
+    cluster,
     config::{self, Settings},
     server::Failure,
     standalone, telemetry,
@@ -17,7 +18,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Standalone(common) => standalone(&common),
+        Command::Standalone(common) => run(&common, standalone::run),
+        Command::Cluster(common) => run(&common, cluster::run),
         Command::Config(common) => print_config(&common),
     };
     match outcome {
@@ -39,7 +41,10 @@ fn print_config(common: &Common) -> Result<(), Failure> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(error.to_string()))
 }
 
-fn standalone(common: &Common) -> Result<(), Failure> {
+fn run<F>(common: &Common, service: impl FnOnce(Settings) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
     let settings = load(common)?;
     telemetry::start_logging(&settings.log);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -47,7 +52,7 @@ fn standalone(common: &Common) -> Result<(), Failure> {
         runtime.worker_threads(settings.server.threads);
     }
     let runtime = runtime.enable_all().build().map_err(|error| Failure::Other(error.to_string()))?;
-    let outcome = runtime.block_on(standalone::run(settings));
+    let outcome = runtime.block_on(service(settings));
     // Work on threads of its own (reading, hashing) may still go on; nobody waits for it any more.
     runtime.shutdown_background();
     outcome

@@ -176,40 +176,49 @@ fn rotation_is_due(settings: &AccountsSettings, created_at: i64) -> bool {
 
 /// Reads all keys, newest last; adds and removes what is due.
 async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<Ring, Problem> {
-    let mut keys = Vec::new();
-    for entry in rows.scan(Table::Secrets, SIGNING.as_bytes(), None, 1000).await? {
-        keys.push(serde_json::from_slice::<Stored>(&entry.value).map_err(|error| {
-            // Not the value: it is secret.
-            tracing::error!(line = error.line(), "a stored signing key cannot be read");
-            Problem::internal()
-        })?);
-    }
-    keys.sort_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
-    if keys.last().is_none_or(|newest| rotation_is_due(settings, newest.created_at)) {
+    let mut keys = all(rows).await?;
+    if keys.last().is_none_or(|(_, newest)| rotation_is_due(settings, newest.created_at)) {
         let new = generate()?;
         let value = serde_json::to_vec(&new).map_err(|_| Problem::internal())?;
-        let row = Row { table: Table::Secrets, key: row_key(&new.kid), value: Some(value.into()) };
-        if rows.write(vec![(row, Expect::Absent)]).await? != Written::Done {
-            return Err(Problem::internal());
+        // One successor for each key: of several nodes that find it is time, one makes it, and all use it.
+        let successor = row_key(keys.last().map_or("first", |(_, newest)| &newest.kid));
+        let row = Row { table: Table::Secrets, key: successor, value: Some(value.into()) };
+        if rows.write(vec![(row, Expect::Absent)]).await? == Written::Done {
+            tracing::info!(kid = new.kid, "a new key signs access tokens");
         }
-        tracing::info!(kid = new.kid, "a new key signs access tokens");
-        keys.push(new);
+        keys = all(rows).await?;
     }
     // A key signs until the next one is made; its tokens then live on for a while.
     let kept_for = settings.access_token_life() + CLOCKS_DIFFER;
     let needed = |successor: &Stored| {
         u128::try_from(now().saturating_sub(successor.created_at)).unwrap_or(0) < kept_for.as_millis()
     };
-    let dropped = keys.windows(2).take_while(|pair| !needed(&pair[1])).count();
-    for old in keys.drain(..dropped) {
-        let row = Row { table: Table::Secrets, key: row_key(&old.kid), value: None };
+    let dropped = keys.windows(2).take_while(|pair| !needed(&pair[1].1)).count();
+    for (key, _) in keys.drain(..dropped) {
+        let row = Row { table: Table::Secrets, key, value: None };
         rows.write(vec![(row, Expect::Any)]).await?;
     }
-    ring(&keys)
+    ring(keys.iter().map(|(_, key)| key))
 }
 
-fn row_key(kid: &str) -> Bytes {
-    format!("{SIGNING}{kid}").into()
+/// All keys with those of their rows, newest last.
+async fn all(rows: &dyn Rows) -> Result<Vec<(Bytes, Stored)>, Problem> {
+    let mut keys = Vec::new();
+    for entry in rows.scan(Table::Secrets, SIGNING.as_bytes(), None, 1000).await? {
+        let stored = serde_json::from_slice::<Stored>(&entry.value).map_err(|error| {
+            // Not the value: it is secret.
+            tracing::error!(line = error.line(), "a stored signing key cannot be read");
+            Problem::internal()
+        })?;
+        keys.push((entry.key, stored));
+    }
+    keys.sort_by(|(_, a), (_, b)| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
+    Ok(keys)
+}
+
+/// The row of the key that comes after the one with this id.
+fn row_key(before: &str) -> Bytes {
+    format!("{SIGNING}after/{before}").into()
 }
 
 fn generate() -> Result<Stored, Problem> {
@@ -222,7 +231,7 @@ fn generate() -> Result<Stored, Problem> {
     })
 }
 
-fn ring(keys: &[Stored]) -> Result<Ring, Problem> {
+fn ring<'a>(keys: impl Iterator<Item = &'a Stored>) -> Result<Ring, Problem> {
     let mut verifiers = HashMap::new();
     let mut public = Vec::new();
     let mut signer = None;

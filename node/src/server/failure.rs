@@ -26,6 +26,9 @@ pub enum Failure {
         /// In use by another process, damaged, not writable, from a newer version.
         why: String,
     },
+    /// NATS or etcd cannot be reached, refuses this node, or is not as it must be: exit code 5.
+    #[error("{0}")]
+    Dependency(String),
     /// Anything else: exit code 1.
     #[error("{0}")]
     Other(String),
@@ -39,6 +42,7 @@ impl Failure {
             Self::Config(_) => 2,
             Self::Listen { .. } => 3,
             Self::Data { .. } => 4,
+            Self::Dependency(_) => 5,
         })
     }
 }

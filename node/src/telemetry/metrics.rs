@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     accounts::AccountsMetrics,
-    backend::{embedded::StoreMetrics, jetstream::NatsMetrics},
+    backend::{embedded::StoreMetrics, jetstream::NatsMetrics, redis::RedisMetrics},
     edge::EdgeMetrics,
     live::LiveMetrics,
     membership::MembershipMetrics,
@@ -20,6 +20,8 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// NATS JetStream.
     pub nats: NatsMetrics,
+    /// Redis.
+    pub redis: RedisMetrics,
     /// Accounts.
     pub accounts: AccountsMetrics,
     /// Rooms and their owners.
@@ -40,6 +42,7 @@ impl Metrics {
         let metrics = Self {
             store: StoreMetrics::register(&mut registry),
             nats: NatsMetrics::register(&mut registry),
+            redis: RedisMetrics::register(&mut registry),
             accounts: AccountsMetrics::register(&mut registry),
             rooms: RoomsMetrics::register(&mut registry),
             live: LiveMetrics::register(&mut registry),

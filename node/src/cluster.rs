@@ -1,0 +1,280 @@
+//! A node of a cluster: the services that `standalone` has, too, on JetStream, etcd and Redis, and the other nodes.
+//!
+//! The order of the start: ports, then etcd and NATS (either may come up later than this node: both are waited for),
+//! accounts and rooms, clients last. The order of the end is the other way round, with the rooms handed over first.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rookery_core::ring::MemberState;
+
+use crate::{
+    accounts::Accounts,
+    backend::{
+        Mails,
+        jetstream::{ConnectError, JetStream},
+        redis::Redis,
+    },
+    config::Settings,
+    edge::App,
+    live::Hub,
+    membership::{Me, Membership, Refused},
+    rooms::Rooms,
+    serve::{Drain, Process, greet},
+    server::{Failure, Health, Readiness},
+    telemetry::Metrics,
+};
+
+/// Between two tries of something that was not there.
+const PAUSE: Duration = Duration::from_millis(500);
+/// etcd hears within this time that this node drains, or that it left; else the lease says so later.
+const TELL: Duration = Duration::from_secs(2);
+/// How long a view of this node may lag behind its own key.
+const SEE: Duration = Duration::from_secs(2);
+
+/// Runs until a signal asks it to stop, and drains.
+///
+/// # Errors
+/// [`Failure`]: what cannot be used, in words for whoever started it.
+pub async fn run(mut settings: Settings) -> Result<(), Failure> {
+    let wrong = |wrong| Failure::Config(crate::config::ConfigError::Values(vec![wrong]));
+    settings.server.node = settings.server.node_in_cluster().map_err(wrong)?;
+    settings.edge.url_token.get_or_insert(false);
+    let mut process = Process::begin(&settings)?;
+    let (metrics, readiness) = (process.metrics.clone(), process.readiness.clone());
+    let begun = tokio::select! {
+        begun = Node::begin(&settings, &metrics, &readiness) => begun?,
+        () = process.stopped() => return Ok(()),
+    };
+    let served = process.serve(begun.app.clone(), &settings)?;
+    begun.membership.set_state(MemberState::Active);
+    process.readiness.serve();
+    let (listen, management) = (served.address(), process.management);
+    let took = process.started.elapsed();
+    tracing::info!(%listen, %management, node = settings.server.node, ready_ms = took.as_millis(), "ready");
+    greet(&format!(
+        "Rookery node {} serves {}://{listen}/ in cluster {}.\n",
+        settings.server.node,
+        process.scheme(),
+        settings.cluster.name
+    ));
+
+    let refused = tokio::select! {
+        () = process.stopped() => None,
+        why = begun.refused() => {
+            tracing::error!(%why, "draining: this node is no member of the cluster any more");
+            process.readiness.drain();
+            Some(why)
+        }
+    };
+    let drain = Drain::of(&settings);
+    let drained = async {
+        begun.hand_over(drain.deadline).await;
+        served.drain(drain.window, drain.deadline).await;
+        begun.end(drain.deadline).await;
+    };
+    process.unless_hurried(drained).await;
+    refused.map_or(Ok(()), |why| Err(Failure::Dependency(why.to_string())))
+}
+
+/// What a node consists of.
+struct Node {
+    app: Arc<App>,
+    membership: Arc<Membership>,
+    /// Tells the rooms of new views.
+    views: tokio::task::AbortHandle,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.views.abort();
+    }
+}
+
+impl Node {
+    async fn begin(settings: &Settings, metrics: &Metrics, readiness: &Readiness) -> Result<Self, Failure> {
+        let cluster = &settings.cluster;
+        let until = Instant::now() + Duration::from_secs(cluster.start_seconds.into());
+        let node = settings.server.node.clone();
+        let address = match &*cluster.advertise {
+            "" => format!("{node}:7070"),
+            address => address.to_owned(),
+        };
+        let refused = |why: Refused| Failure::Dependency(why.to_string());
+        let me = Me { name: node.clone(), address };
+        let membership = Membership::start(me, cluster, &settings.etcd, metrics.membership.clone());
+        let membership = Arc::new(membership.map_err(refused)?);
+        show_etcd(readiness, &membership);
+
+        readiness.starting("waiting for NATS");
+        let nats = connect_nats(settings, metrics, readiness, until).await?;
+        let connected = Arc::downgrade(&nats);
+        readiness.show("nats", true, move || {
+            let good = connected.upgrade().is_some_and(|nats| nats.connected());
+            let says = if good { "connected" } else { "away: sends are answered unavailable" };
+            Health { good, says: says.to_owned() }
+        });
+        let redis = Redis::start(settings.redis.clone(), &cluster.name, metrics.redis.clone());
+        let redis = redis.map_err(|error| Failure::Dependency(error.to_string()))?;
+        let connected = Arc::downgrade(&redis);
+        readiness.show("redis", false, move || {
+            let good = connected.upgrade().is_some_and(|redis| redis.is_connected());
+            let says = if good { "connected" } else { "away: nobody can log in; who is here keeps chatting" };
+            Health { good, says: says.to_owned() }
+        });
+
+        readiness.starting("reading the keys of the accounts");
+        let accounts = loop {
+            let started = Accounts::start(
+                settings.accounts.clone(),
+                nats.clone(),
+                redis.clone(),
+                nats.clone(),
+                metrics.accounts.clone(),
+            );
+            match started.await {
+                Ok(accounts) => break accounts,
+                Err(why) if Instant::now() >= until => {
+                    return Err(Failure::Dependency(format!("cannot read the keys of the accounts: {why}")));
+                }
+                Err(why) => tracing::warn!(%why, "cannot read the keys of the accounts yet; trying on"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        let hub = Arc::new(Hub::new(settings.live.clone(), metrics.live.clone()));
+        nats.set_sink(hub.clone());
+        hub.start(nats.clone());
+
+        readiness.starting("waiting for etcd");
+        joined(settings, &membership, until).await?;
+        let mut view = membership.view();
+        let first = view.borrow_and_update().clone();
+        let rooms = Rooms::start(
+            settings.rooms.clone(),
+            &node,
+            &first,
+            nats.clone(),
+            nats.clone(),
+            metrics.rooms.clone(),
+        );
+        let told = Arc::downgrade(&rooms);
+        let views = tokio::spawn(async move {
+            while view.changed().await.is_ok() {
+                let newest = view.borrow_and_update().clone();
+                let Some(rooms) = told.upgrade() else { return };
+                rooms.change_view(&newest);
+            }
+        });
+        let mailbox = settings.http.dev_mailbox.then(|| nats.clone() as Arc<dyn Mails>);
+        if mailbox.is_some() {
+            tracing::warn!("http.dev_mailbox is on: everybody can read all mails, with their codes");
+        }
+        let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox };
+        Ok(Self { app: Arc::new(app), membership, views: views.abort_handle() })
+    }
+
+    /// Waits until this node is refused; for ever if it is not.
+    async fn refused(&self) -> Refused {
+        let mut standing = self.membership.standing();
+        if let Ok(standing) = standing.wait_for(|now| now.refused.is_some()).await
+            && let Some(why) = standing.refused.clone()
+        {
+            return why;
+        }
+        std::future::pending().await
+    }
+
+    /// Says that this node drains: its rooms go to other nodes, which are asked from then on.
+    async fn hand_over(&self, within: Duration) {
+        let name = &self.membership.me().name;
+        self.membership.set_state(MemberState::Draining);
+        if !self.membership.is(MemberState::Draining, TELL.min(within)).await {
+            tracing::warn!("etcd does not hear that this node drains; its rooms move when it is gone");
+            return;
+        }
+        let mut view = self.membership.view();
+        let seen = view.wait_for(|view| {
+            view.members().iter().all(|member| member.name != *name || member.state == MemberState::Draining)
+        });
+        let _ = tokio::time::timeout(SEE.min(within), seen).await;
+    }
+
+    /// Ends what is under way, and the membership.
+    async fn end(&self, within: Duration) {
+        self.app.rooms.stop(within).await;
+        if !self.membership.leave(TELL).await {
+            tracing::warn!("etcd does not hear that this node leaves; its lease runs out by itself");
+        }
+    }
+}
+
+/// NATS may come up later than this node.
+async fn connect_nats(
+    settings: &Settings,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    until: Instant,
+) -> Result<Arc<JetStream>, Failure> {
+    loop {
+        let metrics = metrics.nats.clone();
+        let why = match JetStream::connect(&settings.nats, &settings.cluster.name, metrics).await {
+            Ok(nats) => return Ok(nats),
+            Err(why) => why,
+        };
+        let passes = matches!(why, ConnectError::Unreachable { .. } | ConnectError::Lost(_));
+        if !passes || Instant::now() >= until {
+            return Err(Failure::Dependency(why.to_string()));
+        }
+        tracing::warn!(%why, "waiting for NATS");
+        readiness.starting(&format!("waiting for NATS: {why}"));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// etcd, too.
+async fn joined(settings: &Settings, membership: &Membership, until: Instant) -> Result<(), Failure> {
+    let first = Duration::from_secs(3);
+    let joined = async {
+        if let Ok(joined) = tokio::time::timeout(first, membership.joined()).await {
+            return joined;
+        }
+        tracing::warn!(endpoints = settings.etcd.endpoints.join(","), "waiting for etcd");
+        membership.joined().await
+    };
+    match tokio::time::timeout_at(until.into(), joined).await {
+        Ok(joined) => joined.map_err(|why| Failure::Dependency(why.to_string())),
+        Err(_) => Err(Failure::Dependency(format!(
+            "cannot become a member of the cluster in etcd at {} within {} s. Check etcd.endpoints and that its members run",
+            settings.etcd.endpoints.join(", "),
+            settings.cluster.start_seconds
+        ))),
+    }
+}
+
+fn show_etcd(readiness: &Readiness, membership: &Arc<Membership>) {
+    let membership = Arc::downgrade(membership);
+    readiness.show("etcd", true, move || {
+        let Some(membership) = membership.upgrade() else {
+            return Health { good: false, says: "ended".to_owned() };
+        };
+        let standing = membership.standing().borrow().clone();
+        let view = membership.view().borrow().clone();
+        let (revision, members) = (view.revision(), view.members().len());
+        let state = match standing.state {
+            Some(MemberState::Joining) => "joining",
+            Some(MemberState::Active) => "active",
+            Some(MemberState::Draining) => "draining",
+            None => "no member",
+        };
+        let mut says = format!("{state}; {members} members as of revision {revision}");
+        if let Some(why) = &standing.refused {
+            says = why.to_string();
+        } else if standing.state.is_some() && !membership.may_claim() {
+            // Not a reason to send clients away: all nodes would be in the same place.
+            says.push_str("; etcd is away, the last view stays in force");
+        }
+        Health { good: standing.state == Some(MemberState::Active), says }
+    });
+}
