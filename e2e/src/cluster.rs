@@ -1,5 +1,5 @@
-//! The cluster that the tests of a process share when `ROOKERY_E2E_CLUSTER` is `1`: three nodes in two shards, over real
-//! NATS, etcd and Redis.
+//! The cluster that the tests of a process share when `ROOKERY_E2E_CLUSTER` asks for one: so many nodes, in two shards where
+//! they are three or more, over real NATS, etcd and Redis.
 //!
 //! Here belongs choosing and starting it; how a cluster is wired is the testbed's.
 
@@ -9,9 +9,11 @@ use rookery_testbed::{Cluster, ClusterOptions};
 
 use crate::server::{self, Options};
 
-/// Whether the tests are to run against a cluster.
-pub fn is_asked_for() -> bool {
-    std::env::var_os("ROOKERY_E2E_CLUSTER").is_some_and(|value| value == "1")
+/// How many nodes are asked for, if a cluster is.
+fn nodes() -> Option<usize> {
+    let text = std::env::var("ROOKERY_E2E_CLUSTER").ok().filter(|text| !text.is_empty())?;
+    let count = text.parse().ok().filter(|count| (1..=9).contains(count));
+    Some(count.unwrap_or_else(|| panic!("ROOKERY_E2E_CLUSTER={text}: must be 1 to 9")))
 }
 
 /// The cluster, if it is asked for. It is started by whoever asks first, and ends with this process.
@@ -20,11 +22,12 @@ pub fn is_asked_for() -> bool {
 /// If a server is not installed: who asks for a cluster must not be told that its tests pass.
 pub fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED.get_or_init(|| is_asked_for().then(start)).as_ref()
+    SHARED.get_or_init(|| nodes().map(start)).as_ref()
 }
 
-fn start() -> Cluster {
+fn start(nodes: usize) -> Cluster {
     let options = ClusterOptions {
+        shards: ["blue", "blue", "green"].iter().cycle().take(nodes).map(ToString::to_string).collect(),
         settings: Options::generous().environment().to_vec(),
         ..ClusterOptions::of(server::program())
     };

@@ -10,7 +10,7 @@
 //! | `ROOKERY_E2E_URLS` | `http://a,http://b`: test these nodes of one cluster instead of starting any |
 //! | `ROOKERY_E2E_MAILBOX` | with the former: base URL of `GET /dev/mailbox?to=`; default: the first URL |
 //! | `ROOKERY_E2E_MANAGEMENT` | with the former: management URLs, in the same order |
-//! | `ROOKERY_E2E_CLUSTER` | `1`: test a cluster of three nodes over NATS, etcd and Redis, started for the tests |
+//! | `ROOKERY_E2E_CLUSTER` | `3`: test a cluster of so many nodes over NATS, etcd and Redis, started for the tests |
 //! | `ROOKERY_TESTBED_KEEP` | `1`: keep the data directories and logs of the servers that were started |
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
 //! | `ROOKERY_E2E_SEED` | the crash test's seed; printed by each run |

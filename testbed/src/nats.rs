@@ -116,6 +116,11 @@ impl NatsCluster {
         SocketAddr::from(([127, 0, 0, 1], self.servers[index].client))
     }
 
+    /// Where a server's monitor answers.
+    pub fn monitor_address(&self, index: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.servers[index].monitor))
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&self, index: usize) {
         self.servers[index].process.kill();

@@ -291,19 +291,23 @@ async fn reconnecting_misses_nothing() {
         }
         last
     };
-    let reading = async |last: tokio::sync::watch::Receiver<Option<BTreeMap<String, u64>>>, salt: usize| {
+    let reading = async |mut last: tokio::sync::watch::Receiver<Option<BTreeMap<String, u64>>>,
+                         salt: usize| {
         let mut seen: BTreeMap<String, u64> = rooms.iter().map(|room| (room.clone(), 0)).collect();
         for turn in 0.. {
             let subprotocol = Subprotocol::BOTH[(turn + salt) % 2];
             let mut ws = bob.login(Service::shared()).await.connect(subprotocol).await;
             ws.hello(json!({"token": bob.token(), "resume": seen})).await;
-            let finished = last.borrow().clone();
             // Leaves after some events, in the middle of a replay or live, with or without a close frame.
             for _ in 0..(17 * (turn + 1 + salt) % 90) {
-                if finished.as_ref().is_some_and(|last| *last == seen) {
+                if last.borrow_and_update().as_ref().is_some_and(|last| *last == seen) {
                     return;
                 }
-                let event = ws.next_event().await;
+                let event = tokio::select! {
+                    event = ws.next_event() => event,
+                    // Perhaps that was all.
+                    Ok(()) = last.changed() => continue,
+                };
                 if let Some((seq, _)) = Body::of(&event) {
                     let expected =
                         seen.get_mut(event["room"].as_str().expect("a room")).expect("one of both");

@@ -8,6 +8,8 @@ use crate::proxy::Proxy;
 /// A node's way to NATS, to etcd and to Redis, and the others' way to its peer port.
 pub struct Links {
     nats: Vec<Proxy>,
+    /// Without a proxy: nothing depends on them once a node has started.
+    monitors: Vec<SocketAddr>,
     etcd: Vec<Proxy>,
     redis: Proxy,
     peer: Proxy,
@@ -17,6 +19,7 @@ impl Links {
     pub(super) fn around(direct: &Wiring, peer: SocketAddr) -> Self {
         Self {
             nats: direct.nats.iter().copied().map(Proxy::to).collect(),
+            monitors: direct.monitors.clone(),
             etcd: direct.etcd.iter().copied().map(Proxy::to).collect(),
             redis: Proxy::to(direct.redis),
             peer: Proxy::to(peer),
@@ -26,6 +29,7 @@ impl Links {
     pub(super) fn wiring(&self) -> Wiring {
         Wiring {
             nats: self.nats.iter().map(Proxy::address).collect(),
+            monitors: self.monitors.clone(),
             etcd: self.etcd.iter().map(Proxy::address).collect(),
             redis: self.redis.address(),
         }

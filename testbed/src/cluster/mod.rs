@@ -87,6 +87,7 @@ impl Cluster {
         })?;
         let direct = Wiring {
             nats: (0..nats.len()).map(|index| nats.address(index)).collect(),
+            monitors: (0..nats.len()).map(|index| nats.monitor_address(index)).collect(),
             etcd: (0..etcd.len()).map(|index| etcd.address(index)).collect(),
             redis: redis.address(),
         };

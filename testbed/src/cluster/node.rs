@@ -9,6 +9,7 @@ use crate::{bed::Bed, eventually, http, process::Process};
 #[derive(Debug, Clone)]
 pub(super) struct Wiring {
     pub(super) nats: Vec<SocketAddr>,
+    pub(super) monitors: Vec<SocketAddr>,
     pub(super) etcd: Vec<SocketAddr>,
     pub(super) redis: SocketAddr,
 }
@@ -60,6 +61,9 @@ impl Node {
         let _ = writeln!(text, "[peer]\nlisten = \"{}\"\n", addresses.peer);
         let _ = writeln!(text, "[etcd]\nendpoints = {:?}\n", urls("http", &wiring.etcd));
         let _ = writeln!(text, "[nats]\nurls = {:?}", urls("nats", &wiring.nats));
+        let monitors = urls("http", &wiring.monitors);
+        // Asked once at the start, whether the servers sync every write.
+        let _ = writeln!(text, "monitoring_urls = {monitors:?}");
         let _ = writeln!(text, "replicas = {}\n", wiring.nats.len().min(3));
         let _ = writeln!(text, "[redis]\nurl = \"redis://{}\"", wiring.redis);
         fs::write(&config, text).expect("a configuration can be written");
