@@ -62,9 +62,11 @@ pub(super) async fn page(
         Part::Before(before) => backwards(store.0, room, before.min(last_seq + 1), limit).await?,
         Part::After(after) => forwards(store.0, room, after, last_seq, limit).await?,
     };
-    let lowest = found.iter().map(|message| message.seq).min().unwrap_or(0);
-    // Only messages have such rows, and all messages between the first and the last are on this page.
-    let amended = amendments(store.1, room, lowest, found.len()).await?;
+    let seqs = || found.iter().map(|message| message.seq);
+    let amended = match (seqs().min(), seqs().max()) {
+        (Some(first), Some(last)) => amendments(store.1, room, first, last).await?,
+        _ => BTreeMap::new(),
+    };
     let messages = found
         .iter()
         .map(|m| render::message(room, m.seq, m.ts, &m.posted, amended.get(&m.seq), viewer))
@@ -135,24 +137,23 @@ async fn forwards(
     Ok((found, false, reached))
 }
 
-/// Up to `limit` amendments of messages from `first` on.
+/// Amendments of messages with `first ≤ seq ≤ last`.
 async fn amendments(
     rows: &dyn Rows,
     room: RoomId,
     first: u64,
-    limit: usize,
+    last: u64,
 ) -> Result<BTreeMap<u64, Amendment>, Problem> {
+    // 256 seqs share the first seven bytes, and such lists are cheap in every backend: how much lies after `last`
+    // does not matter.
+    let parts = (first >> 8..=last >> 8).map(|part| {
+        let key = rows::of_message(room, part << 8);
+        async move { rows.scan(Table::Amendments, &key[..key.len() - 1], None, 256).await }
+    });
+    let found = futures_util::future::try_join_all(parts).await.map_err(|why| log::unavailable(&why))?;
     let mut amended = BTreeMap::new();
-    if limit == 0 {
-        return Ok(amended);
-    }
-    let after = rows::of_message(room, first.saturating_sub(1));
-    let entries = rows
-        .scan(Table::Amendments, &room.to_bytes(), Some(&after), limit)
-        .await
-        .map_err(|why| log::unavailable(&why))?;
-    for entry in entries {
-        if let Some(seq) = rows::seq_in(&entry.key) {
+    for entry in found.into_iter().flatten() {
+        if let Some(seq) = rows::seq_in(&entry.key).filter(|seq| (first..=last).contains(seq)) {
             amended.insert(seq, decode(room, seq, &entry.value)?);
         }
     }
@@ -252,10 +253,9 @@ async fn deleted(
             gone.insert(seq);
         }
     }
-    // All messages of the rest were read, so there are no more amendments than messages.
-    if let Some((&first, _)) = of.range(from..).next() {
-        let count = of.range(from..).count();
-        let amended = amendments(rows, room, first, count).await?;
+    let rest = || of.range(from..).map(|(seq, _)| *seq);
+    if let (Some(first), Some(last)) = (rest().next(), rest().next_back()) {
+        let amended = amendments(rows, room, first, last).await?;
         gone.extend(amended.into_iter().filter(|(_, a)| a.deleted).map(|(seq, _)| seq));
     }
     gone.retain(|seq| of.contains_key(seq));

@@ -11,6 +11,7 @@
 
 mod connect;
 mod gets;
+mod history;
 mod item;
 mod layout;
 mod link;
@@ -38,11 +39,11 @@ pub use metrics::NatsMetrics;
 pub use settings::NatsSettings;
 
 use self::{
+    history::History,
     layout::Layout,
     link::Link,
     live::Live,
     publish::{BATCHES, Batches, Post, Posted},
-    read::Hints,
 };
 use super::CommitSink;
 
@@ -54,7 +55,7 @@ pub struct JetStream {
     batches: Batches,
     /// Atomic batches under way, for each log stream, and last for the accounts.
     slots: Vec<Semaphore>,
-    hints: Hints,
+    history: History,
     append_timeout: Duration,
     write_timeout: Duration,
     tasks: [AbortHandle; 2],
@@ -105,7 +106,7 @@ impl JetStream {
             layout,
             live,
             batches: Batches::default(),
-            hints: Hints::default(),
+            history: History::new(settings.history_cache_mib),
             append_timeout: Duration::from_millis(settings.append_timeout_ms),
             write_timeout: read_timeout,
             tasks,

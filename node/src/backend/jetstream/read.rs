@@ -3,14 +3,13 @@
 //! Any replica answers, and may lag behind. What it gives is checked: records follow each other without a gap, and go
 //! as far as was asked for. What falls short is asked again, and in the end the leader is asked, message by message.
 
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use rookery_protocol::id::RoomId;
 
 use super::{
     JetStream,
-    item::Item,
+    history::Found,
     layout::{CHUNK, chunk_of},
 };
 use crate::backend::{Committed, LogSeq, Read, Unavailable};
@@ -20,28 +19,8 @@ const TRIES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of a subject's records asked for at once.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Rooms whose last read is remembered.
-const KEPT: usize = 50_000;
 /// A page that begins so near to the start of a subject needs the one before too, most likely.
 const NEAR: u64 = 64;
-
-/// Where the next read of a room goes on, most likely: stream sequence of the record before a seq.
-#[derive(Default)]
-pub(super) struct Hints(Mutex<std::collections::HashMap<RoomId, (u64, u64)>>);
-
-impl Hints {
-    fn get(&self, room: RoomId, from: u64) -> Option<u64> {
-        self.0.lock().get(&room).filter(|(next, _)| *next == from).map(|(_, at)| *at)
-    }
-
-    fn set(&self, room: RoomId, next: u64, at: u64) {
-        let mut hints = self.0.lock();
-        if hints.len() >= KEPT {
-            hints.clear();
-        }
-        hints.insert(room, (next, at));
-    }
-}
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,21 +28,6 @@ enum Source {
     Replica,
     /// What it does not have does not exist.
     Leader,
-}
-
-/// A record and its events.
-struct Found {
-    first: u64,
-    last: u64,
-    at: u64,
-    record: bytes::Bytes,
-}
-
-impl Found {
-    fn of(item: Item) -> Option<Self> {
-        let (first, last) = item.span()?;
-        Some(Self { first, last, at: item.at, record: item.payload })
-    }
 }
 
 /// What is collected for one read.
@@ -127,18 +91,26 @@ impl JetStream {
         Err(Unavailable("The log could not be read as a whole.".into()))
     }
 
-    /// Records of one subject from a stream sequence on, in order; those without events are left out.
+    /// Records of one subject, in order, up to one that holds `to` if there is one, or more of them. Those without
+    /// events are left out.
     async fn chunk(
         &self,
         room: RoomId,
         chunk: u64,
-        from: u64,
+        to: u64,
         source: Source,
-    ) -> Result<Vec<Found>, Unavailable> {
+    ) -> Result<Arc<Vec<Found>>, Unavailable> {
+        let known = match source {
+            Source::Replica => self.history.get(room, chunk),
+            Source::Leader => Arc::default(),
+        };
+        if known.last().is_some_and(|last| last.last >= to.min((chunk + 1) * CHUNK)) {
+            return Ok(known);
+        }
         let (stream, subject) =
             (self.layout.log_stream(self.layout.part(room)), self.layout.chunk(room, chunk));
-        let mut found = Vec::new();
-        let mut from = from;
+        let mut from = known.last().map_or(1, |last| last.at + 1);
+        let mut found: Vec<Found> = Vec::clone(&known);
         loop {
             let (items, left) = match source {
                 Source::Replica => self.link.some(&stream, &subject, from, CHUNK_BYTES).await?,
@@ -148,13 +120,25 @@ impl JetStream {
                     (item.into_iter().collect(), left)
                 }
             };
-            let Some(last) = items.last() else { return Ok(found) };
-            from = last.at + 1;
-            found.extend(items.into_iter().filter_map(Found::of).filter(|found| found.first <= found.last));
-            if left == 0 {
-                return Ok(found);
+            if let Some(last) = items.last() {
+                from = last.at + 1;
+            }
+            let ended = items.is_empty() || left == 0;
+            found.extend(
+                items
+                    .into_iter()
+                    .filter_map(|item| Found::of(&item))
+                    .filter(|found| found.first <= found.last),
+            );
+            if ended {
+                break;
             }
         }
+        let found = Arc::new(found);
+        if source == Source::Replica && found.len() > known.len() {
+            self.history.put(room, chunk, found.clone());
+        }
+        Ok(found)
     }
 
     /// Oldest first; `None`: not all of it is there.
@@ -165,16 +149,12 @@ impl JetStream {
         source: Source,
     ) -> Result<Option<Vec<Committed>>, Unavailable> {
         let mut page = Page { room, read, records: Vec::new(), bytes: 0 };
-        let (mut next, mut at) = (read.from, 0);
+        let mut next = read.from;
         let mut begun = false;
-        if let Some(hint) = self.hints.get(room, read.from) {
-            (at, begun) = (hint, true);
-        }
         while next <= read.to && !page.full() {
             let chunk = chunk_of(next);
-            let found = self.chunk(room, chunk, at + 1, source).await?;
-            let mut found: std::collections::VecDeque<_> =
-                found.into_iter().filter(|found| found.last >= next).collect();
+            let found = self.chunk(room, chunk, read.to, source).await?;
+            let mut found: VecDeque<_> = found.iter().filter(|found| found.last >= next).cloned().collect();
             if !begun && found.front().is_none_or(|found| found.first > next) && chunk > 0 {
                 // A record that begins on an earlier subject may reach into this one.
                 match self.before(room, chunk, source).await? {
@@ -191,7 +171,7 @@ impl JetStream {
                 if found.first > read.to || page.full() {
                     break;
                 }
-                (next, at) = (found.last + 1, found.at);
+                next = found.last + 1;
                 page.take(found);
             }
             if next == before && next <= read.to {
@@ -205,9 +185,6 @@ impl JetStream {
                 }
                 next = later;
             }
-        }
-        if at > 0 && !page.records.is_empty() {
-            self.hints.set(room, next, at);
         }
         Ok(Some(page.records))
     }
@@ -225,7 +202,7 @@ impl JetStream {
         let mut chunk = chunk_of(wanted);
         let mut ahead = None;
         loop {
-            let mut found = match ahead.take() {
+            let found = match ahead.take() {
                 Some(found) => found,
                 None if source == Source::Replica
                     && chunk > 0
@@ -234,15 +211,15 @@ impl JetStream {
                     && chunk * CHUNK >= read.from =>
                 {
                     let (here, before) = tokio::try_join!(
-                        self.chunk(room, chunk, 1, source),
-                        self.chunk(room, chunk - 1, 1, source)
+                        self.chunk(room, chunk, wanted, source),
+                        self.chunk(room, chunk - 1, wanted, source)
                     )?;
                     ahead = Some(before);
                     here
                 }
-                None => self.chunk(room, chunk, 1, source).await?,
+                None => self.chunk(room, chunk, wanted, source).await?,
             };
-            while let Some(newest) = found.pop() {
+            for newest in found.iter().rev() {
                 if newest.first > wanted {
                     continue;
                 }
@@ -253,7 +230,7 @@ impl JetStream {
                     return Ok(Some(page.records));
                 }
                 wanted = newest.first - 1;
-                page.take(newest);
+                page.take(newest.clone());
                 if page.full() || wanted < read.from {
                     return Ok(Some(page.records));
                 }
@@ -269,11 +246,8 @@ impl JetStream {
     /// The newest record of the subjects before one.
     async fn before(&self, room: RoomId, chunk: u64, source: Source) -> Result<Option<Found>, Unavailable> {
         for chunk in (0..chunk).rev() {
-            if let Some(found) = self.chunk(room, chunk, 1, source).await?.pop() {
-                return Ok(Some(found));
-            }
-            if source == Source::Replica && chunk == 0 {
-                break;
+            if let Some(found) = self.chunk(room, chunk, u64::MAX, source).await?.last() {
+                return Ok(Some(found.clone()));
             }
         }
         Ok(None)

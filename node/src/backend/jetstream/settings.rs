@@ -42,6 +42,8 @@ pub struct NatsSettings {
     pub append_timeout_ms: u64,
     /// A read is tried again and given up after so many milliseconds. 100 to 60,000.
     pub read_timeout_ms: u64,
+    /// Memory for records read before, in MiB. 1 to 65,536.
+    pub history_cache_mib: u64,
     /// A server is asked so often whether it is there, in milliseconds; after three silent times another is tried. 100 to 60,000.
     pub ping_ms: u64,
 }
@@ -64,6 +66,7 @@ impl Default for NatsSettings {
             connect_seconds: 30,
             append_timeout_ms: 2_000,
             read_timeout_ms: 4_000,
+            history_cache_mib: 64,
             ping_ms: 1_000,
         }
     }
@@ -107,6 +110,7 @@ impl NatsSettings {
             ("connect_seconds", self.connect_seconds, 1, 600),
             ("append_timeout_ms", self.append_timeout_ms, 100, 30_000),
             ("read_timeout_ms", self.read_timeout_ms, 100, 60_000),
+            ("history_cache_mib", self.history_cache_mib, 1, 65_536),
             ("ping_ms", self.ping_ms, 100, 60_000),
         ] {
             if !(low..=high).contains(&value) {

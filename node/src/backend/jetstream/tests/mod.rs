@@ -1,6 +1,8 @@
 //! JetStream against real servers: three of them, which most tests share.
 
 mod accounts;
+mod faults;
+mod figures;
 mod fresh;
 mod live;
 mod log;
