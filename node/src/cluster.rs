@@ -14,6 +14,7 @@ use crate::{
     accounts::Accounts,
     backend::{
         Mails,
+        bus::{Bus, NatsBus},
         jetstream::{ConnectError, JetStream},
         redis::Redis,
     },
@@ -21,6 +22,7 @@ use crate::{
     edge::App,
     live::Hub,
     membership::{Me, Membership, Refused},
+    neighbours,
     rooms::Rooms,
     serve::{Drain, Process, greet},
     server::{Failure, Health, Readiness},
@@ -159,6 +161,8 @@ impl Node {
             nats.clone(),
             metrics.rooms.clone(),
         );
+        let bus: Arc<dyn Bus> = NatsBus::new(nats.client(), &cluster.name, metrics.bus.clone());
+        neighbours::join(&bus, &accounts, &rooms, &hub);
         let told = Arc::downgrade(&rooms);
         let views = tokio::spawn(async move {
             while view.changed().await.is_ok() {

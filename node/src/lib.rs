@@ -8,6 +8,7 @@ pub mod config;
 pub mod edge;
 pub mod live;
 pub mod membership;
+pub mod neighbours;
 pub mod problem;
 pub mod rooms;
 pub mod serve;

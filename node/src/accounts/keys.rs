@@ -20,7 +20,10 @@ use rookery_protocol::id::{SessionId, UserId};
 
 use super::{now, random, settings::AccountsSettings};
 use crate::{
-    backend::{Expect, Row, Rows, Table, Written},
+    backend::{
+        Expect, Row, Rows, Table, Written,
+        bus::{News, Tell},
+    },
     problem::Problem,
 };
 
@@ -30,8 +33,8 @@ const LONGEST: usize = 2048;
 const SIGNING: &str = "signing/";
 /// Row of the secret that codes and refresh tokens are hashed with.
 const MAC: &str = "mac";
-/// A key unknown here may be a new one of another node: looked up no more often than this.
-const RELOAD_AFTER: Duration = Duration::from_secs(10);
+/// A key unknown here may be a new one of another node: looked up at most so often in such a time.
+const RELOADS: (u32, Duration) = (5, Duration::from_secs(10));
 /// Clocks of nodes may differ by so much; no leeway is given to `exp`.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
@@ -75,31 +78,41 @@ pub(super) struct Keys {
     settings: Arc<AccountsSettings>,
     validation: Validation,
     ring: ArcSwap<Ring>,
-    reloaded: Mutex<Instant>,
+    /// Since when unknown keys were looked up, and how often since.
+    reloaded: Mutex<(Instant, u32)>,
+    news: Arc<Tell>,
 }
 
 impl Keys {
     /// Reads the keys, and makes one where there is none.
-    pub(super) async fn load(rows: Arc<dyn Rows>, settings: Arc<AccountsSettings>) -> Result<Self, Problem> {
+    pub(super) async fn load(
+        rows: Arc<dyn Rows>,
+        settings: Arc<AccountsSettings>,
+        news: Arc<Tell>,
+    ) -> Result<Self, Problem> {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = 0;
         validation.set_issuer(&[&settings.issuer]);
         validation.set_audience(&[&settings.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let ring = read(&*rows, &settings).await?;
+        let (ring, _) = read(&*rows, &settings).await?;
         Ok(Self {
             rows,
             settings,
             validation,
             ring: ArcSwap::from_pointee(ring),
-            reloaded: Mutex::new(Instant::now()),
+            reloaded: Mutex::new((Instant::now(), 0)),
+            news,
         })
     }
 
     /// Reads the keys again: makes a new one when it is time, and drops those that no token needs.
     pub(super) async fn reload(&self) -> Result<(), Problem> {
-        let ring = read(&*self.rows, &self.settings).await?;
+        let (ring, made) = read(&*self.rows, &self.settings).await?;
         self.ring.store(Arc::new(ring));
+        if made {
+            self.news.tell(News::KeysChanged);
+        }
         Ok(())
     }
 
@@ -153,11 +166,11 @@ impl Keys {
 
     fn may_reload(&self) -> bool {
         let mut last = self.reloaded.lock();
-        let may = last.elapsed() >= RELOAD_AFTER;
-        if may {
-            *last = Instant::now();
+        if last.0.elapsed() >= RELOADS.1 {
+            *last = (Instant::now(), 0);
         }
-        may
+        last.1 += 1;
+        last.1 <= RELOADS.0
     }
 }
 
@@ -174,9 +187,10 @@ fn rotation_is_due(settings: &AccountsSettings, created_at: i64) -> bool {
     u128::try_from(now().saturating_sub(created_at)).is_ok_and(|age| age >= life.as_millis())
 }
 
-/// Reads all keys, newest last; adds and removes what is due.
-async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<Ring, Problem> {
+/// Reads all keys, newest last; adds and removes what is due. Also says whether it added one.
+async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<(Ring, bool), Problem> {
     let mut keys = all(rows).await?;
+    let mut made = false;
     if keys.last().is_none_or(|(_, newest)| rotation_is_due(settings, newest.created_at)) {
         let new = generate()?;
         let value = serde_json::to_vec(&new).map_err(|_| Problem::internal())?;
@@ -185,6 +199,7 @@ async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<Ring, Prob
         let row = Row { table: Table::Secrets, key: successor, value: Some(value.into()) };
         if rows.write(vec![(row, Expect::Absent)]).await? == Written::Done {
             tracing::info!(kid = new.kid, "a new key signs access tokens");
+            made = true;
         }
         keys = all(rows).await?;
     }
@@ -198,7 +213,7 @@ async fn read(rows: &dyn Rows, settings: &AccountsSettings) -> Result<Ring, Prob
         let row = Row { table: Table::Secrets, key, value: None };
         rows.write(vec![(row, Expect::Any)]).await?;
     }
-    ring(keys.iter().map(|(_, key)| key))
+    Ok((ring(keys.iter().map(|(_, key)| key))?, made))
 }
 
 /// All keys with those of their rows, newest last.

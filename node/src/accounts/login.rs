@@ -133,8 +133,8 @@ impl Accounts {
         })?;
         let challenge = self.codes.consume(checked).await?;
         // A new password since then ends this login too.
-        let user = self.users.find(challenge.user).await?;
-        if user.is_none_or(|user| user.epoch != challenge.epoch) {
+        let user = self.users.load(challenge.user).await?;
+        if user.is_none_or(|(user, _)| user.epoch != challenge.epoch) {
             return Err(code_invalid());
         }
         let session = self.begin_session(challenge.user, challenge.epoch).await?;
@@ -192,8 +192,7 @@ impl Accounts {
                 return Err(session_revoked());
             }
         };
-        let user = self.users.find(login.user).await?.filter(|user| user.epoch == login.epoch);
-        let Some(user) = user else {
+        let Some(user) = self.owner(&login).await? else {
             self.end_session(id, login.user).await?;
             return Err(session_revoked());
         };

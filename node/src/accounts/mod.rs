@@ -29,7 +29,10 @@ mod users;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -49,7 +52,10 @@ pub use settings::{AccountsSettings, Limit, LimitSettings};
 pub use users::{Account, MailAbout, User};
 
 use crate::{
-    backend::{Ephemeral, Mail, MailJob, Outbox, Rows},
+    backend::{
+        Ephemeral, Mail, MailJob, Outbox, Rows,
+        bus::{Bus, News, Tell},
+    },
     problem::Problem,
 };
 
@@ -75,6 +81,10 @@ pub enum Revocation {
     Session(SessionId),
     /// All logins of a user.
     User(UserId),
+    /// Perhaps logins of a user: another node has ended those that began before some moment. Ask about each.
+    Perhaps(UserId),
+    /// Perhaps any: news of other nodes were lost. Ask about each.
+    PerhapsAny,
 }
 
 /// Revocations that a slow receiver may be behind before it misses some.
@@ -83,6 +93,8 @@ const REVOCATIONS: usize = 4096;
 const KEYS_EVERY: Duration = Duration::from_secs(3600);
 /// Answers that could tell by their time whether an address is known take at least this long.
 const SAME_TIME: Duration = Duration::from_millis(50);
+/// News that were missed are made up for together with those that are missed so soon after.
+const MISSED_TOGETHER: Duration = Duration::from_millis(200);
 
 /// An access token whose signature was right.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +120,9 @@ pub struct Accounts {
     /// By SHA-256 of the token.
     verified: cache::Recent<[u8; 32], Verified>,
     revocations: broadcast::Sender<Revocation>,
+    news: Arc<Tell>,
+    /// News were missed, and that will be made up for in a moment.
+    missed: AtomicBool,
 }
 
 impl Accounts {
@@ -124,11 +139,12 @@ impl Accounts {
     ) -> Result<Arc<Self>, Problem> {
         let settings = Arc::new(settings);
         let secret = keys::mac_secret(&*rows).await?;
+        let news = Arc::new(Tell::default());
         let accounts = Arc::new(Self {
             users: users::Users::new(rows.clone(), &settings),
             sessions: sessions::Sessions::new(ephemeral.clone(), secret, settings.clone()),
             codes: codes::Codes::new(ephemeral.clone(), secret, settings.clone()),
-            keys: keys::Keys::load(rows, settings.clone()).await?,
+            keys: keys::Keys::load(rows, settings.clone(), news.clone()).await?,
             limits: limits::Limits {
                 settings: settings.limits.clone(),
                 ephemeral: ephemeral.clone(),
@@ -141,6 +157,8 @@ impl Accounts {
             ephemeral,
             outbox,
             metrics,
+            news,
+            missed: AtomicBool::new(false),
         });
         tokio::spawn(look_after_keys(Arc::downgrade(&accounts)));
         Ok(accounts)
@@ -173,8 +191,7 @@ impl Accounts {
         }
         let login = self.sessions.find(verified.session).await?;
         let login = login.filter(|login| login.user == verified.user).ok_or_else(session_revoked)?;
-        let user = self.users.find(verified.user).await?;
-        let user = user.filter(|user| user.epoch == login.epoch).ok_or_else(session_revoked)?;
+        let user = self.owner(&login).await?.ok_or_else(session_revoked)?;
         Ok(Principal {
             profile: user.profile.clone(),
             language: user.language.clone(),
@@ -194,11 +211,82 @@ impl Accounts {
         self.keys.jwks()
     }
 
+    /// There are other nodes, with accounts of their own over the same backends. Once, at the start.
+    pub fn join(&self, bus: Arc<dyn Bus>) {
+        self.news.join(bus);
+        // Perhaps this node made the first.
+        self.news.tell(News::KeysChanged);
+    }
+
+    /// What another node tells.
+    pub fn heard(self: &Arc<Self>, news: &News) {
+        match *news {
+            News::SessionEnded { session } => {
+                self.sessions.ended_elsewhere(session);
+                let _ = self.revocations.send(Revocation::Session(session));
+            }
+            News::UserLoggedOut { user } => {
+                self.users.doubt(user);
+                // A login of his may have begun since.
+                let _ = self.revocations.send(Revocation::Perhaps(user));
+            }
+            News::UserChanged { user } => self.users.doubt(user),
+            News::KeysChanged => self.reload_keys(),
+            _ => {}
+        }
+    }
+
+    /// News of other nodes were lost: what is in memory is looked up again before it is believed.
+    pub fn missed(self: &Arc<Self>) {
+        if self.missed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(MISSED_TOGETHER).await;
+            this.missed.store(false, Ordering::Release);
+            this.users.doubt_all();
+            this.sessions.doubt_all();
+            this.reload_keys();
+            let _ = this.revocations.send(Revocation::PerhapsAny);
+        });
+    }
+
+    fn reload_keys(self: &Arc<Self>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(problem) = this.keys.reload().await {
+                tracing::warn!(%problem, "a new signing key could not be read; it is read when it is needed");
+            }
+        });
+    }
+
+    /// Whether a login of a user's goes on, as far as can be found out now.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn is_alive(&self, session: SessionId, user: UserId) -> Result<bool, Problem> {
+        let Some(login) = self.sessions.find(session).await? else { return Ok(false) };
+        Ok(login.user == user && self.owner(&login).await?.is_some())
+    }
+
+    /// Whose a login is, unless it was ended together with his others.
+    async fn owner(&self, login: &sessions::Login) -> Result<Option<Arc<User>>, Problem> {
+        let mut user = self.users.find(login.user).await?;
+        if user.as_ref().is_some_and(|user| user.epoch < login.epoch) {
+            // It began on another node, after that had ended the others; the news are on their way.
+            self.users.doubt(login.user);
+            user = self.users.find(login.user).await?;
+        }
+        Ok(user.filter(|user| user.epoch == login.epoch))
+    }
+
     /// Ends one login.
     async fn end_session(&self, session: SessionId, user: UserId) -> Result<(), Problem> {
         let ended = self.sessions.end(session, user).await;
         // Sockets are closed in any case: this node knows already that the login has ended.
         let _ = self.revocations.send(Revocation::Session(session));
+        self.news.tell(News::SessionEnded { session });
         self.metrics.session_ended();
         ended
     }
@@ -206,6 +294,7 @@ impl Accounts {
     /// Ends all logins of a user whose epoch was raised or who was deleted.
     async fn end_all_sessions(&self, user: UserId) {
         let _ = self.revocations.send(Revocation::User(user));
+        self.news.tell(News::UserLoggedOut { user });
         self.metrics.session_ended();
         // The epoch has ended them; this only makes room.
         let Ok(all) = self.sessions.of(user).await else { return };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rookery_protocol::id::UserId;
 
 use super::{Account, Accounts, MailAbout, Principal, User, names, session_revoked};
-use crate::problem::Problem;
+use crate::{backend::bus::News, problem::Problem};
 
 /// A change of one's own account. What is `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +89,7 @@ impl Accounts {
                 account.mail_about = change.mail_about.unwrap_or(account.mail_about);
             })
             .await?;
+        self.news.tell(News::UserChanged { user: me.profile.id });
         changed.ok_or_else(session_revoked)
     }
 

@@ -12,6 +12,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rookery_protocol::id::{SessionId, UserId};
 use subtle::ConstantTimeEq;
 
@@ -47,6 +48,8 @@ pub(super) struct Sessions {
     secret: [u8; 32],
     settings: Arc<AccountsSettings>,
     known: Recent<SessionId, Known>,
+    /// What was found out before is looked up again.
+    doubted: Mutex<Option<Instant>>,
 }
 
 /// How the use of a refresh token ended.
@@ -66,7 +69,7 @@ impl Sessions {
         settings: Arc<AccountsSettings>,
     ) -> Self {
         let known = Recent::new(settings.cache_entries);
-        Self { ephemeral, secret, settings, known }
+        Self { ephemeral, secret, settings, known, doubted: Mutex::new(None) }
     }
 
     /// Begins a login. Also says which older ones of the user are too many now.
@@ -100,7 +103,9 @@ impl Sessions {
         let fresh = Duration::from_secs(self.settings.cache_seconds);
         match &known {
             Some(Known::Ended) => return Ok(None),
-            Some(Known::Alive { login, since }) if since.elapsed() < fresh => return Ok(Some(login.clone())),
+            Some(Known::Alive { login, since }) if since.elapsed() < fresh && !self.is_doubted(*since) => {
+                return Ok(Some(login.clone()));
+            }
             _ => {}
         }
         let read = match self.ephemeral.get(&key(id)).await {
@@ -115,6 +120,20 @@ impl Sessions {
         self.remember(id, login.clone());
         // It may have ended while it was read.
         Ok(login.filter(|_| !matches!(self.known.get(&id), Some(Known::Ended))))
+    }
+
+    fn is_doubted(&self, since: Instant) -> bool {
+        self.doubted.lock().is_some_and(|doubted| since <= doubted)
+    }
+
+    /// Nothing that is remembered is believed without a look.
+    pub(super) fn doubt_all(&self) {
+        *self.doubted.lock() = Some(Instant::now());
+    }
+
+    /// Another node has ended a login.
+    pub(super) fn ended_elsewhere(&self, id: SessionId) {
+        self.known.insert(id, Known::Ended);
     }
 
     /// Remembers what was read, unless the login has been ended here.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::id::UserId;
 
@@ -104,6 +105,8 @@ struct Known {
     since: Instant,
     /// `None`: there is no such user (any more).
     user: Option<Arc<User>>,
+    /// Another node said then that it has changed: what was read before is not believed.
+    doubted: Option<Instant>,
 }
 
 /// The users.
@@ -111,10 +114,14 @@ pub(super) struct Users {
     rows: Arc<dyn Rows>,
     known: Recent<UserId, Known>,
     fresh: Duration,
+    /// What was found out before is looked up again.
+    doubted: Mutex<Option<Instant>>,
 }
 
 /// Revision of a user who was deleted here: ids are never used twice, so no later one will come.
 const GONE: u64 = u64::MAX;
+/// Revision of a user who was not read yet.
+const UNREAD: u64 = 0;
 /// Tries of a change when others change the same row.
 const TRIES: usize = 8;
 
@@ -124,6 +131,7 @@ impl Users {
             rows,
             known: Recent::new(settings.cache_entries),
             fresh: Duration::from_secs(settings.cache_seconds),
+            doubted: Mutex::new(None),
         }
     }
 
@@ -131,7 +139,7 @@ impl Users {
     pub(super) async fn find(&self, id: UserId) -> Result<Option<Arc<User>>, Problem> {
         let known = self.known.get(&id);
         if let Some(known) = &known
-            && (known.revision == GONE || known.user.is_some() && known.since.elapsed() < self.fresh)
+            && (known.revision == GONE || known.user.is_some() && self.is_fresh(known))
         {
             return Ok(known.user.clone());
         }
@@ -141,34 +149,60 @@ impl Users {
                 None => read.map(|(account, _)| Arc::new(account.view())),
             }),
             // With the store away, who was here goes on.
-            Err(problem) => known.map(|known| known.user).ok_or(problem),
+            Err(problem) => {
+                known.filter(|known| known.revision != UNREAD).map(|known| known.user).ok_or(problem)
+            }
         }
+    }
+
+    fn is_fresh(&self, known: &Known) -> bool {
+        known.doubted.is_none()
+            && known.since.elapsed() < self.fresh
+            && self.doubted.lock().is_none_or(|doubted| known.since > doubted)
+    }
+
+    /// Another node has changed a user: he is looked up before he is believed.
+    pub(super) fn doubt(&self, id: UserId) {
+        let doubted = Some(Instant::now());
+        self.known.update(id, |now| {
+            Some(match now {
+                Some(now) => Known { doubted, ..now.clone() },
+                // He may be being read right now.
+                None => Known { revision: UNREAD, since: Instant::now(), user: None, doubted },
+            })
+        });
+    }
+
+    /// So are all.
+    pub(super) fn doubt_all(&self) {
+        *self.doubted.lock() = Some(Instant::now());
     }
 
     /// The whole account and its revision.
     pub(super) async fn load(&self, id: UserId) -> Result<Option<(Account, u64)>, Problem> {
+        let begun = Instant::now();
         let Some(entry) = self.rows.get(Table::Users, &id.to_bytes()).await? else {
             // Perhaps this read was stale, and the user is new: that no row was found is not believed for long.
-            self.known.update(id, |now| {
-                now.map(|now| Known { user: None, since: Instant::now(), revision: now.revision })
-            });
+            self.known
+                .update(id, |now| now.map(|now| Known { user: None, since: Instant::now(), ..now.clone() }));
             return Ok(None);
         };
         let account: Account = serde_json::from_slice(&entry.value).map_err(|_| {
             tracing::error!(user = %id, "a stored user cannot be read");
             Problem::internal()
         })?;
-        self.remember(id, entry.revision, Some(&account));
+        self.remember(id, entry.revision, Some(&account), begun);
         Ok(Some((account, entry.revision)))
     }
 
     /// Later revisions win, whoever read them first.
-    fn remember(&self, id: UserId, revision: u64, account: Option<&Account>) {
+    fn remember(&self, id: UserId, revision: u64, account: Option<&Account>, begun: Instant) {
         self.known.update(id, |now| {
             let older = now.is_some_and(|now| now.revision > revision);
             let same = now.filter(|now| now.revision == revision).and_then(|now| now.user.clone());
             let user = same.or_else(|| account.map(|account| Arc::new(account.view())));
-            (!older).then(|| Known { revision, since: Instant::now(), user })
+            let doubted = now.and_then(|now| now.doubted).filter(|doubted| *doubted >= begun);
+            (!older).then_some(Known { revision, since: begun, user, doubted })
         });
     }
 
@@ -255,7 +289,7 @@ impl Users {
                 (row(Table::UsersByName, account.name_key.as_bytes()), Expect::Any),
             ];
             if self.rows.write(writes).await? == Written::Done {
-                self.remember(id, GONE, None);
+                self.remember(id, GONE, None, Instant::now());
                 return Ok(true);
             }
         }
@@ -307,7 +341,7 @@ mod tests {
         let (read_before, revision) = here.load(id).await.unwrap().unwrap();
         assert!(here.delete(id).await.unwrap());
         // A read that began before the deletion ends after it.
-        here.remember(id, revision, Some(&read_before));
+        here.remember(id, revision, Some(&read_before), Instant::now());
         assert!(here.find(id).await.unwrap().is_none());
         assert!(!here.delete(id).await.unwrap());
         assert!(here.by_email("ada@example.org").await.unwrap().is_none());
@@ -323,7 +357,37 @@ mod tests {
         users.create(&account(7, "ada")).await.unwrap();
         let (before, revision) = users.load(UserId(7)).await.unwrap().unwrap();
         users.change(UserId(7), |account| account.epoch += 1).await.unwrap();
-        users.remember(UserId(7), revision, Some(&before));
+        users.remember(UserId(7), revision, Some(&before), Instant::now());
         assert_eq!(users.find(UserId(7)).await.unwrap().unwrap().epoch, 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_it_was_doubted_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
+        let settings = AccountsSettings::default();
+        let (here, there) = (Users::new(store.clone(), &settings), Users::new(store, &settings));
+        let id = UserId(7);
+        there.create(&account(7, "ada")).await.unwrap();
+        for known_before in [true, false] {
+            let epoch = there.find(id).await.unwrap().unwrap().epoch;
+            if known_before {
+                assert_eq!(here.find(id).await.unwrap().unwrap().epoch, epoch);
+            } else {
+                here.known.update(id, |_| None);
+            }
+            // A read begins; the user is changed, and this node hears of it; the read ends.
+            let begun = Instant::now();
+            let (before, revision) = there.load(id).await.unwrap().unwrap();
+            there.change(id, |account| account.epoch += 1).await.unwrap();
+            here.doubt(id);
+            here.remember(id, revision, Some(&before), begun);
+            assert_eq!(here.find(id).await.unwrap().unwrap().epoch, epoch + 1);
+            there.change(id, |account| account.epoch += 1).await.unwrap();
+            assert_eq!(here.find(id).await.unwrap().unwrap().epoch, epoch + 1, "nobody said so");
+            here.doubt_all();
+            assert_eq!(here.find(id).await.unwrap().unwrap().epoch, epoch + 2);
+        }
     }
 }

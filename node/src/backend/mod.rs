@@ -4,6 +4,7 @@
 //! the cluster's backends (NATS JetStream, etcd, Redis). Here belong the traits and the types they speak;
 //! no policy: what to do with an answer is the core's business.
 
+pub mod bus;
 pub mod embedded;
 #[cfg(test)]
 mod ephemeral_tests;

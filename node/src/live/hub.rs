@@ -20,7 +20,10 @@ use super::{
     inbox::{Inbox, Taken},
     room::{Room, Scratch},
 };
-use crate::backend::{CommitSink, Committed, Read, RoomLog};
+use crate::backend::{
+    CommitSink, Committed, Read, RoomLog,
+    bus::{Bus, NodeRun, RoomNews, Tell},
+};
 
 /// How much of the log one step of a repair reads.
 const REPAIR_RECORDS: usize = 256;
@@ -38,6 +41,8 @@ pub struct Live {
     pub metrics: LiveMetrics,
     /// See [`Hub::dismissals`].
     pub(super) dismissals: AtomicU64,
+    /// Other nodes.
+    pub(super) news: Tell,
 }
 
 /// Live delivery of this node. One per node.
@@ -49,6 +54,7 @@ pub struct Hub {
     shards: Box<[Shard]>,
     /// Weak: the log holds the hub, as its sink.
     log: OnceLock<Weak<dyn RoomLog>>,
+    started: Instant,
 }
 
 struct Shard {
@@ -80,7 +86,12 @@ impl Hub {
         let shards = (0..settings.worker_count())
             .map(|_| Shard { rooms: Mutex::default(), inbox: Inbox::new(settings.inbox_records) })
             .collect();
-        Self { live: Live { settings, metrics, dismissals: AtomicU64::new(0) }, shards, log: OnceLock::new() }
+        Self {
+            live: Live { settings, metrics, ..Live::default() },
+            shards,
+            log: OnceLock::new(),
+            started: Instant::now(),
+        }
     }
 
     /// Starts delivering what is committed to `log`. Once; in a Tokio runtime.
@@ -94,6 +105,34 @@ impl Hub {
             tokio::spawn(self.clone().work(shard));
         }
         tokio::spawn(self.clone().tick());
+    }
+
+    /// There are other nodes, whose users follow the same rooms. Once, at the start.
+    pub fn join(&self, bus: Arc<dyn Bus>) {
+        self.live.news.join(bus);
+    }
+
+    /// What another node tells of a room.
+    pub fn heard(&self, room: RoomId, from: NodeRun, news: RoomNews) {
+        let room = self.shard(room).rooms.lock().get(&room).cloned();
+        if let Some(room) = room {
+            room.heard(from, news, self.started.elapsed(), &self.live);
+        }
+    }
+
+    /// A node is silent: its users are gone, as far as is known.
+    pub fn silent(&self, node: NodeRun) {
+        self.all().for_each(|room| room.silent(node, &self.live));
+    }
+
+    /// News of other nodes were lost.
+    pub fn missed_news(&self) {
+        self.all().for_each(|room| room.missed());
+    }
+
+    /// All rooms, a part of them at a time.
+    fn all(&self) -> impl Iterator<Item = Arc<Room>> {
+        self.shards.iter().flat_map(|shard| shard.rooms.lock().values().cloned().collect::<Vec<_>>())
     }
 
     fn log(&self) -> Option<Arc<dyn RoomLog>> {
@@ -115,7 +154,12 @@ impl Hub {
                 if let Some(log) = self.log() {
                     log.follow(id, true);
                 }
-                Arc::new(Room::new(id))
+                let bus = self.live.news.bus();
+                if let Some(bus) = bus {
+                    bus.follow(id, true);
+                    bus.tell_room(id, RoomNews::WhoIsThere);
+                }
+                Arc::new(Room::new(id, bus.is_some()))
             })
             .clone()
     }
@@ -234,6 +278,9 @@ impl Hub {
                         rooms.remove(&room.id);
                         if let Some(log) = self.log() {
                             log.follow(room.id, false);
+                        }
+                        if let Some(bus) = self.live.news.bus() {
+                            bus.follow(room.id, false);
                         }
                     } else {
                         let (held, subs) = room.size();

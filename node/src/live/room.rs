@@ -22,7 +22,10 @@ use super::{
     presence::Attendance,
     tape::{Batch, Tape},
 };
-use crate::rooms;
+use crate::{
+    backend::bus::{NodeRun, RoomNews},
+    rooms,
+};
 
 /// How many subprotocols there are: each has its own tape.
 const PROTOCOLS: usize = 2;
@@ -60,8 +63,10 @@ struct Inner {
     known: u64,
     lanes: [Option<Lane>; PROTOCOLS],
     attendance: Attendance,
-    /// Typing frames of the current second, and which second.
-    typing: (u32, u64),
+    /// Typing frames of the current second, and which second: of users here, and elsewhere.
+    typing: [(u32, u64); 2],
+    /// Other nodes must be asked who is there.
+    ask: bool,
     /// How often somebody was dismissed.
     dismissals: u64,
     /// Nobody has followed the room since then.
@@ -106,15 +111,17 @@ fn lane(protocol: Subprotocol) -> usize {
 }
 
 impl Room {
-    pub(super) fn new(id: RoomId) -> Self {
+    /// `shares`: other nodes follow it too.
+    pub(super) fn new(id: RoomId, shares: bool) -> Self {
         Self {
             id,
             inner: Mutex::new(Inner {
                 feed: None,
                 known: 0,
                 lanes: [None, None],
-                attendance: Attendance::default(),
-                typing: (0, 0),
+                attendance: Attendance::new(shares),
+                typing: [(0, 0); 2],
+                ask: false,
                 dismissals: 0,
                 idle_since: Some(Instant::now()),
                 retired: false,
@@ -271,17 +278,39 @@ impl Room {
 
     /// A user who follows the room is typing. Dropped when many are.
     pub fn typing(&self, user: UserId, now: Duration, live: &Live) {
+        if self.inner.lock().typing(self.id, user, (0, now), live) {
+            live.news.tell_room(self.id, RoomNews::Typing { user });
+        }
+    }
+
+    /// What another node tells of the room. `now`: time of this node.
+    pub(super) fn heard(&self, from: NodeRun, news: RoomNews, now: Duration, live: &Live) {
         let mut inner = self.inner.lock();
-        let second = now.as_secs();
-        if inner.typing.1 != second {
-            inner.typing = (0, second);
+        match news {
+            RoomNews::Typing { user } => {
+                inner.typing(self.id, user, (1, now), live);
+            }
+            RoomNews::WhoIsThere => inner.attendance.share_all(),
+            RoomNews::Present { all, more, users } => {
+                let news = inner.attendance.heard(self.id, from, (all, more, users), &live.settings);
+                inner.tell(&news, live);
+            }
+            RoomNews::Unknown => {}
         }
-        inner.typing.0 += 1;
-        if inner.typing.0 <= live.settings.typing_per_second {
-            let typing = client::Typing { room: self.id.to_string(), user: user.to_string() };
-            let frame = Frame::Typing(typing);
-            inner.tell(&[client::ServerFrame { re: None, frame: Some(frame) }], live);
-        }
+    }
+
+    /// A node is silent.
+    pub(super) fn silent(&self, node: NodeRun, live: &Live) {
+        let mut inner = self.inner.lock();
+        let news = inner.attendance.forget(self.id, node, &live.settings);
+        inner.tell(&news, live);
+    }
+
+    /// News of other nodes were lost.
+    pub(super) fn missed(&self) {
+        let mut inner = self.inner.lock();
+        inner.ask = true;
+        inner.attendance.share_all();
     }
 
     /// Connections that follow it.
@@ -296,6 +325,14 @@ impl Room {
         if !inner.attendance.is_empty() {
             let news = inner.attendance.tick(self.id, now, &live.settings);
             inner.tell(&news, live);
+        }
+        if let Some(bus) = live.news.bus() {
+            if std::mem::take(&mut inner.ask) {
+                bus.tell_room(self.id, RoomNews::WhoIsThere);
+            }
+            if let Some(news) = inner.attendance.share(now, &live.settings) {
+                bus.tell_room(self.id, news);
+            }
         }
         inner.retired = inner
             .idle_since
@@ -315,6 +352,22 @@ impl Room {
 }
 
 impl Inner {
+    /// Says that a user is typing, unless too many are; says whether it did. `lane`: those here, or those elsewhere.
+    fn typing(&mut self, room: RoomId, user: UserId, (lane, now): (usize, Duration), live: &Live) -> bool {
+        let (count, of) = &mut self.typing[lane];
+        let second = now.as_secs();
+        if *of != second {
+            (*count, *of) = (0, second);
+        }
+        *count += 1;
+        let told = *count <= live.settings.typing_per_second;
+        if told {
+            let typing = client::Typing { room: room.to_string(), user: user.to_string() };
+            self.tell(&[client::ServerFrame { re: None, frame: Some(Frame::Typing(typing)) }], live);
+        }
+        told
+    }
+
     fn deliver(&mut self, room: RoomId, from: u64, record: &Record, scratch: &mut Scratch, live: &Live) {
         for (seq, event) in record.numbered().skip_while(|(seq, _)| *seq < from) {
             self.put(&rooms::frame(room, seq, event), Some(seq), scratch);

@@ -84,7 +84,7 @@ impl Rooms {
         end: End,
     ) -> Result<Standing, Problem> {
         let marks = &self.env().marks;
-        let mark = marks.get(user, room).await?;
+        let mark = self.mark(user, room).await?;
         let unread = end.messages.saturating_sub(mark.messages);
         let mentions = if unread == 0 { 0 } else { marks.mentions(user, room, mark.seq).await? };
         Ok(Standing { room, role, last_seq: end.last_seq, read_seq: mark.seq, unread, mentions })

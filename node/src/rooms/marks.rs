@@ -2,10 +2,15 @@
 //!
 //! A mark that is lost with the process costs its user some unread messages that he has seen, so marks are not worth
 //! a sync each. They never move backwards.
+//!
+//! In a cluster several nodes know the same mark: the one through which its user reads, and the rooms' owners, who move it when
+//! he posts. Each stores what it has moved; what a user moves himself is told to the others at once; and what is remembered of
+//! other nodes' doing is looked up again after a moment.
 
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -17,7 +22,10 @@ use super::{
     rows::{self, Mark},
 };
 use crate::{
-    backend::{Expect, Row, Rows, Table},
+    backend::{
+        Expect, Row, Rows, Table,
+        bus::{Bus, News, Tell},
+    },
     problem::Problem,
 };
 
@@ -28,13 +36,24 @@ const ROWS: usize = 500;
 /// Mentions counted, and cleared away at once, at most.
 pub(super) const MENTIONS: usize = 100;
 
+/// With other nodes, a mark that was looked up is believed for so long.
+const BELIEVED: Duration = Duration::from_millis(200);
+
 /// Told of each mark that a user moved himself.
 pub type OnRead = Box<dyn Fn(RoomId, UserId, u64) + Send + Sync>;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Entry {
     mark: Mark,
-    stored: bool,
+    /// To be stored by this node.
+    dirty: bool,
+    /// This node has moved it at some time.
+    own: bool,
+    /// When it was looked up last.
+    at: Option<Instant>,
+    /// Seq of the newest message that the user has posted through this node to another node's room: he has read it, but how
+    /// many messages there are up to it was not said.
+    posted: u64,
 }
 
 #[derive(Default)]
@@ -50,6 +69,7 @@ pub(super) struct Marks {
     /// Only one flush at a time: an older mark must not be written after a newer one.
     flushing: tokio::sync::Mutex<()>,
     on_read: OnceLock<OnRead>,
+    news: Tell,
 }
 
 impl Marks {
@@ -60,6 +80,7 @@ impl Marks {
             known: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             on_read: OnceLock::new(),
+            news: Tell::default(),
         }
     }
 
@@ -68,26 +89,93 @@ impl Marks {
         let _ = self.on_read.set(hook);
     }
 
-    pub(super) fn tell(&self, room: RoomId, user: UserId, seq: u64) {
+    /// There are other nodes.
+    pub(super) fn join(&self, bus: Arc<dyn Bus>) {
+        self.news.join(bus);
+    }
+
+    /// A user has moved his mark through this node: his other connections must know.
+    pub(super) fn tell(&self, room: RoomId, user: UserId, mark: Mark) {
+        self.call(room, user, mark.seq);
+        self.news.tell(News::Read { user, room, seq: mark.seq, messages: mark.messages });
+    }
+
+    fn call(&self, room: RoomId, user: UserId, seq: u64) {
         if let Some(hook) = self.on_read.get() {
             hook(room, user, seq);
         }
     }
 
+    /// A user has moved his mark through another node.
+    pub(super) fn heard(&self, room: RoomId, user: UserId, mark: Mark) {
+        let newer = {
+            let mut known = self.known.lock();
+            self.make_place(&mut known);
+            let Known { entries, dirty } = &mut *known;
+            let entry =
+                entries.entry((user, room)).or_insert(Entry { at: Some(Instant::now()), ..Entry::default() });
+            if mark > entry.mark {
+                entry.mark = mark;
+                // What this node has stored, or is storing now, may come after what the other stores.
+                if entry.own && !entry.dirty {
+                    entry.dirty = true;
+                    dirty.push((user, room));
+                }
+            }
+            Some(entry.mark).filter(|newer| entry.own && *newer > mark)
+        };
+        match newer {
+            // The other did not know.
+            Some(newer) => {
+                self.news.tell(News::Read { user, room, seq: newer.seq, messages: newer.messages });
+            }
+            None => self.call(room, user, mark.seq),
+        }
+    }
+
+    /// A user has posted through this node to a room of another's, which moves his mark. That is stored soon; he sees it now.
+    pub(super) fn posted(&self, room: RoomId, user: UserId, seq: u64) {
+        let mut known = self.known.lock();
+        self.make_place(&mut known);
+        let entry = known.entries.entry((user, room)).or_default();
+        entry.posted = entry.posted.max(seq);
+    }
+
+    /// Where a user stands at least: [`Self::posted`] may have been told more.
+    pub(super) fn posted_after(&self, user: UserId, room: RoomId, mark: Mark) -> Option<u64> {
+        let known = self.known.lock();
+        known.entries.get(&(user, room)).map(|entry| entry.posted).filter(|posted| *posted > mark.seq)
+    }
+
+    /// Remembers where a user stands; the room's owner stores it.
+    pub(super) fn learn(&self, user: UserId, room: RoomId, mark: Mark) {
+        if let Some(entry) = self.known.lock().entries.get_mut(&(user, room)) {
+            entry.mark = entry.mark.max(mark);
+        }
+    }
+
+    fn make_place(&self, known: &mut Known) {
+        if known.entries.len() >= KEPT {
+            known.entries.retain(|_, entry| entry.dirty);
+        }
+    }
+
     /// Where a user stands.
     pub(super) async fn get(&self, user: UserId, room: RoomId) -> Result<Mark, Problem> {
-        if let Some(entry) = self.known.lock().entries.get(&(user, room)) {
-            return Ok(entry.mark);
+        if let Some(Entry { mark, at: Some(at), .. }) = self.known.lock().entries.get(&(user, room))
+            && (self.news.bus().is_none() || at.elapsed() < BELIEVED)
+        {
+            return Ok(*mark);
         }
+        let at = Instant::now();
         let key = rows::of_user(user, room);
         let entry = self.rows.get(Table::ReadMarks, &key).await.map_err(|why| unavailable(&why))?;
         let mark = entry.and_then(|entry| Mark::decode(&entry.value)).unwrap_or_default();
         let mut known = self.known.lock();
-        if known.entries.len() >= KEPT {
-            known.entries.retain(|_, entry| !entry.stored);
-        }
-        let entry = known.entries.entry((user, room)).or_insert(Entry { mark, stored: true });
+        self.make_place(&mut known);
+        let entry = known.entries.entry((user, room)).or_default();
         entry.mark = entry.mark.max(mark);
+        entry.at = Some(at);
         Ok(entry.mark)
     }
 
@@ -96,11 +184,14 @@ impl Marks {
         let mut known = self.known.lock();
         let Known { entries, dirty } = &mut *known;
         for (user, mark) in marks {
-            let entry = entries.entry((user, room)).or_insert(Entry { mark: Mark::default(), stored: true });
+            let entry = entries.entry((user, room)).or_default();
+            // It is not looked up before a time has passed in which others may have moved it further.
+            entry.at.get_or_insert_with(Instant::now);
             if mark > entry.mark {
                 entry.mark = mark;
-                if entry.stored {
-                    entry.stored = false;
+                entry.own = true;
+                if !entry.dirty {
+                    entry.dirty = true;
                     dirty.push((user, room));
                 }
             }
@@ -129,7 +220,7 @@ impl Marks {
                 let mut known = self.known.lock();
                 for key in &some {
                     if let Some(entry) = known.entries.get_mut(key) {
-                        entry.stored = false;
+                        entry.dirty = true;
                     }
                 }
                 known.dirty.extend(some.into_iter().chain(dirty));
@@ -145,7 +236,7 @@ impl Marks {
                 let mut known = self.known.lock();
                 let Some(entry) = known.entries.get_mut(&(user, room)) else { continue };
                 // Moved again while this is written, it is dirty again.
-                entry.stored = true;
+                entry.dirty = false;
                 entry.mark
             };
             let key = rows::of_user(user, room);

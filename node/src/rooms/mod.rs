@@ -36,7 +36,10 @@ use rookery_protocol::{
 };
 
 use crate::{
-    backend::{RoomLog, Rows, Table},
+    backend::{
+        RoomLog, Rows, Table,
+        bus::{Bus, News, Tell},
+    },
     problem::Problem,
 };
 
@@ -174,6 +177,7 @@ impl Rooms {
             ends: Ends::default(),
             metrics,
             on_newcomer: OnceLock::new(),
+            news: Tell::default(),
             started: Instant::now(),
         };
         let route = Route::new(node, view);
@@ -223,12 +227,28 @@ impl Rooms {
     /// `reply` is called once: with the room's answer, or `unavailable` when the deadline (5 s) passes.
     /// When too much waits for the room already, that is at once, and on the caller's thread.
     pub fn submit(&self, room: RoomId, actor: &Arc<Profile>, what: What, reply: OnReply) {
+        let reply = if matches!(what, What::Post { .. }) && !self.route.is_mine(room) {
+            self.noting(room, actor.id, reply)
+        } else {
+            reply
+        };
         let item = Item::Command { actor: actor.clone(), what, reply, at: Instant::now() };
         let handed = if self.route.is_mine(room) { self.owners.hand(room, item) } else { Err(item) };
         if let Err(Item::Command { reply, .. }) = handed {
             self.env().metrics.refused("unavailable");
             reply(Err(busy()));
         }
+    }
+
+    /// A reply that tells this node, too, that its user has read what he posted: the room's owner is another.
+    fn noting(&self, room: RoomId, user: UserId, reply: OnReply) -> OnReply {
+        let marks = self.env().marks.clone();
+        Box::new(move |outcome| {
+            if let Ok(Reply::Posted { seq, .. }) = outcome {
+                marks.posted(room, user, seq);
+            }
+            reply(outcome);
+        })
     }
 
     /// [`Self::submit`], awaited.
@@ -458,8 +478,7 @@ impl Rooms {
             let why = format!("The room has only reached {}.", end.last_seq);
             return Err(Problem::invalid("seq", why));
         }
-        let marks = &self.env().marks;
-        if seq <= marks.get(user, room).await?.seq {
+        if seq <= self.mark(user, room).await?.seq {
             return Ok(false);
         }
         let messages = if seq == end.last_seq {
@@ -468,9 +487,51 @@ impl Rooms {
             let record = log::record_with(&*self.env().log, room, seq).await?;
             record.map_or(end.messages, |record| record.messages_up_to(seq))
         };
-        marks.raise(room, [(user, rows::Mark { seq, messages })]);
-        marks.tell(room, user, seq);
+        let mark = rows::Mark { seq, messages };
+        let marks = &self.env().marks;
+        marks.raise(room, [(user, mark)]);
+        marks.tell(room, user, mark);
         Ok(true)
+    }
+
+    /// Up to where a user has read.
+    async fn mark(&self, user: UserId, room: RoomId) -> Result<rows::Mark, Problem> {
+        let env = self.env();
+        let mark = env.marks.get(user, room).await?;
+        let Some(seq) = env.marks.posted_after(user, room, mark) else { return Ok(mark) };
+        let Some(record) = log::record_with(&*env.log, room, seq).await? else { return Ok(mark) };
+        let mark = rows::Mark { seq, messages: record.messages_up_to(seq) };
+        env.marks.learn(user, room, mark);
+        Ok(mark)
+    }
+
+    /// There are other nodes, with rooms of their own over the same log. Once, at the start.
+    pub fn join_bus(&self, bus: Arc<dyn Bus>) {
+        self.env().marks.join(bus.clone());
+        self.env().news.join(bus);
+    }
+
+    /// What another node tells.
+    pub fn heard(&self, news: &News) {
+        match *news {
+            News::Newcomer { user, room, seq } => {
+                if let Some(hook) = self.env().on_newcomer.get() {
+                    hook(user, room, seq);
+                }
+            }
+            News::Read { user, room, seq, messages } => {
+                self.env().marks.heard(room, user, rows::Mark { seq, messages });
+            }
+            _ => {}
+        }
+    }
+
+    /// The rooms that a user is in.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn rooms_of(&self, user: UserId) -> Result<Vec<RoomId>, Problem> {
+        Ok(self.memberships(user, usize::MAX).await?.into_iter().map(|(room, _)| room).collect())
     }
 }
 

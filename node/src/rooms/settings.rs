@@ -39,7 +39,7 @@ impl Default for RoomsSettings {
             deadline_ms: 5000,
             idle_seconds: 300,
             active: 10_000,
-            read_mark_flush_ms: 1000,
+            read_mark_flush_ms: 500,
         }
     }
 }

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     accounts::AccountsMetrics,
-    backend::{embedded::StoreMetrics, jetstream::NatsMetrics, redis::RedisMetrics},
+    backend::{bus::BusMetrics, embedded::StoreMetrics, jetstream::NatsMetrics, redis::RedisMetrics},
     edge::EdgeMetrics,
     live::LiveMetrics,
     membership::MembershipMetrics,
@@ -20,6 +20,8 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// NATS JetStream.
     pub nats: NatsMetrics,
+    /// What nodes tell each other beside the log.
+    pub bus: BusMetrics,
     /// Redis.
     pub redis: RedisMetrics,
     /// Accounts.
@@ -42,6 +44,7 @@ impl Metrics {
         let metrics = Self {
             store: StoreMetrics::register(&mut registry),
             nats: NatsMetrics::register(&mut registry),
+            bus: BusMetrics::register(&mut registry),
             redis: RedisMetrics::register(&mut registry),
             accounts: AccountsMetrics::register(&mut registry),
             rooms: RoomsMetrics::register(&mut registry),

@@ -118,9 +118,14 @@ impl Registry {
     /// The connections that a revocation ends.
     pub(super) fn revoked(&self, revocation: Revocation) -> Many {
         match revocation {
-            Revocation::User(user) => self.links(user),
+            Revocation::User(user) | Revocation::Perhaps(user) => self.links(user),
             Revocation::Session(session) => {
                 self.of_session(session).sessions.lock().get(&session).cloned().unwrap_or_default()
+            }
+            Revocation::PerhapsAny => {
+                let mut all = Vec::with_capacity(self.count());
+                self.for_each(|link| all.push(link.clone()));
+                all
             }
         }
     }

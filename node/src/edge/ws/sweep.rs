@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
+use rookery_protocol::id::UserId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::node::{Edge, unix_ms};
 use crate::{
     accounts::Revocation,
-    live::link::{Link, Phase, Signal},
+    live::link::{Link, Order, Phase, Signal},
 };
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -53,12 +55,46 @@ fn look(link: &Arc<Link>, now: i64, seconds: u32, heartbeat: u32) {
     }
 }
 
+/// Logins that are asked about at the same time.
+const ASKED: usize = 32;
+
+/// Rooms that a user came into without this node's hearing of it.
+async fn follow_all(edge: &Edge, link: &Link, user: UserId) {
+    match edge.app.rooms.rooms_of(user).await {
+        // Those that it follows already are left as they are.
+        Ok(rooms) => link.order(rooms.into_iter().map(|room| Order { room, after: None, known: None })),
+        Err(problem) => tracing::warn!(%problem, "it cannot be found out which rooms a user has come into"),
+    }
+}
+
+/// Closes those of some connections whose login has ended.
+async fn ask(edge: Arc<Edge>, links: Vec<Arc<Link>>) {
+    let edge = &edge;
+    futures_util::stream::iter(links)
+        .for_each_concurrent(ASKED, |link| async move {
+            let (Some(session), Some(user)) = (link.session(), link.user().map(|user| user.id)) else {
+                return;
+            };
+            match edge.app.accounts.is_alive(session, user).await {
+                Ok(true) if link.follows_all.load(Ordering::Acquire) => follow_all(edge, &link, user).await,
+                Ok(true) => {}
+                Ok(false) => link.signal(Signal::Revoked),
+                // It ends with its token at the latest.
+                Err(problem) => tracing::warn!(%problem, "it cannot be found out whether a login has ended"),
+            }
+        })
+        .await;
+}
+
 /// Closes the connections of logins that end.
 pub(super) async fn revocations(edge: Weak<Edge>, mut receiver: Receiver<Revocation>) {
     loop {
         let next = receiver.recv().await;
         let Some(edge) = edge.upgrade() else { return };
         match next {
+            Ok(perhaps @ (Revocation::Perhaps(_) | Revocation::PerhapsAny)) => {
+                tokio::spawn(ask(edge.clone(), edge.registry.revoked(perhaps)));
+            }
             Ok(revocation) => {
                 for link in edge.registry.revoked(revocation) {
                     link.signal(Signal::Revoked);

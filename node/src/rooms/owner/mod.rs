@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{OnNewcomer, OnReply, ends::Ends, marks::Marks, metrics::RoomsMetrics, settings::RoomsSettings};
 use crate::{
-    backend::{RoomLog, Rows},
+    backend::{RoomLog, Rows, bus::Tell},
     problem::Problem,
 };
 
@@ -42,6 +42,7 @@ pub(super) struct Env {
     pub(super) ends: Ends,
     pub(super) metrics: RoomsMetrics,
     pub(super) on_newcomer: OnceLock<OnNewcomer>,
+    pub(super) news: Tell,
     /// Where the clock of the owners begins.
     pub(super) started: Instant,
 }

@@ -26,7 +26,7 @@ use super::{
     commit::{self, Consequences},
 };
 use crate::{
-    backend::{self, Expect, Row, Table},
+    backend::{self, Expect, Row, Table, bus::News},
     problem::Problem,
 };
 
@@ -306,8 +306,11 @@ impl Shell {
         if let owner::Appended::Committed(LogSeq(at)) = outcome {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.raise(self.room, known.marks);
-            if let Some(hook) = self.env.on_newcomer.get() {
-                known.newcomers.iter().for_each(|&(user, seq)| hook(user, self.room, seq));
+            for (user, seq) in known.newcomers {
+                if let Some(hook) = self.env.on_newcomer.get() {
+                    hook(user, self.room, seq);
+                }
+                self.env.news.tell(News::Newcomer { user, room: self.room, seq });
             }
             self.env.metrics.sends.inc_by(known.messages);
             // An event count is far below 2^53.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rookery_core::{
     ring::View,
@@ -13,7 +14,10 @@ use tempfile::TempDir;
 use super::super::node::Edge;
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Registration},
-    backend::embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    backend::{
+        CommitSink, Committed,
+        embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    },
     edge::{App, EdgeMetrics, EdgeSettings, http::HttpSettings},
     live::{Hub, LiveMetrics, LiveSettings},
     rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
@@ -23,7 +27,26 @@ pub(in crate::edge) struct World {
     pub(in crate::edge) app: Arc<App>,
     pub(in crate::edge) edge: Arc<Edge>,
     mailbox: Arc<Mailbox>,
-    _dir: TempDir,
+    store: Arc<Store>,
+    ttl: Arc<Ttl>,
+    hubs: Arc<Hubs>,
+    dir: Arc<TempDir>,
+}
+
+/// What several nodes share.
+type Below = (Arc<Store>, Arc<Ttl>, Arc<Mailbox>, Arc<Hubs>, Arc<TempDir>);
+
+/// The hubs of all nodes on one store.
+#[derive(Default)]
+struct Hubs(Mutex<Vec<Arc<Hub>>>);
+
+impl CommitSink for Hubs {
+    fn committed(&self, record: &Committed) {
+        self.0.lock().iter().for_each(|hub| hub.committed(record));
+    }
+    fn missed(&self, room: RoomId) {
+        self.0.lock().iter().for_each(|hub| hub.missed(room));
+    }
 }
 
 /// Somebody who is logged in.
@@ -40,16 +63,37 @@ impl World {
         let store = Store::open(dir.path(), &stored, metrics).unwrap();
         let ttl = Arc::new(Ttl::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
         let mailbox = Arc::new(Mailbox::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
+        let hubs = Arc::new(Hubs::default());
+        store.set_sink(hubs.clone());
+        Self::on((store, ttl, mailbox, hubs, Arc::new(dir)), "node", settings, live).await
+    }
+
+    /// One more node on the same store.
+    pub(in crate::edge) async fn beside(
+        &self,
+        node: &str,
+        settings: EdgeSettings,
+        live: LiveSettings,
+    ) -> Self {
+        let (store, ttl, mailbox) = (self.store.clone(), self.ttl.clone(), self.mailbox.clone());
+        Self::on((store, ttl, mailbox, self.hubs.clone(), self.dir.clone()), node, settings, live).await
+    }
+
+    async fn on(
+        (store, ttl, mailbox, hubs, dir): Below,
+        node: &str,
+        settings: EdgeSettings,
+        live: LiveSettings,
+    ) -> Self {
         let hub = Arc::new(Hub::new(live, LiveMetrics::default()));
-        store.set_sink(hub.clone());
+        hubs.0.lock().push(hub.clone());
         hub.start(store.clone());
-        let node = "node";
         let app = Arc::new(App {
             node: node.to_owned(),
             accounts: Accounts::start(
                 AccountsSettings::default(),
                 store.clone(),
-                ttl,
+                ttl.clone(),
                 mailbox.clone(),
                 AccountsMetrics::default(),
             )
@@ -60,7 +104,7 @@ impl World {
                 node,
                 &View::alone(node),
                 store.clone(),
-                store,
+                store.clone(),
                 RoomsMetrics::default(),
             ),
             hub,
@@ -68,7 +112,7 @@ impl World {
             mailbox: None,
         });
         let edge = Edge::start(app.clone(), settings, EdgeMetrics::default());
-        Self { app, edge, mailbox, _dir: dir }
+        Self { app, edge, mailbox, store, ttl, hubs, dir }
     }
 
     pub(in crate::edge) async fn user(&self, name: &str) -> User {
