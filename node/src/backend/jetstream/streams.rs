@@ -22,6 +22,9 @@ const MAIL_AGE: Duration = Duration::from_secs(24 * 3600);
 const MAIL_WINDOW: Duration = Duration::from_secs(600);
 /// Between two tries to reach a stream that has no leader yet.
 const PAUSE: Duration = Duration::from_millis(200);
+/// An answer comes within milliseconds or, when several nodes make the same stream, sometimes never: a second question is
+/// cheaper than the client's usual ten seconds.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Streams looked at at the same time.
 const AT_ONCE: usize = 4;
 
@@ -143,7 +146,9 @@ pub(super) async fn prepare(
     within: Duration,
 ) -> Result<(), ConnectError> {
     use futures_util::{StreamExt as _, TryStreamExt as _};
-    let each = wanted(layout, settings).into_iter().map(|config| prepare_one(context, config, within));
+    let mut context = context.clone();
+    context.set_timeout(ANSWER);
+    let each = wanted(layout, settings).into_iter().map(|config| prepare_one(&context, config, within));
     futures_util::stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await
 }
 
