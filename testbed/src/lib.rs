@@ -33,7 +33,7 @@ mod redis;
 use std::time::{Duration, Instant};
 
 pub use bed::Bed;
-pub use cluster::{Cluster, ClusterOptions, Links, Node, Ports};
+pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports};
 pub use etcd::{EtcdCluster, EtcdOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;

@@ -71,6 +71,13 @@ impl Links {
         }
     }
 
+    /// Resets all connections, once.
+    pub fn reset(&self) {
+        for proxy in self.all() {
+            proxy.reset();
+        }
+    }
+
     /// All wires work again.
     pub fn heal(&self) {
         for proxy in self.all() {

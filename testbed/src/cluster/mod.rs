@@ -3,6 +3,7 @@
 //! Here belong how its parts are wired to each other, with proxies between them where a test wants to cut wires, and in
 //! which order they start and stop. Nothing of what the nodes then do.
 
+mod fault;
 mod links;
 mod node;
 mod options;
@@ -15,6 +16,7 @@ use std::{
 use crate::{
     Bed, EtcdCluster, EtcdOptions, NatsCluster, NatsOptions, Process, Redis, RedisOptions, programs,
 };
+pub use fault::Fault;
 pub use links::Links;
 pub use node::Node;
 use node::Wiring;
