@@ -78,6 +78,10 @@ impl JetStream {
         cluster: &str,
         metrics: NatsMetrics,
     ) -> Result<Arc<Self>, ConnectError> {
+        let (client, signals) = connect::connect(settings, cluster, &metrics).await?;
+        let layout = Layout { cluster: cluster.to_owned(), log_streams: settings.log_streams };
+        let context = async_nats::jetstream::new(client.clone());
+        let within = Duration::from_secs(settings.connect_seconds);
         if settings.require_sync_always {
             if settings.monitoring_urls.is_empty() {
                 tracing::warn!(
@@ -85,12 +89,8 @@ impl JetStream {
                      (it must be `sync_interval: always`)"
                 );
             }
-            sync::check(&settings.monitoring_urls).await?;
+            sync::check(&settings.monitoring_urls, within).await?;
         }
-        let (client, signals) = connect::connect(settings, cluster, &metrics).await?;
-        let layout = Layout { cluster: cluster.to_owned(), log_streams: settings.log_streams };
-        let context = async_nats::jetstream::new(client.clone());
-        let within = Duration::from_secs(settings.connect_seconds);
         streams::prepare(&context, &layout, settings, within).await?;
         let read_timeout = Duration::from_millis(settings.read_timeout_ms);
         let link = Link::open(client, signals, metrics.clone(), read_timeout).await;

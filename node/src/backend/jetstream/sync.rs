@@ -1,6 +1,6 @@
 //! Whether servers sync each write to disk: they tell only at their monitoring address.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::{
@@ -13,6 +13,8 @@ use super::ConnectError;
 /// A monitoring page has less, bytes.
 const PAGE_BYTES: u64 = 1 << 20;
 const WITHIN: Duration = Duration::from_secs(5);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Deserialize)]
 struct Page {
@@ -26,12 +28,20 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-/// Asks each monitoring address.
-pub(super) async fn check(urls: &[String]) -> Result<(), ConnectError> {
+/// Asks each monitoring address; one that does not answer is asked again for a while, since servers start.
+pub(super) async fn check(urls: &[String], within: Duration) -> Result<(), ConnectError> {
+    let end = Instant::now() + within;
     for url in urls {
-        let page = tokio::time::timeout(WITHIN, page(url)).await;
-        let page = page.unwrap_or_else(|_| Err("it does not answer".to_owned()));
-        let page = page.map_err(|why| ConnectError::Monitoring { url: url.clone(), why })?;
+        let page = loop {
+            let page = tokio::time::timeout(WITHIN, page(url)).await;
+            match page.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
+                Ok(page) => break page,
+                Err(why) if Instant::now() + PAUSE >= end => {
+                    return Err(ConnectError::Monitoring { url: url.clone(), why });
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
         match page.config {
             Some(JetStreamConfig { sync_always: true }) => {}
             Some(_) => return Err(ConnectError::NotSynced(url.clone())),

@@ -10,6 +10,7 @@ mod mails;
 mod model;
 mod refusals;
 mod rows;
+mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
