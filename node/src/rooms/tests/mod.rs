@@ -3,5 +3,6 @@
 mod house;
 mod lists;
 mod load;
+mod marks;
 mod messages;
 mod restart;

@@ -7,7 +7,7 @@ use rookery_protocol::client::RoomSelection;
 use super::*;
 use crate::{
     backend::bus::{
-        Bus, News,
+        Bus, BusMetrics, NatsBus, News,
         local::{LocalBus, Wire},
     },
     neighbours,
@@ -316,4 +316,52 @@ async fn of_large_rooms_a_number_crosses() {
     clients.pop().unwrap().vanish();
     let mut late = follower(&two, &ada).await;
     late.until(|got| matches!(got, Got::Frame(Frame::Pong(_)) | Got::Frame(Frame::CaughtUp(_)))).await;
+}
+
+/// All of it once over core NATS, and how long it takes there.
+#[tokio::test]
+async fn over_nats_news_cross_within_a_second() {
+    let Some(nats) = rookery_testbed::nats_single() else { return };
+    let live = LiveSettings { presence_grace_seconds: 0, ..LiveSettings::default() };
+    let one = World::new(settings(), live.clone()).await;
+    let two = one.beside("second", settings(), live).await;
+    let wire = Arc::new(Wire::default());
+    for world in [&one, &two] {
+        let client = async_nats::connect(nats.urls()).await.unwrap();
+        let bus: Arc<dyn Bus> = NatsBus::new(client, "c", BusMetrics::default());
+        neighbours::join(&bus, &world.app.accounts, &world.app.rooms, &world.app.hub);
+    }
+    // Only so that the helpers above can be used: nobody is on these.
+    let [one, two] = [one, two].map(|world| Node { world, bus: LocalBus::join(&wire) });
+    let (ada, bob) = (one.world.user("ada").await, one.world.user("bob").await);
+    let mut there = follower(&two, &bob).await;
+    let mut here = follower(&one, &ada).await;
+    let mut slowest = Duration::ZERO;
+    let mut took = |since: std::time::Instant| slowest = slowest.max(since.elapsed());
+
+    let since = std::time::Instant::now();
+    let room = one.world.room(&ada).await;
+    one.world.app.rooms.join(room, &bob.profile).await.unwrap();
+    there.until(|got| matches!(got, Got::Frame(Frame::Member(_)))).await;
+    took(since);
+    here.until(presence(&bob, "online")).await;
+
+    let seq = one.world.post(&ada, room, "hello".to_owned()).await;
+    let since = std::time::Instant::now();
+    one.world.app.rooms.mark_read(room, bob.profile.id, seq).await.unwrap();
+    there.until(|got| matches!(got, Got::Frame(Frame::Read(_)))).await;
+    took(since);
+
+    let since = std::time::Instant::now();
+    there.ask(5, Ask::Typing(client::StartTyping { room: room.to_string() }));
+    here.until(|got| matches!(got, Got::Frame(Frame::Typing(_)))).await;
+    took(since);
+
+    let since = std::time::Instant::now();
+    log_out(&one, &bob, false).await;
+    is_closed(&mut there).await;
+    took(since);
+    here.until(presence(&bob, "offline")).await;
+    // A promise, with room for a busy machine: a few milliseconds are usual.
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 }
