@@ -1,5 +1,6 @@
 //! [`Redis`] over real servers.
 
+mod accounts;
 mod away;
 mod kinds;
 mod server;
