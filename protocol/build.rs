@@ -126,6 +126,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
          deserialize_with = \"crate::json::bounded::resume\")]",
     );
     config.compile_fds(files)?;
+    if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
+        let files = protox::compile(["proto/rookery/v1/peer.proto"], ["proto"])?;
+        tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    }
     Ok(())
 }
 

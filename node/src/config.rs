@@ -32,6 +32,8 @@ pub struct Settings {
     pub rooms: crate::rooms::RoomsSettings,
     /// Live delivery.
     pub live: crate::live::LiveSettings,
+    /// Calls between nodes.
+    pub peer: crate::peer::PeerSettings,
     /// The embedded store.
     pub store: crate::backend::embedded::StoreSettings,
     /// What this node is in its cluster.
@@ -54,6 +56,7 @@ impl Settings {
         wrong.extend(self.edge.check());
         wrong.extend(self.rooms.check());
         wrong.extend(self.live.check());
+        wrong.extend(self.peer.check());
         wrong.extend(self.store.check());
         wrong.extend(self.cluster.check());
         wrong.extend(self.etcd.check());

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod live;
 pub mod membership;
 pub mod neighbours;
+pub mod peer;
 pub mod problem;
 pub mod rooms;
 pub mod serve;

@@ -27,6 +27,13 @@ pub mod log {
     include!(concat!(env!("OUT_DIR"), "/rookery.log.v1.rs"));
 }
 
+/// What nodes say to each other and to the operator (`proto/rookery/v1/peer.proto`), with clients and servers.
+#[cfg(feature = "grpc")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
+pub mod peer {
+    include!(concat!(env!("OUT_DIR"), "/rookery.peer.v1.rs"));
+}
+
 /// Rows that follow from the logs (`proto/rookery/v1/rows.proto`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod rows {

@@ -52,7 +52,7 @@ impl Owner {
             match self.state.decide(&waiting.command) {
                 Ok(Decision::NeedHead(seq)) => {
                     if self.heads.failed.contains(&seq) {
-                        batch.answer(&waiting, Err(Refusal::Unavailable), out);
+                        batch.answer(waiting, Err(Refusal::Unavailable), out);
                         continue;
                     }
                     // The ones behind wait too: each sender's messages keep their order.
@@ -60,8 +60,8 @@ impl Owner {
                     self.load_head(seq, out);
                     break;
                 }
-                Ok(Decision::Already(reply)) => batch.answer(&waiting, Ok(reply), out),
-                Err(refusal) => batch.answer(&waiting, Err(refusal), out),
+                Ok(Decision::Already(reply)) => batch.answer(waiting, Ok(reply), out),
+                Err(refusal) => batch.answer(waiting, Err(refusal), out),
                 Ok(Decision::Append { events, reply }) => {
                     let bytes = events.iter().map(Event::size).sum::<usize>();
                     if !batch.takes(events.len(), bytes, &self.settings) {
@@ -72,7 +72,7 @@ impl Owner {
                         self.state.apply(event);
                     }
                     batch.add(events, bytes);
-                    batch.answer(&waiting, Ok(reply), out);
+                    batch.answer(waiting, Ok(reply), out);
                 }
             }
         }
@@ -112,15 +112,14 @@ impl Batch {
     /// Answers now if nothing was proposed yet, or else with the record.
     fn answer(
         &mut self,
-        waiting: &Waiting,
+        waiting: Waiting,
         outcome: Result<crate::room::Reply, Refusal>,
         out: &mut Vec<Action>,
     ) {
-        let Waiting { ticket, arrived, .. } = *waiting;
         if self.events.is_empty() {
-            answer(ticket, outcome, out);
+            answer(waiting.ticket, outcome, out);
         } else {
-            self.answers.push_back(Answering { ticket, arrived, outcome });
+            self.answers.push_back(Answering { waiting, outcome });
         }
     }
 }

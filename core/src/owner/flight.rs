@@ -142,8 +142,8 @@ impl Owner {
         self.fenced = true;
         self.pause = self.settings.backoff_ms;
         self.state.committed(self.link.last_seq);
-        for Answering { ticket, outcome, .. } in flight.answers {
-            super::answer(ticket, outcome, out);
+        for Answering { waiting, outcome } in flight.answers {
+            super::answer(waiting.ticket, outcome, out);
         }
         let entries = self.state.size() as u64 / 2;
         if self.link.last_seq - self.snapshot_seq >= self.settings.snapshot_every.max(entries) {

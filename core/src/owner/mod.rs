@@ -106,11 +106,10 @@ struct Waiting {
     arrived: u64,
 }
 
-/// An answer that waits for a commit.
+/// An answer that waits for a commit, with the command: it is given back if another owner is faster.
 #[derive(Debug)]
 struct Answering {
-    ticket: u64,
-    arrived: u64,
+    waiting: Waiting,
     outcome: Result<Reply, Refusal>,
 }
 
@@ -193,7 +192,7 @@ impl Owner {
             (_, Wait::Until(at)) => Some(at),
         };
         let flying = match &self.phase {
-            Phase::Flight(flight) => flight.answers.front().map(|a| a.arrived),
+            Phase::Flight(flight) => flight.answers.front().map(|a| a.waiting.arrived),
             _ => None,
         };
         let waiting = self.queue.front().map(|w| w.arrived);
@@ -243,9 +242,9 @@ impl Owner {
         let deadline = self.settings.deadline_ms;
         let late = |arrived: u64| now.saturating_sub(arrived) >= deadline;
         if let Phase::Flight(flight) = &mut self.phase {
-            while flight.answers.front().is_some_and(|a| late(a.arrived)) {
+            while flight.answers.front().is_some_and(|a| late(a.waiting.arrived)) {
                 if let Some(late) = flight.answers.pop_front() {
-                    answer(late.ticket, Err(Refusal::Unavailable), out);
+                    answer(late.waiting.ticket, Err(Refusal::Unavailable), out);
                 }
             }
         }
@@ -277,16 +276,24 @@ impl Owner {
         }
     }
 
-    /// Stops for good, and answers everybody.
+    /// Stops for good. Everybody is answered, or gets his command back.
+    ///
+    /// When another owner is faster, nothing that is not answered is stored, nor ever will be: its condition
+    /// does not hold any more. When it was asked to stop, that is true of what it had not proposed.
     fn stop(&mut self, why: Stopped, out: &mut Vec<Action>) {
+        let fenced = matches!(why, Stopped::Fenced { .. });
+        let mut end = |Waiting { ticket, command, .. }, give_back| {
+            out.push(if give_back {
+                Action::GiveBack { ticket, command }
+            } else {
+                Action::Answer { ticket, outcome: Err(Refusal::Unavailable) }
+            });
+        };
         if let Phase::Flight(flight) = mem::replace(&mut self.phase, Phase::Stopped) {
-            for late in flight.answers {
-                answer(late.ticket, Err(Refusal::Unavailable), out);
-            }
+            flight.answers.into_iter().for_each(|answering| end(answering.waiting, fenced));
         }
-        for waiting in self.queue.drain(..) {
-            answer(waiting.ticket, Err(Refusal::Unavailable), out);
-        }
+        let not_proposed = fenced || why == Stopped::SteppedDown;
+        self.queue.drain(..).for_each(|waiting| end(waiting, not_proposed));
         self.stop_by = None;
         out.push(Action::Stopped { why });
     }

@@ -41,7 +41,7 @@ pub struct Failed;
 /// What an owner is told. Every input comes with `now`: milliseconds of a clock that never goes back.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A request. `ticket` comes back in [`Action::Answer`], exactly once.
+    /// A request. `ticket` comes back in [`Action::Answer`] or [`Action::GiveBack`], exactly once.
     Command {
         /// Chosen by the shell.
         ticket: u64,
@@ -104,12 +104,20 @@ pub enum Action {
         /// What.
         outcome: Result<Reply, Refusal>,
     },
+    /// This owner is done for. Nothing of this command is stored, nor will be by this owner: it can be asked again, of
+    /// the next one. In place of an answer; those given back come in the order in which they were asked.
+    GiveBack {
+        /// Whose.
+        ticket: u64,
+        /// What was asked.
+        command: Box<Command>,
+    },
     /// Replace the room's snapshot. Not answered; losing one costs time only.
     SaveSnapshot {
         /// An encoded `rookery.rows.v1.SealedSnapshot`, at most [`Settings::max_snapshot_bytes`].
         bytes: Bytes,
     },
-    /// This owner is done for and answers nothing more; all its tickets are answered. Drop it.
+    /// This owner is done for and answers nothing more; all its tickets are answered or given back. Drop it.
     Stopped {
         /// Why.
         why: Stopped,

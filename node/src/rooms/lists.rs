@@ -1,5 +1,7 @@
 //! Lists: a user's rooms, public rooms, a room's members.
 
+use std::time::Instant;
+
 use rookery_core::room::{Listing, Profile, Role};
 use rookery_protocol::{
     client,
@@ -9,6 +11,7 @@ use rookery_protocol::{
 use super::{
     Part, RoomView, Rooms, Standing, history,
     log::{End, unavailable},
+    owner::{Asker, Item, Unanswered, busy},
     rows,
 };
 use crate::{backend::Table, problem::Problem};
@@ -162,27 +165,19 @@ impl Rooms {
         limit: usize,
     ) -> Result<Page<Member>, Problem> {
         self.readable(room, user).await?;
-        let after = cursor.map(UserId);
-        self.owners()
-            .look(room, move |state| {
-                let mut items: Vec<Member> = state
-                    .members_after(after)
-                    .take(limit + 1)
-                    .map(|member| Member {
-                        user: Profile {
-                            id: member.id,
-                            username: member.username.to_owned(),
-                            display_name: member.display_name.to_owned(),
-                        },
-                        role: member.role,
-                    })
-                    .collect();
-                let more = items.len() > limit;
-                items.truncate(limit);
-                let next = items.last().filter(|_| more).map(|member| member.user.id.0);
-                Page { items, next }
-            })
-            .await
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let tell = Box::new(move |outcome| {
+            let _ = tell.send(outcome);
+        });
+        let asker = Asker::Here(tell, Unanswered::one(&self.env().metrics.unanswered));
+        let item = Item::Members { after: cursor.map(UserId), limit, asker, at: Instant::now() };
+        if let Err(item) = self.owners().hand(room, item) {
+            item.fail(busy());
+        }
+        match tokio::time::timeout(self.env().settings.deadline(), told).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Err(busy()),
+        }
     }
 }
 

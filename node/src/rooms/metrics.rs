@@ -21,6 +21,8 @@ pub struct RoomsMetrics {
     refusals: Family<Code, Counter>,
     /// Rooms in memory.
     pub(super) active: Gauge,
+    /// What this node's clients wait for.
+    pub(super) unanswered: Gauge,
     /// Events per stored record.
     pub(super) batch: Histogram,
     latency: Histogram,
@@ -43,6 +45,7 @@ impl Default for RoomsMetrics {
             sends: Counter::default(),
             refusals: Family::default(),
             active: Gauge::default(),
+            unanswered: Gauge::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             latency: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
             takeovers: Counter::default(),
@@ -60,6 +63,11 @@ impl RoomsMetrics {
         registry.register("messages_stored", "Messages stored", all.sends.clone());
         registry.register("refusals", "Commands refused, by code", all.refusals.clone());
         registry.register("active", "Rooms in memory", all.active.clone());
+        registry.register(
+            "unanswered",
+            "Commands of this node's clients that wait for their answer",
+            all.unanswered.clone(),
+        );
         registry.register("record_events", "Events per stored record", all.batch.clone());
         registry.register("command_seconds", "From a command's arrival to its answer", all.latency.clone());
         registry.register("takeovers", "Rooms taken over", all.takeovers.clone());

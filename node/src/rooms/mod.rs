@@ -21,7 +21,10 @@ mod tests;
 pub mod words;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,7 @@ use rookery_core::{
 use rookery_protocol::{
     client,
     id::{RoomId, UserId},
+    peer::not_taken::Reason,
 };
 
 use crate::{
@@ -40,6 +44,7 @@ use crate::{
         RoomLog, Rows, Table,
         bus::{Bus, News, Tell},
     },
+    peer::{Caller, Links},
     problem::Problem,
 };
 
@@ -54,7 +59,7 @@ use self::{
     ends::Ends,
     log::unavailable,
     marks::Marks,
-    owner::{Env, Item, Owners, busy},
+    owner::{Asker, Doubt, Env, Item, Owners, Unanswered, busy},
     refusal::problem,
     route::Route,
     rows::Info,
@@ -132,9 +137,41 @@ pub struct NewRoom {
     pub topic: Option<String>,
 }
 
+/// What another node asks of a room.
+pub(crate) enum Asked {
+    /// To do something.
+    Command {
+        /// Who asks.
+        actor: Arc<Profile>,
+        /// For what.
+        what: What,
+    },
+    /// Who its members are.
+    Members {
+        /// After this one.
+        after: Option<UserId>,
+        /// So many at most.
+        limit: usize,
+    },
+}
+
+/// What the operator sees of a node's rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// In memory.
+    pub(crate) rooms: u64,
+    /// Commands of this node's clients that wait for their answer.
+    pub(crate) unacked: u64,
+    /// Slots of its own.
+    pub(crate) slots: u32,
+    /// Nodes in its ring.
+    pub(crate) members: u32,
+    /// Its ring's.
+    pub(crate) revision: u64,
+}
+
 /// The rooms of this service. One per node.
 pub struct Rooms {
-    route: Route,
     owners: Owners,
     /// Ends the task that stores read marks.
     flusher: tokio::task::AbortHandle,
@@ -171,6 +208,9 @@ impl Rooms {
         let env = Env {
             settings,
             core,
+            route: Route::new(node, view),
+            links: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             log,
             rows,
             marks,
@@ -180,8 +220,7 @@ impl Rooms {
             news: Tell::default(),
             started: Instant::now(),
         };
-        let route = Route::new(node, view);
-        Arc::new(Self { route, owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
+        Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
     }
 
     /// Finishes what is in flight, stores snapshots and read marks. Commands are answered `unavailable` from now on.
@@ -190,10 +229,69 @@ impl Rooms {
         self.env().marks.flush().await;
     }
 
-    /// Takes over a newer view of the ring. Rooms that went to another node are put down when they are idle, or
-    /// when that node fences this one.
+    /// Takes over a newer view of the ring. Rooms that went to another node are put down at once: what is in flight
+    /// is finished, what waits is forwarded.
     pub fn change_view(&self, view: &View) {
-        self.route.change(view);
+        self.env().route.change(view);
+        self.owners.look_again();
+    }
+
+    /// Lets what is asked of other nodes' rooms go to their owners. Once, at the start.
+    pub(crate) fn connect(&self, links: Arc<Links>) {
+        let _ = self.env().links.set(links);
+    }
+
+    /// Revision of the ring.
+    pub(crate) fn revision(&self) -> u64 {
+        self.env().route.revision()
+    }
+
+    /// Whether this node takes what is asked of a room.
+    pub(crate) fn takes(&self, room: RoomId) -> bool {
+        !self.env().stopping.load(Ordering::Acquire) && self.env().route.is_mine(room)
+    }
+
+    /// Takes what another node asks, in the order of the calls.
+    pub(crate) fn take(&self, room: RoomId, asked: Asked, caller: Caller) {
+        let at = Instant::now();
+        let caller = Box::new(caller);
+        let item = match asked {
+            Asked::Command { actor, what } => {
+                Item::Command { actor, what, asker: Asker::Peer(caller), at, doubt: Doubt::None }
+            }
+            Asked::Members { after, limit } => Item::Members { after, limit, asker: Asker::Peer(caller), at },
+        };
+        if let Err(item) = self.owners.hand(room, item) {
+            if self.env().stopping.load(Ordering::Acquire) {
+                item.refuse(busy(), Reason::Ending, None);
+            } else {
+                item.fail(busy());
+            }
+        }
+    }
+
+    /// Another node has put the room down, because it is this one's by a ring of this revision: it is taken up before
+    /// somebody asks.
+    pub(crate) fn handed_over(&self, room: RoomId, revision: u64) {
+        let _ = self.owners.hand(room, Item::Wake { revision });
+    }
+
+    /// How many rooms there are, and so on.
+    pub(crate) fn counts(&self) -> Counts {
+        let (slots, members) = self.env().route.counts();
+        let of = |gauge: &prometheus_client::metrics::gauge::Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        Counts {
+            rooms: of(&self.env().metrics.active),
+            unacked: of(&self.env().metrics.unanswered),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            members: u32::try_from(members).unwrap_or(u32::MAX),
+            revision: self.revision(),
+        }
+    }
+
+    /// Waits until every room is put down that is another node's by the ring. The caller bounds the time.
+    pub async fn moved_away(&self) {
+        self.owners.moved_away().await;
     }
 
     /// Registers who is told of read marks that users move, to tell their other connections. Once, at the start.
@@ -227,16 +325,17 @@ impl Rooms {
     /// `reply` is called once: with the room's answer, or `unavailable` when the deadline (5 s) passes.
     /// When too much waits for the room already, that is at once, and on the caller's thread.
     pub fn submit(&self, room: RoomId, actor: &Arc<Profile>, what: What, reply: OnReply) {
-        let reply = if matches!(what, What::Post { .. }) && !self.route.is_mine(room) {
+        let reply = if matches!(what, What::Post { .. }) && !self.env().route.is_mine(room) {
             self.noting(room, actor.id, reply)
         } else {
             reply
         };
-        let item = Item::Command { actor: actor.clone(), what, reply, at: Instant::now() };
-        let handed = if self.route.is_mine(room) { self.owners.hand(room, item) } else { Err(item) };
-        if let Err(Item::Command { reply, .. }) = handed {
+        let asker = Asker::Here(reply, Unanswered::one(&self.env().metrics.unanswered));
+        let item =
+            Item::Command { actor: actor.clone(), what, asker, at: Instant::now(), doubt: Doubt::None };
+        if let Err(item) = self.owners.hand(room, item) {
             self.env().metrics.refused("unavailable");
-            reply(Err(busy()));
+            item.fail(busy());
         }
     }
 

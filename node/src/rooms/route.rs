@@ -1,46 +1,113 @@
 //! Which node a room's commands go to, by the ring.
 
 use arc_swap::ArcSwap;
-use rookery_core::ring::{Slot, View, slot_of};
+use rookery_core::ring::{Member, Slot, View, slot_of};
 use rookery_protocol::id::RoomId;
 
-/// The ring as this node needs it for every command: which slots are its own.
+/// No node owns the slot.
+const NOBODY: u16 = u16::MAX;
+
+/// The ring as this node needs it for every command: a lookup is one load and one index.
 pub(super) struct Route {
     me: String,
-    /// By slot.
-    mine: ArcSwap<Vec<bool>>,
+    ring: ArcSwap<Ring>,
+}
+
+struct Ring {
+    view: View,
+    /// By slot: which of the view's members owns it.
+    owners: Vec<u16>,
+    /// Which of them this node is.
+    me: u16,
+}
+
+/// A node as the owner of a room: one that starts anew is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    pub(super) incarnation: u64,
+}
+
+impl Owner {
+    fn of(member: &Member) -> Self {
+        Self { name: member.name.clone(), incarnation: member.incarnation }
+    }
+}
+
+impl Ring {
+    fn new(me: &str, view: &View) -> Self {
+        let place = |name: &str| {
+            let at = view.members().binary_search_by(|member| member.name.as_str().cmp(name));
+            at.ok().and_then(|at| u16::try_from(at).ok()).unwrap_or(NOBODY)
+        };
+        let owners = Slot::all()
+            .map(|slot| view.owner(slot, None).map_or(NOBODY, |owner| place(&owner.name)))
+            .collect();
+        Self { owners, me: place(me), view: view.clone() }
+    }
+
+    fn owner(&self, room: RoomId) -> u16 {
+        self.owners.get(usize::from(slot_of(room).number())).copied().unwrap_or(NOBODY)
+    }
 }
 
 impl Route {
     pub(super) fn new(me: &str, view: &View) -> Self {
-        Self { me: me.to_owned(), mine: ArcSwap::from_pointee(own_slots(me, view)) }
+        Self { me: me.to_owned(), ring: ArcSwap::from_pointee(Ring::new(me, view)) }
     }
 
-    /// Takes over a newer view.
+    /// Takes over a view, unless it is older.
     pub(super) fn change(&self, view: &View) {
-        self.mine.store(own_slots(&self.me, view).into());
+        if view.revision() >= self.revision() {
+            self.ring.store(Ring::new(&self.me, view).into());
+        }
+    }
+
+    /// This node's name.
+    pub(super) fn me(&self) -> &str {
+        &self.me
+    }
+
+    /// The ring's revision.
+    pub(super) fn revision(&self) -> u64 {
+        self.ring.load().view.revision()
     }
 
     /// Whether this node owns the room.
     pub(super) fn is_mine(&self, room: RoomId) -> bool {
-        self.mine.load().get(usize::from(slot_of(room).number())).copied().unwrap_or(false)
+        let ring = self.ring.load();
+        ring.me != NOBODY && ring.owner(room) == ring.me
     }
-}
 
-fn own_slots(me: &str, view: &View) -> Vec<bool> {
-    Slot::all().map(|slot| view.owner(slot, None).is_some_and(|owner| owner.name == me)).collect()
+    /// Who owns the room.
+    pub(super) fn owner(&self, room: RoomId) -> Option<Owner> {
+        let ring = self.ring.load();
+        ring.view.members().get(usize::from(ring.owner(room))).map(Owner::of)
+    }
+
+    /// Who is asked for the room, in order. Computed when it is needed: where owners answer it never is.
+    pub(super) fn order(&self, room: RoomId) -> Vec<Owner> {
+        self.ring.load().view.order(slot_of(room), None).into_iter().map(Owner::of).collect()
+    }
+
+    /// Slots that this node owns, and members of the ring.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let ring = self.ring.load();
+        let mine = ring.owners.iter().filter(|owner| **owner == ring.me && ring.me != NOBODY).count();
+        (mine, ring.view.members().len())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rookery_core::ring::{Member, MemberState};
+    use rookery_core::ring::MemberState;
 
     use super::*;
 
     fn node(name: &str) -> Member {
         Member {
             name: name.into(),
-            address: format!("{name}:7070"),
+            address: String::new(),
             shard: "a".into(),
             weight: 1,
             state: MemberState::Active,
@@ -53,9 +120,18 @@ mod tests {
         let owned = |route: &Route| (0..1000).filter(|&room| route.is_mine(RoomId(room))).count();
         let route = Route::new("one", &View::new(1, vec![node("one")]));
         assert_eq!(owned(&route), 1000);
+        assert_eq!(route.counts(), (4096, 1));
         route.change(&View::new(2, vec![node("one"), node("two")]));
         assert!((300..700).contains(&owned(&route)));
+        route.change(&View::new(1, vec![node("one")]));
+        assert_eq!(route.revision(), 2, "an older view is not taken");
+        for room in (0..50).map(RoomId) {
+            assert_eq!(route.order(room).first(), route.owner(room).as_ref());
+            assert_eq!(route.owner(room).is_some_and(|owner| owner.name == "one"), route.is_mine(room));
+        }
         route.change(&View::new(3, vec![node("two")]));
         assert_eq!(owned(&route), 0);
+        route.change(&View::new(4, Vec::new()));
+        assert_eq!((owned(&route), route.owner(RoomId(1))), (0, None), "nobody is not me");
     }
 }

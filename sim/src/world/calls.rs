@@ -126,6 +126,17 @@ impl World {
         }
     }
 
+    /// Nothing of it is stored: whatever it is, another owner can be asked.
+    pub(super) fn edge_given_back(&mut self, node: NodeId, id: CallId) {
+        let Some(mut call) = self.nodes[node].edge.calls.under_way.remove(&id) else { return };
+        if self.queue.now() < call.deadline {
+            call.tried += 1;
+            self.call(node, call);
+        } else {
+            self.finish(node, &call, Err(Refusal::Unavailable));
+        }
+    }
+
     /// Nobody was there, or nobody answered: it may have been stored all the same. A post can be sent to another owner,
     /// because its `client_msg_id` is stored once; of other commands the client is told that nothing is known.
     pub(super) fn edge_call_failed(&mut self, node: NodeId, id: CallId, candidate: NodeId) {

@@ -72,6 +72,8 @@ enum Inside {
     Wake { room: RoomId, generation: u64 },
     /// An answer of an owner arrives at the edge that called.
     Answered { call: CallId, outcome: Result<Reply, Refusal> },
+    /// An owner did not take a call, because another one has the room.
+    GivenBack { call: CallId },
     /// A call found nobody, or nobody answered in time.
     CallFailed { call: CallId, candidate: usize },
     /// A record is republished to this node.
@@ -262,6 +264,7 @@ impl World {
             Inside::Owner { room, generation, input } => self.owner_input(node, room, generation, *input),
             Inside::Wake { room, generation } => self.owner_wakes(node, room, generation),
             Inside::Answered { call, outcome } => self.edge_answered(node, call, outcome),
+            Inside::GivenBack { call } => self.edge_given_back(node, call),
             Inside::CallFailed { call, candidate } => self.edge_call_failed(node, call, candidate),
             Inside::Republished { room, stored } => self.edge_republished(node, room, &stored),
             Inside::Edge(input) => self.edge_input(node, input),

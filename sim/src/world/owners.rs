@@ -168,6 +168,16 @@ impl World {
                         self.inside_after(edge, incarnation, delay, Inside::Answered { call, outcome });
                     }
                 }
+                Action::GiveBack { ticket, .. } => {
+                    let hosted = self.nodes[node].owners.get_mut(&room);
+                    let caller = hosted.and_then(|hosted| hosted.callers.remove(&ticket));
+                    if let Some(((edge, incarnation), call)) = caller
+                        && !self.call_lost()
+                    {
+                        let delay = self.rng.between(1, 3);
+                        self.inside_after(edge, incarnation, delay, Inside::GivenBack { call });
+                    }
+                }
                 Action::SaveSnapshot { bytes } => {
                     if !self.rng.per_mille(200) {
                         self.rows.snapshots.entry(room).or_default().push(bytes);

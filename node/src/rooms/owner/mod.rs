@@ -1,13 +1,17 @@
-//! Owners: one task per room in use drives the core's `Owner` against the log and the rows.
+//! Rooms in use, a task each: it drives the core's `Owner` against the log and the rows, or, where the room is another
+//! node's, forwards what waits to that one.
 //!
-//! Here belongs when a room is taken into memory and put down, and doing what its owner wants done; what a
+//! One mailbox per room, whoever owns it: so what comes from here keeps its order when the room moves. Here belongs
+//! when a room is taken into memory and put down, doing what its owner wants done, and asking another owner; what a
 //! command does is decided in `rookery-core`.
 
 mod commit;
+mod item;
+mod lane;
 mod shell;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,26 +20,41 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rookery_core::{
-    owner::Settings,
-    room::{Profile, State, What},
-};
-use rookery_protocol::id::RoomId;
+use rookery_core::owner::Settings;
+use rookery_protocol::{id::RoomId, peer::not_taken::Reason};
 use tokio::sync::{Notify, mpsc};
 
-use super::{OnNewcomer, OnReply, ends::Ends, marks::Marks, metrics::RoomsMetrics, settings::RoomsSettings};
+use super::{
+    OnNewcomer,
+    ends::Ends,
+    marks::Marks,
+    metrics::RoomsMetrics,
+    route::{Owner, Route},
+    settings::RoomsSettings,
+};
 use crate::{
     backend::{RoomLog, Rows, bus::Tell},
+    peer::Links,
     problem::Problem,
 };
 
+pub(in crate::rooms) use item::{Asker, Doubt, Item, Unanswered};
+
 /// Rooms are spread over so many maps, so that callers rarely wait for each other.
 const SHARDS: usize = 16;
+/// When another owner was faster though the ring says that the room is ours, a newer ring may be on its way: so long
+/// is waited for it, instead of taking the room back at once.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What all owners of this node share.
 pub(super) struct Env {
     pub(super) settings: RoomsSettings,
     pub(super) core: Settings,
+    pub(super) route: Route,
+    /// The ways to other nodes; none in a service of one node.
+    pub(super) links: OnceLock<Arc<Links>>,
+    /// Nothing is taken any more.
+    pub(super) stopping: AtomicBool,
     pub(super) log: Arc<dyn RoomLog>,
     pub(super) rows: Arc<dyn Rows>,
     pub(super) marks: Arc<Marks>,
@@ -54,22 +73,23 @@ impl Env {
     }
 }
 
-/// A look at a room's state, on its owner's task. `None`: the room cannot be served now.
-type Look = Box<dyn FnOnce(Option<&State>) + Send>;
-
-/// What waits for a room's owner.
-pub(super) enum Item {
-    Command { actor: Arc<Profile>, what: What, reply: OnReply, at: Instant },
-    Look(Look),
-}
-
 /// How a room's task is reached.
 struct Handle {
     mailbox: mpsc::Sender<Item>,
     /// When something was last asked of it, by [`Env::now`].
     used: AtomicU64,
-    /// Asks the task to put the room down.
-    put_down: Arc<Notify>,
+    calls: Arc<Calls>,
+}
+
+/// What a room's task is told beside its mailbox.
+#[derive(Default)]
+struct Calls {
+    /// Put the room down.
+    put_down: Notify,
+    /// The ring changed: look whose the room is.
+    look: Notify,
+    /// The room is served here.
+    serving: AtomicBool,
 }
 
 type Shard = Mutex<HashMap<RoomId, Handle>>;
@@ -78,19 +98,13 @@ type Shard = Mutex<HashMap<RoomId, Handle>>;
 pub(super) struct Owners {
     pub(super) env: Arc<Env>,
     shards: Arc<[Shard]>,
-    stopping: AtomicBool,
     /// Told whenever a task has ended.
     ended: Arc<Notify>,
 }
 
 impl Owners {
     pub(super) fn new(env: Arc<Env>) -> Self {
-        Self {
-            env,
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            stopping: AtomicBool::new(false),
-            ended: Arc::default(),
-        }
+        Self { env, shards: (0..SHARDS).map(|_| Shard::default()).collect(), ended: Arc::default() }
     }
 
     /// Hands something to a room's task, and starts the task if there is none. Never waits.
@@ -99,7 +113,7 @@ impl Owners {
     /// The item, when too much waits already or the node is stopping.
     #[expect(clippy::result_large_err, reason = "the error is the item itself, given back whole")]
     pub(super) fn hand(&self, room: RoomId, item: Item) -> Result<(), Item> {
-        if self.stopping.load(Ordering::Acquire) {
+        if self.env.stopping.load(Ordering::Acquire) {
             return Err(item);
         }
         let now = self.env.now();
@@ -122,43 +136,44 @@ impl Owners {
 
     fn start(&self, room: RoomId) -> Handle {
         let (mailbox, waiting) = mpsc::channel(self.env.settings.waiting_commands);
-        let put_down = Arc::new(Notify::new());
+        let calls = Arc::<Calls>::default();
         let task = Task {
             room,
             env: self.env.clone(),
             shards: Arc::downgrade(&self.shards),
             ended: self.ended.clone(),
-            put_down: put_down.clone(),
+            calls: calls.clone(),
             waiting,
+            instead: None,
         };
-        self.env.metrics.active.inc();
         tokio::spawn(task.run());
-        Handle { mailbox, used: AtomicU64::new(0), put_down }
+        Handle { mailbox, used: AtomicU64::new(0), calls }
     }
 
-    /// Asks the state of a room something.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub(super) async fn look<T: Send + 'static>(
-        &self,
-        room: RoomId,
-        look: impl FnOnce(&State) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let item = Item::Look(Box::new(move |state: Option<&State>| {
-            let _ = tell.send(state.map(look));
-        }));
-        self.hand(room, item).map_err(|_| busy())?;
-        match tokio::time::timeout(self.env.settings.deadline(), told).await {
-            Ok(Ok(Some(seen))) => Ok(seen),
-            _ => Err(busy()),
+    /// Tells all rooms that the ring changed.
+    pub(super) fn look_again(&self) {
+        for shard in self.shards.iter() {
+            shard.lock().values().for_each(|handle| handle.calls.look.notify_one());
+        }
+    }
+
+    /// Waits until no room is served here that is another node's by the ring.
+    pub(super) async fn moved_away(&self) {
+        loop {
+            let ended = self.ended.notified();
+            let stays = |(room, handle): (&RoomId, &Handle)| {
+                handle.calls.serving.load(Ordering::Acquire) && !self.env.route.is_mine(*room)
+            };
+            if !self.shards.iter().any(|shard| shard.lock().iter().any(stays)) {
+                return;
+            }
+            ended.await;
         }
     }
 
     /// Takes nothing more, finishes what is in flight, saves snapshots; gives up after `within`.
     pub(super) async fn stop(&self, within: Duration) {
-        self.stopping.store(true, Ordering::Release);
+        self.env.stopping.store(true, Ordering::Release);
         let all_ended = async {
             loop {
                 let ended = self.ended.notified();
@@ -166,7 +181,7 @@ impl Owners {
                 for shard in self.shards.iter() {
                     let shard = shard.lock();
                     left += shard.len();
-                    shard.values().for_each(|handle| handle.put_down.notify_one());
+                    shard.values().for_each(|handle| handle.calls.put_down.notify_one());
                 }
                 if left == 0 {
                     return;
@@ -195,7 +210,7 @@ fn shard_of(room: RoomId) -> usize {
 /// Puts down the room that was used longest ago.
 fn make_place(shard: &HashMap<RoomId, Handle>) {
     if let Some(oldest) = shard.values().min_by_key(|handle| handle.used.load(Ordering::Relaxed)) {
-        oldest.put_down.notify_one();
+        oldest.calls.put_down.notify_one();
     }
 }
 
@@ -206,23 +221,87 @@ struct Task {
     /// Weak: the mailbox closes when the rooms are dropped, and the task ends.
     shards: Weak<[Shard]>,
     ended: Arc<Notify>,
-    put_down: Arc<Notify>,
+    calls: Arc<Calls>,
     waiting: mpsc::Receiver<Item>,
+    /// The owner by the ring that this node serves the room instead of, because it was gone.
+    instead: Option<Owner>,
+}
+
+/// Why a room is not served any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nobody needs it, or the node is stopping.
+    PutDown,
+    /// It is another node's by the ring.
+    Moved,
+    /// Another owner was faster.
+    Fenced,
+    /// Its log cannot be read, or its task made a mistake.
+    Failed,
 }
 
 impl Task {
     async fn run(mut self) {
+        // What the one before has not done: it comes before what is in the mailbox.
+        let mut left = VecDeque::new();
         loop {
-            shell::serve(&self.env, self.room, &mut self.waiting, &self.put_down).await;
+            if self.serves() {
+                self.env.metrics.active.inc();
+                self.calls.serving.store(true, Ordering::Release);
+                let end = shell::serve(&mut self, &mut left).await;
+                self.env.metrics.active.dec();
+                self.calls.serving.store(false, Ordering::Release);
+                self.ended.notify_waiters();
+                self.served(end).await;
+            } else {
+                lane::forward(&mut self, &mut left).await;
+            }
             let Some(shards) = self.shards.upgrade() else { break };
+            if self.env.stopping.load(Ordering::Acquire) {
+                while let Ok(item) = self.waiting.try_recv() {
+                    left.push_back(item);
+                }
+                left.drain(..).for_each(|item| item.refuse(busy(), Reason::Ending, None));
+            }
             let mut shard = shards[shard_of(self.room)].lock();
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() && left.is_empty() {
                 shard.remove(&self.room);
                 break;
             }
-            // Something came while the room was put down: it is taken up again.
+            // Something waits: the room is taken up again, or forwarded.
         }
-        self.env.metrics.active.dec();
+        left.drain(..).for_each(|item| item.refuse(busy(), Reason::Ending, None));
         self.ended.notify_waiters();
+    }
+
+    /// Whether this node serves the room: it is its own by the ring, or it took it over and the ring has not changed
+    /// since.
+    fn serves(&self) -> bool {
+        let mine = self.env.route.is_mine(self.room);
+        mine || (self.instead.is_some() && self.instead == self.env.route.owner(self.room))
+    }
+
+    /// Does what follows from the end of serving.
+    async fn served(&mut self, end: End) {
+        match end {
+            End::PutDown | End::Failed => {}
+            End::Moved => {
+                self.instead = None;
+                let links = self.env.links.get();
+                if let (Some(links), Some(owner)) = (links, self.env.route.owner(self.room)) {
+                    links.metrics().handed_over.inc();
+                    links.hand_over(&owner.name, self.room);
+                }
+            }
+            End::Fenced => {
+                self.instead = None;
+                let until = tokio::time::Instant::now() + SETTLE;
+                while self.serves() && !self.env.stopping.load(Ordering::Acquire) {
+                    if tokio::time::timeout_at(until, self.calls.look.notified()).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
     }
 }

@@ -11,18 +11,14 @@ use std::{
 use rookery_core::{
     owner::{self, Action, Failed, Identity, Input, LogSeq, Owner, Stopped, Stored},
     record::{Body, Record},
-    room::{Command, Head, Refusal, Reply},
+    room::{Command, Head, Profile, Refusal, Reply, State},
 };
-use rookery_protocol::id::RoomId;
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinSet,
-    time::Sleep,
-};
+use rookery_protocol::id::{RoomId, UserId};
+use tokio::{task::JoinSet, time::Sleep};
 
 use super::{
-    super::{OnReply, history, log, refusal, rows},
-    Env, Item, Look, busy,
+    super::{Member, Page, history, log, refusal, rows},
+    Asker, Doubt, End, Env, Item, Task, busy,
     commit::{self, Consequences},
 };
 use crate::{
@@ -32,22 +28,21 @@ use crate::{
 
 /// Items taken from the mailbox at once.
 const ITEMS: usize = 256;
-/// Looks that wait until the room is served.
+/// Looks at members that wait until the room is served.
 const LOOKS: usize = 1024;
 /// How long the room's task sleeps at most; it wakes up earlier for whatever comes.
 const FAR: Duration = Duration::from_secs(3600);
 
-/// Serves a room until it is put down or cannot go on. What was taken from the mailbox is answered then.
-pub(super) async fn serve(
-    env: &Arc<Env>,
-    room: RoomId,
-    waiting: &mut mpsc::Receiver<Item>,
-    put_down: &Notify,
-) {
-    let mut shell = Shell::new(env.clone(), room);
+/// Serves a room until it is put down, is another node's, or cannot go on.
+///
+/// What `left` holds is taken first, and what was taken and not done is in there afterwards.
+pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
+    let env = task.env.clone();
+    let mut shell = Shell::new(env.clone(), task.room);
     let mut items = Vec::with_capacity(ITEMS.min(16));
     let mut sleep = Box::pin(tokio::time::sleep(FAR));
     let mut used = Instant::now();
+    left.drain(..).for_each(|item| shell.take(item));
     while !shell.stopped {
         if shell.is_idle() && shell.is_absent() && !shell.leaving {
             // An id that somebody made up: not worth waiting for more.
@@ -58,8 +53,14 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             done = shell.work.join_next(), if !shell.work.is_empty() => shell.done(done),
-            () = put_down.notified(), if !shell.leaving => shell.leave(),
-            count = waiting.recv_many(&mut items, ITEMS), if !shell.leaving => {
+            () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(),
+            () = task.calls.look.notified(), if !shell.leaving => {
+                if !task.serves() {
+                    shell.end = End::Moved;
+                    shell.leave();
+                }
+            }
+            count = task.waiting.recv_many(&mut items, ITEMS), if !shell.leaving => {
                 used = Instant::now();
                 if count == 0 {
                     shell.leave();
@@ -74,14 +75,26 @@ pub(super) async fn serve(
                 }
             }
         }
+        shell.begin();
     }
     // A snapshot may still be on its way to the disk.
     while shell.work.join_next().await.is_some() {}
+    left.append(&mut shell.held);
+    shell.end
 }
 
 /// A command that is not answered yet.
 struct Asked {
-    reply: OnReply,
+    asker: Asker<Reply>,
+    at: Instant,
+    doubt: Doubt,
+}
+
+/// A look at a page of members.
+struct Look {
+    after: Option<UserId>,
+    limit: usize,
+    asker: Asker<Page<Member>>,
     at: Instant,
 }
 
@@ -96,11 +109,16 @@ struct Shell {
     work: JoinSet<Done>,
     asked: HashMap<u64, Asked>,
     looks: VecDeque<Look>,
+    /// Taken, and not begun: requests of other nodes while the room is not served yet; at the end, what was given back.
+    held: VecDeque<Item>,
+    /// How many of them were given back.
+    given_back: usize,
     next_ticket: u64,
     /// Of the append in flight.
     pending: Option<Consequences>,
     leaving: bool,
     stopped: bool,
+    end: End,
 }
 
 impl Shell {
@@ -115,10 +133,13 @@ impl Shell {
             work: JoinSet::new(),
             asked: HashMap::new(),
             looks: VecDeque::new(),
+            held: VecDeque::new(),
+            given_back: 0,
             next_ticket: 0,
             pending: None,
             leaving: false,
             stopped: false,
+            end: End::PutDown,
         };
         shell.env.metrics.takeovers.inc();
         shell.feed(Input::Tick);
@@ -126,7 +147,7 @@ impl Shell {
     }
 
     fn is_idle(&self) -> bool {
-        self.asked.is_empty() && self.looks.is_empty() && self.pending.is_none()
+        self.asked.is_empty() && self.looks.is_empty() && self.held.is_empty() && self.pending.is_none()
     }
 
     /// Whether there is no such room.
@@ -148,20 +169,46 @@ impl Shell {
     }
 
     fn take(&mut self, item: Item) {
+        // What another node asks is not begun before the room is served, that is before our epoch is in the log:
+        // if that node has asked another owner since, the log refuses what comes of it here. Its requests keep
+        // their order.
+        let early = item.caller().is_some() && !self.owner.serves();
+        if self.stopped || early || (item.caller().is_some() && !self.held.is_empty()) {
+            self.held.push_back(item);
+        } else {
+            self.start(item);
+        }
+    }
+
+    /// Begins what was held, once the room is served.
+    fn begin(&mut self) {
+        while !self.stopped
+            && self.owner.serves()
+            && let Some(item) = self.held.pop_front()
+        {
+            self.start(item);
+        }
+    }
+
+    fn start(&mut self, item: Item) {
+        if let Some(reason) = item.caller().and_then(|caller| caller.may_begin().err()) {
+            return item.refuse(busy(), reason, None);
+        }
         match item {
-            Item::Command { actor, what, reply, at } => {
+            Item::Command { actor, what, asker, at, doubt } => {
                 let ticket = self.next_ticket;
                 self.next_ticket += 1;
-                self.asked.insert(ticket, Asked { reply, at });
+                self.asked.insert(ticket, Asked { asker, at, doubt });
                 let command =
                     Command { actor: (*actor).clone(), what, now: unix_millis(), random: rand::random() };
                 self.feed(Input::Command { ticket, command: Box::new(command) });
             }
-            Item::Look(look) if self.stopped || self.looks.len() >= LOOKS => look(None),
-            Item::Look(look) => {
-                self.looks.push_back(look);
+            Item::Members { asker, .. } if self.looks.len() >= LOOKS => asker.members(Err(busy())),
+            Item::Members { after, limit, asker, at } => {
+                self.looks.push_back(Look { after, limit, asker, at });
                 self.show();
             }
+            Item::Wake { .. } => {}
         }
     }
 
@@ -205,6 +252,7 @@ impl Shell {
     fn fail(&mut self, why: &str) {
         tracing::error!(room = %self.room, why, "a room failed and is read again from its log");
         self.env.metrics.panics.inc();
+        self.end = End::Failed;
         self.end();
     }
 
@@ -212,9 +260,11 @@ impl Shell {
         self.stopped = true;
         for (_, asked) in self.asked.drain() {
             self.env.metrics.refused("unavailable");
-            answer(asked.reply, Err(busy()));
+            asked.asker.reply(Err(busy()));
         }
-        self.looks.drain(..).for_each(|look| look(None));
+        for Look { after, limit, asker, at } in self.looks.drain(..) {
+            self.held.push_back(Item::Members { after, limit, asker, at });
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -250,6 +300,7 @@ impl Shell {
             }
             Action::Append(append) => self.append(append),
             Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
+            Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
             Action::SaveSnapshot { bytes } => {
                 self.work.spawn(async move {
                     let row = Row { table: Table::Snapshots, key: rows::of_room(room), value: Some(bytes) };
@@ -262,8 +313,14 @@ impl Shell {
             Action::Stopped { why } => {
                 match why {
                     Stopped::SteppedDown => {}
-                    Stopped::Fenced { .. } => tracing::info!(%room, %why, "a room moved to another owner"),
-                    _ => tracing::error!(%room, %why, "a room cannot be served"),
+                    Stopped::Fenced { .. } => {
+                        tracing::info!(%room, %why, "a room moved to another owner");
+                        self.end = End::Fenced;
+                    }
+                    _ => {
+                        tracing::error!(%room, %why, "a room cannot be served");
+                        self.end = End::Failed;
+                    }
                 }
                 self.end();
             }
@@ -322,11 +379,20 @@ impl Shell {
     fn answer(&mut self, ticket: u64, outcome: Result<Reply, Refusal>) {
         let Some(asked) = self.asked.remove(&ticket) else { return };
         self.env.metrics.answered(asked.at.elapsed());
-        let outcome = outcome.map_err(|refusal| refusal::problem(&refusal));
+        let outcome = asked.doubt.resolve(outcome.map_err(|refusal| refusal::problem(&refusal)));
         if let Err(problem) = &outcome {
             self.env.metrics.refused(problem.code);
         }
-        answer(asked.reply, outcome);
+        asked.asker.reply(outcome);
+    }
+
+    /// Keeps what nothing was done of, before what came after it.
+    fn give_back(&mut self, ticket: u64, command: Command) {
+        let Some(Asked { asker, at, doubt }) = self.asked.remove(&ticket) else { return };
+        let Command { actor, what, .. } = command;
+        let item = Item::Command { actor: Arc::new(actor), what, asker, at, doubt };
+        self.held.insert(self.given_back, item);
+        self.given_back += 1;
     }
 
     /// Lets those look who wait for it, if there is something to see.
@@ -334,17 +400,30 @@ impl Shell {
         if self.looks.is_empty() || !self.owner.serves() {
             return;
         }
-        for look in self.looks.drain(..) {
-            look(Some(self.owner.state()));
+        for Look { after, limit, asker, .. } in self.looks.drain(..) {
+            asker.members(Ok(page(self.owner.state(), after, limit)));
         }
     }
 }
 
-/// Calls back; a panic there is not this room's fault.
-fn answer(reply: OnReply, outcome: Result<Reply, Problem>) {
-    if catch_unwind(AssertUnwindSafe(|| reply(outcome))).is_err() {
-        tracing::error!("the receiver of a room's answer panicked");
-    }
+/// Members after one, ordered by id.
+fn page(state: &State, after: Option<UserId>, limit: usize) -> Page<Member> {
+    let mut items: Vec<Member> = state
+        .members_after(after)
+        .take(limit.saturating_add(1))
+        .map(|member| Member {
+            user: Profile {
+                id: member.id,
+                username: member.username.to_owned(),
+                display_name: member.display_name.to_owned(),
+            },
+            role: member.role,
+        })
+        .collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|member| member.user.id.0);
+    Page { items, next }
 }
 
 fn stored(committed: backend::Committed) -> Stored {

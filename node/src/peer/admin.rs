@@ -1,0 +1,57 @@
+//! What the operator asks of a node: its status, and to drain.
+
+use std::{sync::Arc, time::Duration};
+
+use rookery_protocol::peer::{
+    DrainReply, DrainRequest, StatusReply, StatusRequest, node_admin_server::NodeAdmin,
+};
+use tonic::{Request, Response, Status};
+
+use crate::rooms::Rooms;
+
+/// What the node's wiring knows and does, for the operator.
+pub trait Control: Send + Sync {
+    /// Begins to drain, within a deadline if one is given. Says whether it began now: `false`, it was draining already.
+    /// Must not block.
+    fn drain(&self, deadline: Option<Duration>) -> bool;
+    /// `joining`, `active` or `draining`.
+    fn state(&self) -> &'static str;
+    /// Whether it takes new clients.
+    fn is_ready(&self) -> bool;
+    /// Clients connected.
+    fn connections(&self) -> u64;
+}
+
+/// The service `NodeAdmin`.
+#[derive(Clone)]
+pub(super) struct Admin {
+    pub(super) node: String,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) control: Arc<dyn Control>,
+}
+
+#[tonic::async_trait]
+impl NodeAdmin for Admin {
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let seconds = request.into_inner().deadline_seconds;
+        let deadline = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        let begun = self.control.drain(deadline);
+        tracing::info!(begun, "asked to drain");
+        Ok(Response::new(DrainReply { begun }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let counts = self.rooms.counts();
+        Ok(Response::new(StatusReply {
+            node: self.node.clone(),
+            state: self.control.state().to_owned(),
+            ready: self.control.is_ready(),
+            rooms: counts.rooms,
+            connections: self.control.connections(),
+            slots: counts.slots,
+            ring_revision: counts.revision,
+            unacked: counts.unacked,
+            members: counts.members,
+        }))
+    }
+}

@@ -1,0 +1,201 @@
+//! The way to one other node: a session, or the tries to get one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rookery_protocol::{
+    id::RoomId,
+    peer::{Probe, answer, ask},
+};
+use tokio::sync::{mpsc, watch};
+use tonic::transport::{ClientTlsConfig, Endpoint};
+
+use super::{
+    metrics::PeerMetrics,
+    session::{Driver, Ended, Lost, Opening, Request, Session},
+    settings::PeerSettings,
+};
+
+/// First pause between two tries to connect; doubles up to [`MOST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(10);
+const MOST_PAUSE: Duration = Duration::from_millis(500);
+/// Windows of the stream: what waits for a busy node waits there, not here.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// A node that is asked whether it takes a room answers within this time, or nothing is known.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// How another node can be reached.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// Not known yet.
+    Connecting,
+    /// There is a session.
+    Up(Session),
+    /// There is none.
+    Down {
+        /// Tries that failed since there was one; 0: it was lost just now, and may be back at once.
+        tries: u32,
+        /// Nobody listens there: no process that could still do anything of what it was asked.
+        refused: bool,
+    },
+}
+
+impl State {
+    /// Whether the node is gone as far as can be seen from here.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Down { tries: 1.., .. })
+    }
+}
+
+/// What all links share.
+pub(super) struct Common {
+    pub(super) settings: PeerSettings,
+    pub(super) metrics: PeerMetrics,
+    pub(super) cluster: String,
+    pub(super) me: String,
+    /// Random: tells this process from those before it under the same name.
+    pub(super) process: u64,
+    pub(super) tls: Option<ClientTlsConfig>,
+    pub(super) revision: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// The way to one other node. Dropping it ends its session.
+pub(crate) struct Link {
+    pub(super) address: String,
+    state: watch::Receiver<State>,
+    task: tokio::task::AbortHandle,
+    /// The node left the ring: its session is the last one.
+    pub(super) retired: Arc<AtomicBool>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    pub(super) fn start(common: Arc<Common>, name: &str, address: &str) -> Self {
+        let (show, state) = watch::channel(State::Connecting);
+        let retired = Arc::new(AtomicBool::new(false));
+        let driver = keep(common, name.to_owned(), address.to_owned(), show, retired.clone());
+        let task = tokio::spawn(driver).abort_handle();
+        Self { address: address.to_owned(), state, task, retired }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// The state, and what says when it is another one.
+    pub(crate) fn look(&self) -> (State, watch::Receiver<State>) {
+        let mut watch = self.state.clone();
+        let state = watch.borrow_and_update().clone();
+        (state, watch)
+    }
+
+    /// Whether nothing of what was sent in that session can still be begun.
+    pub(crate) fn is_over(&self, session: u64) -> bool {
+        match &*self.state.borrow() {
+            State::Up(now) => now.number > session,
+            State::Down { refused, .. } => *refused,
+            State::Connecting => false,
+        }
+    }
+
+    /// Whether the node is there and takes what is asked of the room. `None`: that is not known (yet).
+    pub(crate) async fn probe(&self, room: RoomId) -> Option<bool> {
+        let by = Instant::now() + PROBE;
+        let mut state = self.state.clone();
+        let known = state.wait_for(|state| matches!(state, State::Up(_)) || state.is_gone());
+        let session = match tokio::time::timeout(PROBE, known).await {
+            Ok(Ok(state)) => match &*state {
+                State::Up(session) => session.clone(),
+                _ => return Some(false),
+            },
+            _ => return None,
+        };
+        let (back, mut ended) = mpsc::channel(1);
+        let what = ask::What::Probe(Probe {});
+        let request = Request { room, lane: 0, instead: false, deadline: by, what, token: 0, back };
+        session.requests.try_send(request).ok()?;
+        match tokio::time::timeout(PROBE, ended.recv()).await {
+            Ok(Some((_, Ended::Answered(answer::Outcome::Probed(probed))))) => Some(probed.takes),
+            _ => self.state.borrow().is_gone().then_some(false),
+        }
+    }
+}
+
+/// Connects, and again whenever the session ends.
+async fn keep(
+    common: Arc<Common>,
+    name: String,
+    address: String,
+    show: watch::Sender<State>,
+    retired: Arc<AtomicBool>,
+) {
+    let (mut number, mut tries, mut pause) = (0, 0u32, PAUSE);
+    while !retired.load(Ordering::Acquire) {
+        number += 1;
+        let opening = Opening {
+            cluster: &common.cluster,
+            from: &common.me,
+            to: &name,
+            process: common.process,
+            number,
+            revision: &*common.revision,
+        };
+        let patience = common.settings.connect() + common.settings.silent() / 2;
+        let opened = match tokio::time::timeout(patience, open(&common, &address, &opening)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Lost::Silent),
+        };
+        match opened {
+            Ok((driver, session)) => {
+                tracing::debug!(node = name, address, "connected");
+                common.metrics.streams.inc();
+                show.send_replace(State::Up(session));
+                let why = driver.run(&*common.revision).await;
+                common.metrics.streams.dec();
+                common.metrics.lost(why.reason());
+                tracing::info!(node = name, address, %why, "the stream to a node ended");
+                (tries, pause) = (0, PAUSE);
+                show.send_replace(State::Down { tries, refused: false });
+            }
+            Err(why) => {
+                if tries == 0 {
+                    tracing::info!(node = name, address, %why, "a node cannot be reached");
+                }
+                tries = tries.saturating_add(1);
+                show.send_replace(State::Down { tries, refused: matches!(why, Lost::Refused(_)) });
+                // Not all nodes at the same moment.
+                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(MOST_PAUSE);
+            }
+        }
+    }
+    show.send_replace(State::Down { tries: 1, refused: false });
+}
+
+async fn open(common: &Common, address: &str, opening: &Opening<'_>) -> Result<(Driver, Session), Lost> {
+    let scheme = if common.tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        .map_err(|error| Lost::of(&error))?
+        .connect_timeout(common.settings.connect())
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(common.settings.silent())
+        .keep_alive_timeout(common.settings.silent());
+    if let Some(tls) = &common.tls {
+        endpoint = endpoint.tls_config(tls.clone()).map_err(|error| Lost::of(&error))?;
+    }
+    let channel = endpoint.connect().await.map_err(|error| Lost::of(&error))?;
+    Driver::open(channel, opening, &common.settings, common.metrics.clone()).await
+}

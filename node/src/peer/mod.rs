@@ -1,0 +1,225 @@
+//! Calls between nodes, by gRPC: what a room is asked on one node reaches its owner on another.
+//!
+//! Here belongs how a request gets to another node and how its answer comes back. Which node is asked, and what is
+//! asked again, is decided in `rooms/`; what a command means, in `rookery-core`.
+//!
+//! A node opens one stream to each other node (`link.rs`, `session.rs`) and serves those of the others (`server.rs`).
+//! Three things make it safe to ask again:
+//!
+//! - **Nothing is begun late.** A request says until when it may be begun, by the receiver's clock, which the
+//!   sender knows from pings. An owner begins a command only while it serves, that is after its epoch is in the
+//!   log: so what another owner did since makes the log refuse it.
+//! - **A lane is taken in order or not at all.** Requests of one lane follow each other on one stream; once one was not
+//!   taken, no later one is.
+//! - **A new stream ends the one before.** What came over the old one and is not begun is not begun any more.
+
+mod admin;
+mod caller;
+mod clock;
+mod codec;
+mod link;
+mod links;
+mod metrics;
+mod server;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rookery_core::ring::View;
+use rookery_protocol::peer::{calls_server::CallsServer, node_admin_server::NodeAdminServer};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
+
+pub use admin::Control;
+pub use metrics::PeerMetrics;
+pub use settings::PeerSettings;
+pub use tls::TlsError;
+
+pub(crate) use caller::Caller;
+pub(crate) use codec::{members, of_command, of_page, reply};
+pub(crate) use link::{Link, State};
+pub(crate) use links::Links;
+pub(crate) use server::lane_number;
+pub(crate) use session::{Ended, Request, Session};
+
+use crate::rooms::Rooms;
+
+/// Version of what nodes say to each other. They understand those that differ by one.
+const VERSION: u32 = 1;
+/// Requests of one node under way to another, at most, whatever is set.
+const MOST_IN_FLIGHT: usize = 16_384;
+/// Windows of a stream.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Why nodes cannot reach this one.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for other nodes (peer.listen): {why}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// A file of the TLS settings.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Certificate and key cannot be used.
+    #[error("peer.tls_cert, peer.tls_key and peer.tls_ca cannot be used: {0}")]
+    Pair(tonic::transport::Error),
+}
+
+/// Listens, and does not answer yet: so a node knows its address before it joins the ring.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: PeerSettings,
+    tls: Option<tls::Tls>,
+}
+
+/// Name of this node, and of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The cluster's: nodes of another one are not let in.
+    pub cluster: String,
+    /// The node's, as in the ring.
+    pub node: String,
+}
+
+/// The calls of this node to others, and of others to it. Dropping it ends all streams at once.
+pub struct Peers {
+    address: SocketAddr,
+    closing: watch::Sender<bool>,
+    tasks: Vec<tokio::task::AbortHandle>,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Bound {
+    /// Reads the certificates and listens. In a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`PeerError`], naming the setting.
+    pub async fn new(settings: PeerSettings) -> Result<Self, PeerError> {
+        let tls = tls::load(&settings)?;
+        let address = settings.listen;
+        let listen = |why| PeerError::Listen { address, why };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self { listener, address, settings, tls })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves other nodes and connects to them. `rooms` follow the views from now on, and send what is not theirs to
+    /// its owner.
+    ///
+    /// # Errors
+    /// [`PeerError::Pair`].
+    pub fn start(
+        self,
+        names: Names,
+        mut views: watch::Receiver<Arc<View>>,
+        rooms: Arc<Rooms>,
+        control: Arc<dyn Control>,
+        metrics: PeerMetrics,
+    ) -> Result<Peers, PeerError> {
+        let Self { listener, address, settings, tls } = self;
+        let Names { cluster, node } = names;
+        let process = rand::random();
+        let (closing, closed) = watch::channel(false);
+        let (server_tls, client_tls) = tls.map(|tls| (tls.server, tls.client)).unzip();
+
+        let shared = server::Shared::new(
+            cluster.clone(),
+            node.clone(),
+            process,
+            rooms.clone(),
+            metrics.clone(),
+            closed.clone(),
+        );
+        let mut builder = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(settings.silent()))
+            .http2_keepalive_timeout(Some(settings.silent() * 2))
+            .max_concurrent_streams(64);
+        if let Some(tls) = server_tls {
+            builder = builder.tls_config(tls).map_err(PeerError::Pair)?;
+        }
+        let calls = CallsServer::new(server::Server(Arc::new(shared)))
+            .max_decoding_message_size(session::MESSAGE_BYTES);
+        let admin = admin::Admin { node: node.clone(), rooms: rooms.clone(), control };
+        let router = builder.add_service(calls).add_service(NodeAdminServer::new(admin));
+        let mut ending = closed;
+        let until = async move {
+            let _ = ending.wait_for(|closing| *closing).await;
+        };
+        let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |accepted| {
+            if let Ok(stream) = &accepted {
+                let _ = stream.set_nodelay(true);
+            }
+            accepted
+        });
+        let serving = tokio::spawn(async move {
+            if let Err(error) = router.serve_with_incoming_shutdown(incoming, until).await {
+                tracing::error!(%error, "other nodes are not served any more");
+            }
+        });
+
+        let revision = {
+            let views = views.clone();
+            Box::new(move || views.borrow().revision())
+        };
+        let common =
+            link::Common { settings, metrics, cluster, me: node, process, tls: client_tls, revision };
+        let links = Arc::new(Links::new(common));
+        rooms.connect(links.clone());
+        let following = tokio::spawn(async move {
+            loop {
+                let view = views.borrow_and_update().clone();
+                links.change(&view);
+                rooms.change_view(&view);
+                if views.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Peers { address, closing, tasks: vec![serving.abort_handle(), following.abort_handle()] })
+    }
+}
+
+impl Peers {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the streams of other nodes: they ask the next ones from now on. Those of this node to others stay until
+    /// its rooms are dropped, so that what it forwarded is still answered.
+    pub async fn stop(&self, within: Duration) {
+        self.closing.send_replace(true);
+        let ended = async {
+            while !self.tasks[0].is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(within, ended).await;
+    }
+}

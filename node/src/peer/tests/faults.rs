@@ -1,0 +1,51 @@
+//! Nodes and streams that fail under load: everybody is answered once, in order, and what is acknowledged is there.
+
+use std::time::Duration;
+
+use super::{crowd::Crowd, town::Town};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_killed_is_replaced_at_once() {
+    let mut town = Town::new(3).await;
+    let crowd = Crowd::start(&town, 0, &[1, 1, 2, 2]).await;
+    crowd.goes_on(200).await;
+    town.kill(0);
+    // The ring says nothing of it yet.
+    crowd.goes_on(500).await;
+    town.change(|active| active[0] = false);
+    crowd.goes_on(200).await;
+    let sum = crowd.end(&town).await;
+    assert_eq!(sum.posts_unavailable, 0, "{sum:?}");
+    let instead: u64 = town.nodes.iter().map(|node| node.metrics.instead.get()).sum();
+    assert!(instead >= 1, "taken over before the ring knew");
+    assert!(sum.gap < Duration::from_secs(4), "{sum:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stands_still_does_nothing_late() {
+    let town = Town::new(3).await;
+    let crowd = Crowd::start(&town, 0, &[1, 1, 2, 2]).await;
+    crowd.goes_on(200).await;
+    town.pause(0);
+    crowd.goes_on(500).await;
+    // It comes back, with all that it had begun and all that waited for it.
+    town.resume(0);
+    crowd.goes_on(500).await;
+    let sum = crowd.end(&town).await;
+    assert_eq!(sum.posts_unavailable, 0, "{sum:?}");
+    assert!(sum.gap < Duration::from_secs(5), "{sum:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_break_lose_nothing() {
+    let town = Town::new(3).await;
+    let crowd = Crowd::start(&town, 0, &[0, 1, 1, 2, 2]).await;
+    for _ in 0..8 {
+        crowd.goes_on(100).await;
+        town.nodes[0].proxy.reset();
+    }
+    crowd.goes_on(200).await;
+    let sum = crowd.end(&town).await;
+    assert_eq!(sum.posts_unavailable, 0, "{sum:?}");
+    assert!(town.nodes[1].metrics.retried.get() > 0);
+}

@@ -1,0 +1,263 @@
+//! What the tests share: nodes over one log, a proxy in front of each, and views that each of them gets by itself.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use rookery_core::{
+    record::Record,
+    ring::{Member, MemberState, View},
+    room::{Kind, Profile, Visibility, What},
+};
+use rookery_protocol::id::{RoomId, UserId};
+use rookery_testbed::Proxy;
+use tokio::sync::watch;
+
+use crate::{
+    backend::{
+        Append, Appended, Committed, Read, RoomLog, Unavailable,
+        embedded::{Store, StoreMetrics, StoreSettings},
+    },
+    peer::{Bound, Control, Names, PeerMetrics, PeerSettings, Peers},
+    rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
+};
+
+/// What a node's way to the log is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Open,
+    /// Whoever goes it waits, as a stopped process does.
+    Held,
+    /// Nothing gets through any more.
+    Gone,
+}
+
+/// The log as one node reaches it.
+struct Gate {
+    store: Arc<Store>,
+    way: watch::Receiver<Way>,
+}
+
+impl Gate {
+    async fn pass(&self) -> bool {
+        let mut way = self.way.clone();
+        matches!(way.wait_for(|way| *way != Way::Held).await.map(|way| *way), Ok(Way::Open))
+    }
+}
+
+#[async_trait]
+impl RoomLog for Gate {
+    async fn append(&self, append: Append) -> Appended {
+        if self.pass().await { self.store.append(append).await } else { Appended::Unknown }
+    }
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        if self.pass().await { self.store.tail(room).await } else { Err(Unavailable("gone".into())) }
+    }
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        if self.pass().await { self.store.read(room, read).await } else { Err(Unavailable("gone".into())) }
+    }
+    fn follow(&self, room: RoomId, on: bool) {
+        self.store.follow(room, on);
+    }
+}
+
+/// The wiring of a node, as far as the operator sees it.
+#[derive(Default)]
+pub(super) struct Wiring(AtomicU64);
+
+impl Control for Wiring {
+    fn drain(&self, _: Option<Duration>) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) == 0
+    }
+    fn state(&self) -> &'static str {
+        if self.0.load(Ordering::Relaxed) > 0 { "draining" } else { "active" }
+    }
+    fn is_ready(&self) -> bool {
+        true
+    }
+    fn connections(&self) -> u64 {
+        7
+    }
+}
+
+pub(super) struct Node {
+    pub(super) rooms: Arc<Rooms>,
+    peers: Option<Peers>,
+    pub(super) proxy: Proxy,
+    pub(super) address: SocketAddr,
+    pub(super) metrics: PeerMetrics,
+    way: watch::Sender<Way>,
+    views: watch::Sender<Arc<View>>,
+}
+
+pub(super) struct Town {
+    pub(super) nodes: Vec<Node>,
+    pub(super) store: Arc<Store>,
+    revision: u64,
+    /// By node: whether it is a member that owns rooms.
+    active: Vec<bool>,
+    settings: PeerSettings,
+    _dir: tempfile::TempDir,
+}
+
+pub(super) fn name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+pub(super) fn user(number: u64) -> Arc<Profile> {
+    Arc::new(Profile {
+        id: UserId::from_parts(1_700_000_000_000 + number, number.into()),
+        username: format!("u{number}"),
+        display_name: format!("U{number}"),
+    })
+}
+
+pub(super) fn post(id: &str) -> What {
+    What::Post { text: format!("text of {id}"), client_msg_id: id.into(), reply_to: None }
+}
+
+impl Town {
+    pub(super) async fn new(nodes: usize) -> Self {
+        Self::with(nodes, PeerSettings::default(), RoomsSettings::default()).await
+    }
+
+    pub(super) async fn with(nodes: usize, settings: PeerSettings, rooms: RoomsSettings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
+        let settings = PeerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };
+        let mut town =
+            Self { nodes: Vec::new(), store, revision: 0, active: Vec::new(), settings, _dir: dir };
+        for _ in 0..nodes {
+            town.add(rooms.clone()).await;
+        }
+        town.active = vec![true; nodes];
+        town.change(|_| {});
+        town
+    }
+
+    async fn add(&mut self, settings: RoomsSettings) {
+        let node = self.nodes.len();
+        let (way, passing) = watch::channel(Way::Open);
+        let (views, view) = watch::channel(Arc::new(View::default()));
+        let log = Arc::new(Gate { store: self.store.clone(), way: passing });
+        let metrics = RoomsMetrics::default();
+        let rooms = Rooms::start(settings, &name(node), &View::default(), log, self.store.clone(), metrics);
+        let bound = Bound::new(self.settings.clone()).await.unwrap();
+        let address = bound.address();
+        let proxy = Proxy::to(address);
+        let names = Names { cluster: "test".into(), node: name(node) };
+        let metrics = PeerMetrics::default();
+        let wiring = Arc::new(Wiring::default());
+        let peers = bound.start(names, view, rooms.clone(), wiring, metrics.clone()).unwrap();
+        self.nodes.push(Node { rooms, peers: Some(peers), proxy, address, metrics, way, views });
+    }
+
+    fn view(&self) -> Arc<View> {
+        let member = |(node, active): (usize, &bool)| Member {
+            name: name(node),
+            address: self.nodes[node].proxy.address().to_string(),
+            shard: "main".into(),
+            weight: 1,
+            state: if *active { MemberState::Active } else { MemberState::Draining },
+            incarnation: 1,
+        };
+        Arc::new(View::new(self.revision, self.active.iter().enumerate().map(member).collect()))
+    }
+
+    /// Makes a new view, of which `tell` lets nodes hear later than others: all hear of it in the end.
+    pub(super) fn change(&mut self, before: impl FnOnce(&mut Vec<bool>)) {
+        let view = self.next_view(before);
+        (0..self.nodes.len()).for_each(|node| self.tell(node, &view));
+    }
+
+    /// A new view that nobody has heard of yet.
+    pub(super) fn next_view(&mut self, before: impl FnOnce(&mut Vec<bool>)) -> Arc<View> {
+        before(&mut self.active);
+        self.revision += 1;
+        self.view()
+    }
+
+    pub(super) fn tell(&self, node: usize, view: &Arc<View>) {
+        self.nodes[node].views.send_replace(view.clone());
+    }
+
+    /// Whose the room is by the newest view.
+    pub(super) fn owner(&self, room: RoomId) -> usize {
+        let view = self.view();
+        let owner = view.owner(rookery_core::ring::slot_of(room), None).unwrap();
+        owner.name.strip_prefix("node-").unwrap().parse().unwrap()
+    }
+
+    /// Who is asked next for the room.
+    pub(super) fn next(&self, room: RoomId) -> usize {
+        let view = self.view();
+        let order = view.order(rookery_core::ring::slot_of(room), None);
+        order[1].name.strip_prefix("node-").unwrap().parse().unwrap()
+    }
+
+    pub(super) fn way(&self, node: usize, way: Way) {
+        self.nodes[node].way.send_replace(way);
+    }
+
+    /// The process of a node is gone at once: nothing it has begun gets any further.
+    pub(super) fn kill(&mut self, node: usize) {
+        self.way(node, Way::Gone);
+        self.nodes[node].peers = None;
+        self.nodes[node].proxy.refuse();
+    }
+
+    /// A node stands still.
+    pub(super) fn pause(&self, node: usize) {
+        self.way(node, Way::Held);
+        self.nodes[node].proxy.cut();
+    }
+
+    pub(super) fn resume(&self, node: usize) {
+        self.way(node, Way::Open);
+        self.nodes[node].proxy.heal();
+    }
+
+    /// A room of a node's, made by a user over another one, with members.
+    pub(super) async fn room(&self, owner: usize, by: &Arc<Profile>, others: &[Arc<Profile>]) -> RoomId {
+        loop {
+            let edge = &self.nodes[(owner + 1) % self.nodes.len()].rooms;
+            let new = NewRoom {
+                name: "Room".into(),
+                kind: Kind::Group,
+                visibility: Visibility::Public,
+                topic: None,
+            };
+            let room = edge.create(by, new).await.unwrap().id;
+            if self.owner(room) == owner {
+                for other in others {
+                    edge.join(room, other).await.unwrap();
+                }
+                return room;
+            }
+        }
+    }
+
+    /// All records of a room.
+    pub(super) async fn records(&self, room: RoomId) -> Vec<Record> {
+        let mut all: Vec<Record> = Vec::new();
+        loop {
+            let from = all.last().map_or(1, |record| record.last_seq() + 1);
+            let read = Read { from, to: u64::MAX, backwards: false, max_records: 1000, max_bytes: 1 << 20 };
+            let found = self.store.read(room, read).await.unwrap();
+            let opened = found.iter().map(|found| Record::open(&found.record, room).unwrap().record);
+            let before = all.len();
+            all.extend(opened.filter(|record| !record.events.is_empty()));
+            if all.len() == before {
+                return all;
+            }
+        }
+    }
+}
