@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use rookery_testbed::{Bed, ClusterOptions, Ports};
 
 /// Signals within this time are one.
 const ONE_WISH: Duration = Duration::from_millis(300);
@@ -39,12 +40,20 @@ struct ClusterArgs {
     /// The shard of each node, as many nodes as are named
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "blue,blue,green")]
     shards: Vec<String>,
-    /// Moves all ports up by so many, for a second cluster beside a first one
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=9_000))]
-    ports: u16,
+    /// Moves all ports up by so many, for a second cluster beside a first one; `any`: free ones, for one that does not last
+    #[arg(long, value_name = "N", default_value = "0", value_parser = ports)]
+    ports: Ports,
     /// The node's program [default: rookery-node next to this one]
     #[arg(long, value_name = "FILE", env = "ROOKERY_NODE")]
     node: Option<PathBuf>,
+}
+
+fn ports(text: &str) -> Result<Ports, String> {
+    match text.parse() {
+        Ok(moved) if moved <= 9_000 => Ok(Ports::Fixed(moved)),
+        _ if text == "any" => Ok(Ports::Free),
+        _ => Err("must be 0 to 9000, or any".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -69,12 +78,12 @@ fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
         show::error(&format!("{} is missing: cargo build -p rookery-node", program.display()));
         return ExitCode::FAILURE;
     }
-    let options = rookery_testbed::ClusterOptions {
+    let options = ClusterOptions {
         shards: args.shards.clone(),
         durable_redis: true,
-        ports: rookery_testbed::Ports::Fixed(args.ports),
-        bed: Some(rookery_testbed::Bed::lasting(&args.data)),
-        ..rookery_testbed::ClusterOptions::of(program)
+        ports: args.ports,
+        bed: Some(Bed::lasting(&args.data)),
+        ..ClusterOptions::of(program)
     };
     let taken = options.taken_ports();
     if !taken.is_empty() {

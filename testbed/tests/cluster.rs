@@ -3,60 +3,16 @@
 //! Its nodes are a script that asks what the test tells it to ask: whose connections are cut is looked at, not what
 //! Rookery makes of it.
 
+mod support;
+
 use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use rookery_testbed::{Bed, Cluster, ClusterOptions, Fault};
-
-/// Serves `/readyz`, and connects to each address that a line of the file `ask` in its directory names; it writes what it
-/// reads there within a second into the file `told`.
-const NODE: &str = r##"#!/usr/bin/env python3
-import http.server, os, socket, sys, threading, time
-settings, section = {}, ""
-for line in open(sys.argv[3]):
-    if line.startswith("["): section = line.strip()[1:-1]
-    elif " = " in line: settings[section + "." + line.split(" = ")[0]] = line.split(" = ")[1].strip().strip('"')
-here = settings["server.data"]
-def ask():
-    while True:
-        time.sleep(0.02)
-        try: address = open(here + "/ask").read().strip()
-        except OSError: continue
-        os.remove(here + "/ask")
-        host, port = address.rsplit(":", 1)
-        try:
-            with socket.create_connection((host, int(port)), 1) as s:
-                s.settimeout(1)
-                s.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-                told = s.recv(99).decode()
-        except OSError as error:
-            told = "cut: " + str(error)
-        with open(here + "/told.new", "w") as f: f.write(told)
-        os.rename(here + "/told.new", here + "/told")
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-threading.Thread(target=ask, daemon=True).start()
-def serve(address):
-    host, port = address.rsplit(":", 1)
-    http.server.ThreadingHTTPServer((host, int(port)), Ready).serve_forever()
-threading.Thread(target=serve, args=(settings["peer.listen"],), daemon=True).start()
-serve(settings["server.management"])
-"##;
-
-fn node_program(dir: &Path) -> PathBuf {
-    let program = dir.join("node.py");
-    fs::write(&program, NODE).expect("a script can be written");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a script can be run");
-    program
-}
 
 /// Whether a node gets an answer from an address.
 fn reaches(bed: &Bed, node: usize, address: SocketAddr) -> bool {
@@ -87,7 +43,7 @@ fn faults_hit_what_they_name_and_end() {
         etcd_members: 1,
         proxied: true,
         bed: Some(bed.clone()),
-        ..ClusterOptions::of(node_program(bed.dir()))
+        ..ClusterOptions::of(support::node_program(bed.dir()))
     };
     let Some(cluster) = Cluster::start(&options) else { return };
     let peer = |node: usize| cluster.links(node).to_peer().address();
