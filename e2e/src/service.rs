@@ -53,6 +53,16 @@ impl Service {
         }
     }
 
+    /// One node of a cluster. Its mails are read there, too.
+    pub fn of_node(node: &Node) -> Self {
+        Self {
+            urls: vec![node.url()],
+            mailbox: node.url(),
+            management: vec![node.management_url()],
+            next: AtomicUsize::new(0),
+        }
+    }
+
     fn of_cluster(cluster: &Cluster) -> Self {
         show_log_at_panic(cluster.nodes().iter().map(|node| node.process().log().to_owned()).collect());
         Self {

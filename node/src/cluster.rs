@@ -4,11 +4,12 @@
 //! accounts and rooms, clients last. The order of the end is the other way round, with the rooms handed over first.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use rookery_core::ring::MemberState;
+use tokio::sync::watch;
 
 use crate::{
     accounts::Accounts,
@@ -19,10 +20,11 @@ use crate::{
         redis::Redis,
     },
     config::Settings,
-    edge::App,
+    edge::{App, ws::Edge},
     live::Hub,
     membership::{Me, Membership, Refused},
     neighbours,
+    peer::{Bound, Control, Names, PeerError, Peers},
     rooms::Rooms,
     serve::{Drain, Process, greet},
     server::{Failure, Health, Readiness},
@@ -45,12 +47,14 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
     settings.server.node = settings.server.node_in_cluster().map_err(wrong)?;
     settings.edge.url_token.get_or_insert(false);
     let mut process = Process::begin(&settings)?;
+    let bound = Bound::new(settings.peer.clone()).await.map_err(peers_failed)?;
     let (metrics, readiness) = (process.metrics.clone(), process.readiness.clone());
     let begun = tokio::select! {
-        begun = Node::begin(&settings, &metrics, &readiness) => begun?,
+        begun = Node::begin(&settings, bound, &metrics, &readiness) => begun?,
         () = process.stopped() => return Ok(()),
     };
     let served = process.serve(begun.app.clone(), &settings)?;
+    begun.steering.edge.set(served.edge().clone()).ok();
     begun.membership.set_state(MemberState::Active);
     process.readiness.serve();
     let (listen, management) = (served.address(), process.management);
@@ -63,15 +67,21 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
         settings.cluster.name
     ));
 
+    let mut drain = Drain::of(&settings);
     let refused = tokio::select! {
         () = process.stopped() => None,
+        deadline = begun.steering.asked() => {
+            tracing::info!("draining: the operator asked for it");
+            process.readiness.drain();
+            drain.deadline = deadline.unwrap_or(drain.deadline);
+            None
+        }
         why = begun.refused() => {
             tracing::error!(%why, "draining: this node is no member of the cluster any more");
             process.readiness.drain();
             Some(why)
         }
     };
-    let drain = Drain::of(&settings);
     let drained = async {
         begun.hand_over(drain.deadline).await;
         served.drain(drain.window, drain.deadline).await;
@@ -85,23 +95,78 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
 struct Node {
     app: Arc<App>,
     membership: Arc<Membership>,
-    /// Tells the rooms of new views.
-    views: tokio::task::AbortHandle,
+    peers: Peers,
+    steering: Arc<Steering>,
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.views.abort();
+/// What the operator asks of this node.
+struct Steering {
+    membership: Arc<Membership>,
+    readiness: Arc<Readiness>,
+    edge: OnceLock<Arc<Edge>>,
+    /// To drain, and within which time.
+    drain: watch::Sender<Option<Option<Duration>>>,
+}
+
+impl Steering {
+    /// Waits until it is asked to drain.
+    async fn asked(&self) -> Option<Duration> {
+        let mut asked = self.drain.subscribe();
+        match asked.wait_for(Option::is_some).await {
+            Ok(deadline) => deadline.flatten(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Control for Steering {
+    fn drain(&self, deadline: Option<Duration>) -> bool {
+        let begins = !self.readiness.is_draining();
+        begins && self.drain.send_if_modified(|asked| asked.replace(deadline).is_none())
+    }
+
+    fn state(&self) -> &'static str {
+        // As its key says; a node without one is about to join (again).
+        word(self.membership.standing().borrow().state.unwrap_or(MemberState::Joining))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readiness.report().0
+    }
+
+    fn connections(&self) -> u64 {
+        self.edge.get().map_or(0, |edge| edge.registry.count() as u64)
+    }
+}
+
+fn word(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Joining => "joining",
+        MemberState::Active => "active",
+        MemberState::Draining => "draining",
+    }
+}
+
+/// The port for other nodes is one like those for clients.
+fn peers_failed(error: PeerError) -> Failure {
+    match error {
+        PeerError::Listen { address, why } => Failure::Listen { address, why, flag: "peer" },
+        other => Failure::Other(other.to_string()),
     }
 }
 
 impl Node {
-    async fn begin(settings: &Settings, metrics: &Metrics, readiness: &Readiness) -> Result<Self, Failure> {
+    async fn begin(
+        settings: &Settings,
+        bound: Bound,
+        metrics: &Metrics,
+        readiness: &Arc<Readiness>,
+    ) -> Result<Self, Failure> {
         let cluster = &settings.cluster;
         let until = Instant::now() + Duration::from_secs(cluster.start_seconds.into());
         let node = settings.server.node.clone();
         let address = match &*cluster.advertise {
-            "" => format!("{node}:7070"),
+            "" => bound.address().to_string(),
             address => address.to_owned(),
         };
         let refused = |why: Refused| Failure::Dependency(why.to_string());
@@ -151,8 +216,8 @@ impl Node {
 
         readiness.starting("waiting for etcd");
         joined(settings, &membership, until).await?;
-        let mut view = membership.view();
-        let first = view.borrow_and_update().clone();
+        let view = membership.view();
+        let first = view.borrow().clone();
         let rooms = Rooms::start(
             settings.rooms.clone(),
             &node,
@@ -163,20 +228,21 @@ impl Node {
         );
         let bus: Arc<dyn Bus> = NatsBus::new(nats.client(), &cluster.name, metrics.bus.clone());
         neighbours::join(&bus, &accounts, &rooms, &hub);
-        let told = Arc::downgrade(&rooms);
-        let views = tokio::spawn(async move {
-            while view.changed().await.is_ok() {
-                let newest = view.borrow_and_update().clone();
-                let Some(rooms) = told.upgrade() else { return };
-                rooms.change_view(&newest);
-            }
+        let steering = Arc::new(Steering {
+            membership: membership.clone(),
+            readiness: readiness.clone(),
+            edge: OnceLock::new(),
+            drain: watch::Sender::new(None),
         });
+        let names = Names { cluster: cluster.name.clone(), node: node.clone() };
+        let peers = bound.start(names, view, rooms.clone(), steering.clone(), metrics.peer.clone());
+        let peers = peers.map_err(peers_failed)?;
         let mailbox = settings.http.dev_mailbox.then(|| nats.clone() as Arc<dyn Mails>);
         if mailbox.is_some() {
             tracing::warn!("http.dev_mailbox is on: everybody can read all mails, with their codes");
         }
         let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox };
-        Ok(Self { app: Arc::new(app), membership, views: views.abort_handle() })
+        Ok(Self { app: Arc::new(app), membership, peers, steering })
     }
 
     /// Waits until this node is refused; for ever if it is not.
@@ -203,11 +269,15 @@ impl Node {
             view.members().iter().all(|member| member.name != *name || member.state == MemberState::Draining)
         });
         let _ = tokio::time::timeout(SEE.min(within), seen).await;
+        if tokio::time::timeout(within, self.app.rooms.moved_away()).await.is_err() {
+            tracing::warn!("not all rooms could be handed over in time; they are taken over instead");
+        }
     }
 
     /// Ends what is under way, and the membership.
     async fn end(&self, within: Duration) {
         self.app.rooms.stop(within).await;
+        self.peers.stop(TELL).await;
         if !self.membership.leave(TELL).await {
             tracing::warn!("etcd does not hear that this node leaves; its lease runs out by itself");
         }
@@ -266,12 +336,7 @@ fn show_etcd(readiness: &Readiness, membership: &Arc<Membership>) {
         let standing = membership.standing().borrow().clone();
         let view = membership.view().borrow().clone();
         let (revision, members) = (view.revision(), view.members().len());
-        let state = match standing.state {
-            Some(MemberState::Joining) => "joining",
-            Some(MemberState::Active) => "active",
-            Some(MemberState::Draining) => "draining",
-            None => "no member",
-        };
+        let state = standing.state.map_or("no member", word);
         let mut says = format!("{state}; {members} members as of revision {revision}");
         if let Some(why) = &standing.refused {
             says = why.to_string();

@@ -54,6 +54,11 @@ impl Readiness {
         *self.phase.lock() = Phase::Draining;
     }
 
+    /// Whether the end has begun.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.lock() == Phase::Draining
+    }
+
     /// Shows a part, and asks it at each question. Without a `needed` one that is not good, the node is not ready.
     /// `ask` must not block.
     pub fn show(&self, name: &'static str, needed: bool, ask: impl Fn() -> Health + Send + Sync + 'static) {

@@ -10,6 +10,7 @@ use crate::{
     edge::EdgeMetrics,
     live::LiveMetrics,
     membership::MembershipMetrics,
+    peer::PeerMetrics,
     rooms::RoomsMetrics,
 };
 
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub edge: EdgeMetrics,
     /// Membership in the cluster.
     pub membership: MembershipMetrics,
+    /// Calls between nodes.
+    pub peer: PeerMetrics,
 }
 
 impl Metrics {
@@ -51,6 +54,7 @@ impl Metrics {
             live: LiveMetrics::register(&mut registry),
             edge: EdgeMetrics::register(&mut registry),
             membership: MembershipMetrics::register(&mut registry),
+            peer: PeerMetrics::register(&mut registry),
         };
         (metrics, Arc::new(registry))
     }
