@@ -133,7 +133,7 @@ fn log() -> Vec<(&'static str, Record, Sealed)> {
             events,
             owner: "node-0".into(),
         };
-        let sealed = record.clone().seal();
+        let sealed = record.seal();
         link = Link {
             epoch,
             checksum: sealed.checksum,

@@ -16,6 +16,11 @@ use rookery_node::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// A worker with work of its own looks so often (in tasks run) for tasks that other threads have woken, such as that
+/// of a stored batch. Tokio's own choice is about each 0.2 ms, in which a busy worker's clients wait: with 5, p99 at a light load
+/// went from 12 ms to 2 (`rookery-bench rooms`, 20,000 deliveries/s on one core).
+const GLOBAL_QUEUE_INTERVAL: u32 = 5;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Standalone(common) => run(&common, standalone::run),
@@ -48,6 +53,7 @@ where
     let settings = load(common)?;
     telemetry::start_logging(&settings.log);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.global_queue_interval(GLOBAL_QUEUE_INTERVAL);
     if settings.server.threads > 0 {
         runtime.worker_threads(settings.server.threads);
     }

@@ -72,7 +72,6 @@ async fn services(settings: &Settings, metrics: &Metrics) -> Result<(Arc<App>, A
     );
     let accounts = accounts.await.map_err(|problem| unusable(problem.to_string()))?;
     let hub = Arc::new(Hub::new(settings.live.clone(), metrics.live.clone()));
-    store.set_sink(hub.clone());
     hub.start(store.clone());
     let rooms = Rooms::start(
         settings.rooms.clone(),

@@ -19,6 +19,7 @@ pub(super) struct Flight {
     id: RecordId,
     bytes: Bytes,
     changes: Arc<[Change]>,
+    record: Arc<Record>,
     first_seq: u64,
     /// The room's last record, once this is stored.
     link: Link,
@@ -55,7 +56,8 @@ impl Flight {
                     first_seq: self.first_seq,
                     last_seq: self.link.last_seq,
                     id: self.id,
-                    record: self.bytes.clone(),
+                    sealed: self.bytes.clone(),
+                    record: Arc::clone(&self.record),
                     changes: Arc::clone(&self.changes),
                 })
             }
@@ -94,6 +96,7 @@ impl Owner {
             owner: owner_name(&self.settings.owner).to_owned(),
         };
         let sealed = record.seal();
+        let record = Arc::new(record);
         link.checksum = sealed.checksum;
         self.enter(Phase::Flight(Box::new(Flight {
             attempt: 0,
@@ -101,6 +104,7 @@ impl Owner {
             id,
             bytes: sealed.bytes,
             changes,
+            record,
             first_seq,
             link,
             answers,
@@ -142,6 +146,9 @@ impl Owner {
         self.fenced = true;
         self.pause = self.settings.backoff_ms;
         self.state.committed(self.link.last_seq);
+        if !flight.record.events.is_empty() {
+            out.push(Action::Committed { at, record: flight.record });
+        }
         for Answering { waiting, outcome } in flight.answers {
             super::answer(waiting.ticket, outcome, out);
         }

@@ -44,6 +44,8 @@ struct Bench {
     given_back: Vec<u64>,
     stopped: Option<Stopped>,
     heads_asked: Vec<u64>,
+    /// First seqs of the records that it said are stored, in order.
+    committed: Vec<u64>,
 }
 
 impl Bench {
@@ -68,6 +70,7 @@ impl Bench {
             given_back: Vec::new(),
             stopped: None,
             heads_asked: Vec::new(),
+            committed: Vec::new(),
         }
     }
 
@@ -90,6 +93,12 @@ impl Bench {
                     }
                     Action::Append(append) => assert!(self.append.replace(append).is_none()),
                     Action::LoadHead { seq } => self.heads_asked.push(seq),
+                    Action::Committed { at, record } => {
+                        let stored =
+                            self.log.iter().find(|s| s.at == at).expect("what is committed is stored");
+                        assert_eq!(Record::open(&stored.bytes, ROOM).unwrap().record, *record);
+                        self.committed.push(record.first_seq);
+                    }
                     Action::Answer { ticket, outcome } => self.answers.push((ticket, outcome)),
                     Action::GiveBack { ticket, .. } => self.given_back.push(ticket),
                     Action::SaveSnapshot { bytes } => self.snapshot = Some(bytes),
@@ -115,7 +124,7 @@ impl Bench {
         }
         let at = LogSeq(self.next_at);
         self.next_at += 3;
-        self.log.push(Stored { at, bytes: append.record.clone() });
+        self.log.push(Stored { at, bytes: append.sealed.clone() });
         Some(at)
     }
 
@@ -232,6 +241,7 @@ fn ack_lost_after_commit() {
     bench.command(3, 1, post("b"));
     bench.commit();
     assert_eq!(bench.posted(), [(3, 3, false)]);
+    assert_eq!(bench.committed, [1, 2, 3], "its events are delivered all the same");
 }
 
 #[test]

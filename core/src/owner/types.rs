@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rookery_protocol::id::{RecordId, RoomId};
 
 use crate::{
-    record::{Broken, RecordError},
+    record::{Broken, Record, RecordError},
     room::{Change, Command, Head, Limits, Refusal, Reply},
 };
 
@@ -97,6 +97,13 @@ pub enum Action {
         /// Which.
         seq: u64,
     },
+    /// A record is stored for certain. Comes before the answers to its commands; once for each record that has events.
+    Committed {
+        /// Where it is.
+        at: LogSeq,
+        /// The record, as in the append.
+        record: Arc<Record>,
+    },
     /// Tell the caller.
     Answer {
         /// Whose.
@@ -138,7 +145,9 @@ pub struct Append {
     /// Its id.
     pub id: RecordId,
     /// The encoded `SealedRecord`. The same bytes at every attempt.
-    pub record: Bytes,
+    pub sealed: Bytes,
+    /// What is in there, so that nobody has to decode it.
+    pub record: Arc<Record>,
     /// Rows that follow from it, to be stored in the same atomic step. The same at every attempt.
     pub changes: Arc<[Change]>,
 }

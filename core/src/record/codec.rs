@@ -109,9 +109,9 @@ impl Record {
     }
 
     /// Encodes, and guards with a checksum.
-    pub fn seal(self) -> Sealed {
+    pub fn seal(&self) -> Sealed {
         let previous = self.previous_checksum;
-        let body = Bytes::from(log::Record::from(self).encode_to_vec());
+        let body = Bytes::from(log::Record::from(self.clone()).encode_to_vec());
         let checksum = xxh3_64_with_seed(&body, previous);
         let bytes = log::SealedRecord { body, checksum }.encode_to_vec().into();
         Sealed { bytes, checksum }

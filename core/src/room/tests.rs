@@ -358,7 +358,7 @@ proptest! {
             owner: "node".into(),
         };
         let reckoned = crate::record::RECORD_OVERHEAD + room.events.iter().map(Event::size).sum::<usize>();
-        let sealed = record.clone().seal();
+        let sealed = record.seal();
         prop_assert!(sealed.bytes.len() <= reckoned);
         prop_assert_eq!(Record::open(&sealed.bytes, RoomId(1)).map(|o| o.record), Ok(record));
     }

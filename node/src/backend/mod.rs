@@ -94,7 +94,8 @@ pub struct Row {
 #[error("{0}")]
 pub struct Unavailable(pub Arc<str>);
 
-/// Gets every committed record of the rooms that this node follows, live.
+/// Gets the committed records of the rooms that this node follows, live: those of other nodes' owners. (This node's own have theirs
+/// delivered by the rooms' `on_committed`; to hear of those twice does no harm.)
 ///
 /// May miss, repeat and reorder (core NATS may): the receiver repairs gaps from the log.
 /// Called from the backend's own thread: must return quickly and must not block.

@@ -1,6 +1,7 @@
 //! The hub: from committed records to tapes, room by room.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     hash::BuildHasher,
     sync::{
@@ -31,6 +32,11 @@ const REPAIR_BYTES: usize = 1024 * 1024;
 /// Time between two tries of a repair that gets nothing.
 const REPAIR_PAUSE: Duration = Duration::from_millis(10);
 const REPAIR_LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Memory of [`Hub::stored_here`].
+    static SCRATCH: RefCell<(Vec<Arc<Record>>, Scratch)> = RefCell::default();
+}
 
 /// Settings and metrics, for all parts of live delivery.
 #[derive(Debug, Default)]
@@ -182,6 +188,21 @@ impl Hub {
         }
     }
 
+    /// Delivers what an owner of this node has stored, at once and on the caller's thread: no detour by the log or by
+    /// another task. Its answers, given next, then share a write with the delivery to the sender himself.
+    pub fn stored_here(self: &Arc<Self>, record: &Arc<Record>) {
+        let room = self.shard(record.room).rooms.lock().get(&record.room).cloned();
+        let Some(room) = room else { return };
+        self.live.metrics.records.inc();
+        let gap = SCRATCH.with_borrow_mut(|(records, scratch)| {
+            records.push(record.clone());
+            room.offer(records, scratch, &self.live)
+        });
+        if let Some(gap) = gap {
+            self.repair(room, gap);
+        }
+    }
+
     async fn work(self: Arc<Self>, shard: usize) {
         let mut taken = Taken::default();
         let mut scratch = Scratch::default();
@@ -298,9 +319,9 @@ impl Hub {
     }
 }
 
-fn open(committed: &Committed) -> Option<Record> {
+fn open(committed: &Committed) -> Option<Arc<Record>> {
     match Record::open(&committed.record, committed.room) {
-        Ok(opened) => Some(opened.record),
+        Ok(opened) => Some(Arc::new(opened.record)),
         Err(error) => {
             tracing::error!(room = %committed.room, at = committed.at.0, %error, "a record cannot be read");
             None

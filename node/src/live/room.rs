@@ -58,7 +58,7 @@ pub struct Room {
 #[derive(Debug)]
 struct Inner {
     /// `None`: where to begin is not known yet.
-    feed: Option<Feed<Record>>,
+    feed: Option<Feed<Arc<Record>>>,
     /// Newest event seen before that.
     known: u64,
     lanes: [Option<Lane>; PROTOCOLS],
@@ -143,13 +143,20 @@ impl Room {
     }
 
     /// Delivers what of `records` is new and in order. Returns what must be fetched.
-    pub(super) fn offer(&self, records: &mut Vec<Record>, scratch: &mut Scratch, live: &Live) -> Option<Gap> {
+    pub(super) fn offer(
+        &self,
+        records: &mut Vec<Arc<Record>>,
+        scratch: &mut Scratch,
+        live: &Live,
+    ) -> Option<Gap> {
         let mut inner = self.inner.lock();
         let mut ready = Vec::with_capacity(records.len());
         let mut gap = None;
         for record in records.drain(..) {
             let last = record.last_seq();
             match &mut inner.feed {
+                // An epoch record has no events, but says how many there are.
+                Some(feed) if record.events.is_empty() => gap = feed.exists(last).or(gap),
                 Some(feed) => gap = feed.offer(record.first_seq, last, record, &mut ready).or(gap),
                 None => inner.known = inner.known.max(last),
             }

@@ -30,6 +30,7 @@ use std::{
 
 use rookery_core::{
     owner::Settings,
+    record::Record,
     ring::View,
     room::{Kind, Limits, Profile, Reply, Role, Visibility, What},
 };
@@ -67,6 +68,10 @@ use self::{
 
 /// Told of each user who became a member of a room of this node's, with the seq of the event. Must not block.
 pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
+
+/// Told of each record with events that an owner of this node has stored, in the order of its room, before the
+/// senders are answered. Must not block.
+pub type OnCommitted = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
 
 /// Called exactly once with the outcome of a command, on the owner's thread: must not block.
 pub type OnReply = Box<dyn FnOnce(Result<Reply, Problem>) + Send>;
@@ -218,6 +223,7 @@ impl Rooms {
             metrics,
             on_newcomer: OnceLock::new(),
             news: Tell::default(),
+            on_committed: OnceLock::new(),
             started: Instant::now(),
         };
         Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
@@ -302,6 +308,11 @@ impl Rooms {
     /// Registers who is told of newcomers, so that their connections follow the room. Once, at the start.
     pub fn on_newcomer(&self, hook: OnNewcomer) {
         let _ = self.env().on_newcomer.set(hook);
+    }
+
+    /// Registers who delivers what owners of this node store. Once, at the start.
+    pub fn on_committed(&self, hook: OnCommitted) {
+        let _ = self.env().on_committed.set(hook);
     }
 
     /// Longest text of a message, in characters.

@@ -156,6 +156,8 @@ impl World {
                     self.answer_owner(node, room, generation, Input::Head { seq, head });
                 }
                 Action::Append(append) => self.append(node, room, generation, append),
+                // Edges hear of commits from the log alone here.
+                Action::Committed { .. } => {}
                 Action::Answer { ticket, outcome } => {
                     let caller = self.nodes[node]
                         .owners
@@ -319,7 +321,7 @@ impl World {
             first_seq: append.first_seq,
             last_seq: append.last_seq,
             when: self.queue.now(),
-            record: append.record.clone(),
+            record: append.sealed.clone(),
         }
     }
 

@@ -41,6 +41,8 @@ impl Edge {
             started: Instant::now(),
             draining: AtomicBool::new(false),
         });
+        let hub = edge.app.hub.clone();
+        edge.app.rooms.on_committed(Box::new(move |record| hub.stored_here(record)));
         let watched = Arc::downgrade(&edge);
         edge.app.rooms.on_newcomer(Box::new(move |user, room, seq| {
             let Some(edge) = watched.upgrade() else { return };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rookery_core::{
     owner::Append,
-    record::{Body, MemberChange, Record, RoomChanged},
+    record::{Body, MemberChange, RoomChanged},
     room::{Change, Kind, Profile, State},
 };
 use rookery_protocol::id::{RoomId, UserId};
@@ -31,13 +31,9 @@ pub(super) struct Consequences {
 
 /// The rows to store with a record, and what follows from it.
 ///
-/// `record` is the append's own, decoded; `state` has seen all of its events.
-pub(super) fn consequences(
-    room: RoomId,
-    append: &Append,
-    record: &Record,
-    state: Option<&State>,
-) -> (Vec<Row>, Consequences) {
+/// `state` has seen all of its events.
+pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>) -> (Vec<Row>, Consequences) {
+    let record = &*append.record;
     let mut all =
         Gathered { room, rows: Vec::new(), marks: HashMap::new(), newcomers: Vec::new(), info: false };
     let mut messages = record.messages_before;

@@ -25,7 +25,7 @@ use rookery_protocol::{id::RoomId, peer::not_taken::Reason};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    OnNewcomer,
+    OnCommitted, OnNewcomer,
     ends::Ends,
     marks::Marks,
     metrics::RoomsMetrics,
@@ -62,6 +62,7 @@ pub(super) struct Env {
     pub(super) metrics: RoomsMetrics,
     pub(super) on_newcomer: OnceLock<OnNewcomer>,
     pub(super) news: Tell,
+    pub(super) on_committed: OnceLock<OnCommitted>,
     /// Where the clock of the owners begins.
     pub(super) started: Instant,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -52,6 +53,10 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
         shell.arm(sleep.as_mut(), used);
         tokio::select! {
             biased;
+            appended = ended(&mut shell.flight) => {
+                shell.flight = None;
+                shell.feed(appended);
+            }
             done = shell.work.join_next(), if !shell.work.is_empty() => shell.done(done),
             () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(),
             () = task.calls.look.notified(), if !shell.leaving => {
@@ -77,7 +82,10 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
         }
         shell.begin();
     }
-    // A snapshot may still be on its way to the disk.
+    // A record or a snapshot may still be on its way to the disk.
+    if shell.flight.is_some() {
+        ended(&mut shell.flight).await;
+    }
     while shell.work.join_next().await.is_some() {}
     left.append(&mut shell.held);
     shell.end
@@ -101,12 +109,24 @@ struct Look {
 /// What a piece of work for the owner ended with; `None`: nothing to tell.
 type Done = Option<Input>;
 
+/// An append that is on its way, and what it ends with. Not a task of its own: each would cost a turn of the scheduler.
+type Flight = Pin<Box<dyn Future<Output = Input> + Send>>;
+
+/// Waits for the append on its way; for ever if there is none.
+async fn ended(flight: &mut Option<Flight>) -> Input {
+    match flight {
+        Some(flight) => flight.await,
+        None => pending().await,
+    }
+}
+
 struct Shell {
     env: Arc<Env>,
     room: RoomId,
     owner: Owner,
     actions: Vec<Action>,
     work: JoinSet<Done>,
+    flight: Option<Flight>,
     asked: HashMap<u64, Asked>,
     looks: VecDeque<Look>,
     /// Taken, and not begun: requests of other nodes while the room is not served yet; at the end, what was given back.
@@ -131,6 +151,7 @@ impl Shell {
             owner,
             actions: Vec::new(),
             work: JoinSet::new(),
+            flight: None,
             asked: HashMap::new(),
             looks: VecDeque::new(),
             held: VecDeque::new(),
@@ -231,9 +252,6 @@ impl Shell {
         if self.stopped {
             return;
         }
-        if let Input::AppendDone { outcome, .. } = &input {
-            self.settle(*outcome);
-        }
         let fed = catch_unwind(AssertUnwindSafe(|| {
             self.owner.handle(input, self.env.now(), &mut self.actions);
         }));
@@ -299,6 +317,7 @@ impl Shell {
                 });
             }
             Action::Append(append) => self.append(append),
+            Action::Committed { at, record } => self.committed(at, &record),
             Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
             Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
             Action::SaveSnapshot { bytes } => {
@@ -328,15 +347,13 @@ impl Shell {
     }
 
     fn append(&mut self, append: owner::Append) {
-        let rows = match Record::open(&append.record, self.room) {
-            Ok(opened) if !opened.record.events.is_empty() => {
-                let state = Some(self.owner.state());
-                let (rows, pending) = commit::consequences(self.room, &append, &opened.record, state);
-                self.pending = Some(pending);
-                rows
-            }
-            Ok(_) => Vec::new(),
-            Err(error) => return self.fail(&error.to_string()),
+        let rows = if append.record.events.is_empty() {
+            Vec::new()
+        } else {
+            let state = Some(self.owner.state());
+            let (rows, pending) = commit::consequences(self.room, &append, state);
+            self.pending = Some(pending);
+            rows
         };
         let (env, room, attempt) = (self.env.clone(), self.room, append.attempt);
         let append = backend::Append {
@@ -344,23 +361,22 @@ impl Shell {
             expected: backend::LogSeq(append.expected.0),
             first_seq: append.first_seq,
             last_seq: append.last_seq,
-            record: append.record,
+            record: append.sealed,
             rows,
         };
-        self.work.spawn(async move {
+        self.flight = Some(Box::pin(async move {
             let outcome = match env.log.append(append).await {
                 backend::Appended::Committed(at) => owner::Appended::Committed(LogSeq(at.0)),
                 backend::Appended::ConditionFailed => owner::Appended::ConditionFailed,
                 backend::Appended::Unknown => owner::Appended::Unknown,
             };
-            Some(Input::AppendDone { attempt, outcome })
-        });
+            Input::AppendDone { attempt, outcome }
+        }));
     }
 
-    /// Remembers what a commit made known, before anybody is told of it.
-    fn settle(&mut self, outcome: owner::Appended) {
-        let Some(known) = self.pending.take() else { return };
-        if let owner::Appended::Committed(LogSeq(at)) = outcome {
+    /// Remembers what a commit made known, and has its events delivered, before anybody is answered.
+    fn committed(&mut self, LogSeq(at): LogSeq, record: &Arc<Record>) {
+        if let Some(known) = self.pending.take() {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.raise(self.room, known.marks);
             for (user, seq) in known.newcomers {
@@ -373,6 +389,9 @@ impl Shell {
             // An event count is far below 2^53.
             #[expect(clippy::cast_precision_loss)]
             self.env.metrics.batch.observe(known.events as f64);
+        }
+        if let Some(hook) = self.env.on_committed.get() {
+            hook(record);
         }
     }
 

@@ -3,20 +3,19 @@
 use std::{fs::File, path::Path, sync::Arc, thread::JoinHandle};
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
 use rookery_protocol::id::RoomId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     commit::{Commit, FjallCommit},
-    committer::{BatchLimits, Committer, Shared, What, Work, describe},
+    committer::{BatchLimits, Committer, Shared, Told, What, Work, describe},
     engine::{Engine, row_key},
     open::{OpenError, Opened, open},
+    schedule::batch_scheduling,
     tails::Tails,
 };
 use crate::backend::{
-    Append, Appended, CommitSink, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table, Unavailable,
-    Written,
+    Append, Appended, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table, Unavailable, Written,
     embedded::{StoreMetrics, StoreSettings},
 };
 
@@ -72,20 +71,24 @@ impl Store {
         let shared = Arc::new(Shared {
             engine,
             tails: Tails::new(settings.tail_cache_mib << 20),
-            followed: RwLock::default(),
-            sink: std::sync::OnceLock::new(),
             stopped: std::sync::OnceLock::new(),
             metrics,
         });
         let limits = BatchLimits { writes: settings.batch_writes, bytes: settings.batch_kib << 10 };
-        let committer = Committer { shared: Arc::clone(&shared), commit, limits, counter };
+        let told = Told::new(&shared.metrics);
+        let committer = Committer { shared: Arc::clone(&shared), commit, limits, counter, told };
         let (queue, works) = mpsc::channel(settings.queue_length);
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
-        let thread = thread.spawn(move || committer.run(works)).map_err(|source| OpenError::Io {
-            what: "start the writing thread for",
-            path: dir.into(),
-            source,
-        })?;
+        let thread = thread
+            .spawn(move || {
+                batch_scheduling();
+                committer.run(works);
+            })
+            .map_err(|source| OpenError::Io {
+                what: "start the writing thread for",
+                path: dir.into(),
+                source,
+            })?;
         Ok(Arc::new(Self {
             queue: Some(queue),
             space: Arc::new(Semaphore::new(settings.queue_mib as usize * 1024)),
@@ -95,13 +98,6 @@ impl Store {
             committer: Some(thread),
             _lock: lock,
         }))
-    }
-
-    /// Sets who is told of committed records; the first one stays. It must not hold the store (a cycle).
-    pub fn set_sink(&self, sink: Arc<dyn CommitSink>) {
-        if self.shared.sink.set(sink).is_err() {
-            tracing::warn!("the store has a sink already");
-        }
     }
 
     /// Whether writes are taken; for readiness.
@@ -252,14 +248,8 @@ impl RoomLog for Store {
         self.blocking(move |engine| engine.read(room, read)).await
     }
 
-    fn follow(&self, room: RoomId, on: bool) {
-        let mut followed = self.shared.followed.write();
-        if on {
-            followed.insert(room);
-        } else {
-            followed.remove(&room);
-        }
-    }
+    /// All owners that write here are of this node, and have their records delivered themselves.
+    fn follow(&self, _: RoomId, _: bool) {}
 }
 
 #[async_trait]

@@ -9,6 +9,7 @@ mod engine;
 mod handle;
 mod journal;
 mod open;
+mod schedule;
 mod staged;
 mod tails;
 #[cfg(test)]

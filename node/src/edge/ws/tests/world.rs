@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rookery_core::{
@@ -15,7 +16,7 @@ use super::super::node::Edge;
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Registration},
     backend::{
-        CommitSink, Committed,
+        Append, Appended, CommitSink as _, Committed, Read, RoomLog, Unavailable,
         embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
     },
     edge::{App, EdgeMetrics, EdgeSettings, http::HttpSettings},
@@ -36,17 +37,30 @@ pub(in crate::edge) struct World {
 /// What several nodes share.
 type Below = (Arc<Store>, Arc<Ttl>, Arc<Mailbox>, Arc<Hubs>, Arc<TempDir>);
 
-/// The hubs of all nodes on one store.
-#[derive(Default)]
-struct Hubs(Mutex<Vec<Arc<Hub>>>);
+/// The log of all nodes on one store: each hears what the others commit, as through `republish`.
+struct Hubs {
+    store: Arc<Store>,
+    hubs: Mutex<Vec<Arc<Hub>>>,
+}
 
-impl CommitSink for Hubs {
-    fn committed(&self, record: &Committed) {
-        self.0.lock().iter().for_each(|hub| hub.committed(record));
+#[async_trait]
+impl RoomLog for Hubs {
+    async fn append(&self, append: Append) -> Appended {
+        let (room, record) = (append.room, append.record.clone());
+        let appended = self.store.append(append).await;
+        if let Appended::Committed(at) = appended {
+            let committed = Committed { room, at, record };
+            self.hubs.lock().iter().for_each(|hub| hub.committed(&committed));
+        }
+        appended
     }
-    fn missed(&self, room: RoomId) {
-        self.0.lock().iter().for_each(|hub| hub.missed(room));
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.store.tail(room).await
     }
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        self.store.read(room, read).await
+    }
+    fn follow(&self, _: RoomId, _: bool) {}
 }
 
 /// Somebody who is logged in.
@@ -63,8 +77,7 @@ impl World {
         let store = Store::open(dir.path(), &stored, metrics).unwrap();
         let ttl = Arc::new(Ttl::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
         let mailbox = Arc::new(Mailbox::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
-        let hubs = Arc::new(Hubs::default());
-        store.set_sink(hubs.clone());
+        let hubs = Arc::new(Hubs { store: store.clone(), hubs: Mutex::default() });
         Self::on((store, ttl, mailbox, hubs, Arc::new(dir)), "node", settings, live).await
     }
 
@@ -86,8 +99,8 @@ impl World {
         live: LiveSettings,
     ) -> Self {
         let hub = Arc::new(Hub::new(live, LiveMetrics::default()));
-        hubs.0.lock().push(hub.clone());
-        hub.start(store.clone());
+        hubs.hubs.lock().push(hub.clone());
+        hub.start(hubs.clone());
         let app = Arc::new(App {
             node: node.to_owned(),
             accounts: Accounts::start(
@@ -103,7 +116,7 @@ impl World {
                 RoomsSettings::default(),
                 node,
                 &View::alone(node),
-                store.clone(),
+                hubs.clone(),
                 store.clone(),
                 RoomsMetrics::default(),
             ),

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use super::*;
-use crate::backend::{CommitSink, Committed, embedded::store::FjallCommit};
+use crate::backend::embedded::store::FjallCommit;
 
 /// Counts commits; each waits until it is let go.
 struct Gated {
@@ -80,34 +80,4 @@ async fn two_appends_to_one_room_fit_into_one_batch() {
     assert_eq!(again.await.unwrap(), Appended::ConditionFailed);
     assert_eq!(two.await.unwrap(), Appended::Committed(LogSeq(3)));
     assert_eq!(gated.commits.load(Ordering::SeqCst), 2);
-}
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<Committed>>);
-
-impl CommitSink for Heard {
-    fn missed(&self, _: RoomId) {}
-
-    fn committed(&self, record: &Committed) {
-        self.0.lock().unwrap().push(record.clone());
-    }
-}
-
-#[tokio::test]
-async fn the_sink_hears_of_followed_rooms_in_order() {
-    let bench = Bench::new();
-    let store = bench.open();
-    let heard = Arc::new(Heard::default());
-    store.set_sink(Arc::<Heard>::clone(&heard));
-    let a = stored(&store, record(1, 0, 1..=1, "unheard")).await;
-    store.follow(RoomId(1), true);
-    let b = stored(&store, record(1, a, 2..=2, "b")).await;
-    stored(&store, record(2, 0, 1..=1, "elsewhere")).await;
-    let c = stored(&store, record(1, b, 3..=3, "c")).await;
-    assert_eq!(store.append(record(1, b, 4..=4, "refused")).await, Appended::ConditionFailed);
-    store.follow(RoomId(1), false);
-    stored(&store, record(1, c, 4..=4, "unheard")).await;
-    drop(store);
-    let heard: Vec<_> = heard.0.lock().unwrap().iter().map(|c| (c.at.0, c.record.to_vec())).collect();
-    assert_eq!(heard, [(b, b"b".to_vec()), (c, b"c".to_vec())]);
 }
