@@ -29,9 +29,10 @@ lint: ## format and lints, as CI checks them
 unit: ## the tests that start no node
 	$(CARGO) test --locked --workspace --exclude rookery-e2e
 
-e2e: ## the black-box tests against the built node
+e2e: ## the black-box tests against the built node, then the API's on a cluster of three
 	$(CARGO) build --locked -p rookery-node
 	$(CARGO) test --locked -p rookery-e2e
+	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
 
 sim: ## a minute of simulated clusters, new seeds each time
 	$(CARGO) run --release --locked -p rookery-sim -- --seconds 60
