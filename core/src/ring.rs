@@ -173,12 +173,21 @@ impl View {
         scored.min_by(|a, b| better((a.0, a.1), (b.0, b.1))).map(|(_, name)| name.as_str())
     }
 
-    /// The nodes of the slot's shard in rendezvous order: the first one owns it, the next ones take over when it is gone.
+    /// The nodes in the order in which they take over: the first one owns the slot, the next one does when that is gone.
+    /// First the slot's shard in rendezvous order, then the shard that would have the slot without it, and so on: a shard
+    /// may have one node alone.
     pub fn order(&self, slot: Slot, pinned: Option<&str>) -> Vec<&Member> {
-        let Some(shard) = self.shard(slot, pinned) else { return Vec::new() };
-        let mut scored: Vec<_> = self.scored(slot, shard).collect();
-        scored.sort_by(|a, b| better((a.0, &a.1.name), (b.0, &b.1.name)));
-        scored.into_iter().map(|(_, member)| member).collect()
+        let first = self.shard(slot, pinned);
+        let mut shards: Vec<_> =
+            self.shards.iter().map(|name| (score(name, 1, slot, SHARD_SALT), name.as_str())).collect();
+        shards.sort_by(|a, b| (Some(b.1) == first).cmp(&(Some(a.1) == first)).then_with(|| better(*a, *b)));
+        let mut order = Vec::with_capacity(self.active.len());
+        for (_, shard) in shards {
+            let mut scored: Vec<_> = self.scored(slot, shard).collect();
+            scored.sort_by(|a, b| better((a.0, &a.1.name), (b.0, &b.1.name)));
+            order.extend(scored.into_iter().map(|(_, member)| member));
+        }
+        order
     }
 
     /// The owner of a slot.
@@ -249,6 +258,25 @@ mod tests {
             assert_eq!(view.shard(slot, Some("b")), Some("b"));
             assert_eq!(view.shard(slot, Some("gone")), view.shard(slot, None));
         }
+    }
+
+    #[test]
+    fn the_next_in_order_owns_what_the_first_leaves_whichever_shard_is_left() {
+        let mut nodes = vec![node(1, "a", 1), node(2, "a", 1), node(1, "b", 1), node(1, "c", 2)];
+        for slot in Slot::all().step_by(13) {
+            for pinned in [None, Some("b")] {
+                let view = View::new(1, nodes.clone());
+                let order: Vec<Member> = view.order(slot, pinned).into_iter().cloned().collect();
+                assert_eq!(order.len(), nodes.len());
+                for (gone, next) in (1..).zip(&order) {
+                    let rest: Vec<_> =
+                        nodes.iter().filter(|n| !order[..gone - 1].contains(n)).cloned().collect();
+                    assert_eq!(View::new(2, rest).owner(slot, pinned), Some(next));
+                }
+            }
+        }
+        nodes.clear();
+        assert!(View::new(1, nodes).order(Slot(0), None).is_empty());
     }
 
     proptest! {
