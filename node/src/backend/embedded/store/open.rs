@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -73,7 +74,23 @@ pub(super) struct Opened {
     pub(super) counter: u64,
 }
 
+/// How long somebody else may hold the lock before the store is said to be in use: a process that is just ending, or a child
+/// that has not yet come from `fork` to `exec` and has all open files until then.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
 pub(super) fn open(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match open_now(dir, settings) {
+            Err(OpenError::Locked { .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn open_now(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenError> {
     std::fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
     let lock = lock(dir)?;
     let db = dir.join("db");
