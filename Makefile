@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help run cluster test setup lint unit e2e sim bench fuzz licences
+.PHONY: help run cluster test setup lint unit e2e faults sim bench fuzz licences
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ e2e: ## the black-box tests against the built node, then the API's on a cluster 
 	$(CARGO) build --locked -p rookery-node
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
+
+faults: ## 1,000 faults of every part of a cluster under load; writes docs/faults.md (about two hours)
+	@scripts/setup test
+	scripts/faults
 
 sim: ## a minute of simulated clusters, new seeds each time
 	$(CARGO) run --release --locked -p rookery-sim -- --seconds 60

@@ -13,7 +13,9 @@
 //! | `ROOKERY_E2E_CLUSTER` | `3`: test a cluster of so many nodes over NATS, etcd and Redis, started for the tests |
 //! | `ROOKERY_TESTBED_KEEP` | `1`: keep the data directories and logs of the servers that were started |
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
-//! | `ROOKERY_E2E_SEED` | the crash test's seed; printed by each run |
+//! | `ROOKERY_E2E_FAULTS` | how many faults the fault suite does (a few, fixed; `make faults`: 1000) |
+//! | `ROOKERY_E2E_SEED` | seed of the crash test and of the fault suite; printed by each run |
+//! | `ROOKERY_E2E_REPORT` | file that the fault suite writes its report to |
 //!
 //! Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
 //! connection may ask for, since all tests ask from one address, and some as fast as they can.
@@ -23,6 +25,7 @@
 pub mod cluster;
 pub mod history;
 pub mod http;
+pub mod load;
 pub mod server;
 pub mod service;
 pub mod time;

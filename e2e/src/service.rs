@@ -63,7 +63,8 @@ impl Service {
         }
     }
 
-    fn of_cluster(cluster: &Cluster) -> Self {
+    /// The nodes of a cluster.
+    pub fn of_cluster(cluster: &Cluster) -> Self {
         show_log_at_panic(cluster.nodes().iter().map(|node| node.process().log().to_owned()).collect());
         Self {
             mailbox: cluster.nodes()[0].url(),

@@ -1,5 +1,6 @@
 //! Somebody with an account.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -49,6 +50,14 @@ impl User {
         Self::of(&api, &self.email, session)
     }
 
+    /// [`Self::login`] at the node with this address, if it lets anybody log in now.
+    pub async fn try_login(&self, url: &str) -> Option<Self> {
+        let request = json!({"login": self.username, "password": PASSWORD});
+        let api = Api::new(url);
+        let answer = api.try_call(Method::POST, "/v1/auth/login", Some(&request)).await.ok()?;
+        (answer.status == 200).then(|| Self::of(&api, &self.email, answer.body))
+    }
+
     fn of(api: &Api, email: &str, session: Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("in {session}")).to_owned();
         Self {
@@ -58,6 +67,12 @@ impl User {
             email: email.to_owned(),
             session,
         }
+    }
+
+    /// The same session, at the node with this address.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self { api: Api::new(url).with_token(self.token()), ..self.clone() }
     }
 
     /// His access token.

@@ -33,6 +33,8 @@ struct Operation<'a> {
     answers: Vec<Option<u64>>,
     /// Codes of refusals.
     refused: Vec<&'a str>,
+    /// It may have been refused, unheard.
+    unheard: bool,
     /// Seqs of the events that are what it wanted.
     stored: Vec<u64>,
 }
@@ -61,6 +63,7 @@ impl<'a> Facts<'a> {
                     tries: Vec::new(),
                     answers: Vec::new(),
                     refused: Vec::new(),
+                    unheard: false,
                     stored: by_name
                         .get(&(room.as_str(), name(wanted)))
                         .into_iter()
@@ -77,6 +80,11 @@ impl<'a> Facts<'a> {
                 What::Acked { op, seq } => {
                     if let Some(operation) = operations.get_mut(op) {
                         operation.answers.push(*seq);
+                    }
+                }
+                What::Unheard { op } => {
+                    if let Some(operation) = operations.get_mut(op) {
+                        operation.unheard = true;
                     }
                 }
                 What::Refused { op, code } => {
@@ -244,7 +252,7 @@ fn sender_order(facts: &Facts<'_>, faults: &mut Vec<Fault>) {
             operation.wanted,
             operation.tries.first(),
             operation.stored.first(),
-            operation.refused.is_empty(),
+            operation.refused.is_empty() && !operation.unheard,
         ) {
             sends.entry((connection, operation.room)).or_default().push((at, op, seq));
         }

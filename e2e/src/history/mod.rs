@@ -48,6 +48,11 @@ pub enum What {
         /// Why.
         code: String,
     },
+    /// Its connection ended when it had waited so long that it may have been refused, unheard.
+    Unheard {
+        /// Which.
+        op: u64,
+    },
     /// A connection follows a room: what comes has seqs from `after + 1`.
     Attached {
         /// Which.

@@ -273,6 +273,18 @@ fn a_refused_message_has_no_place_to_keep() {
 }
 
 #[test]
+fn a_message_whose_refusal_may_be_unheard_has_no_place_to_keep() {
+    let whats = |unheard: Option<What>| {
+        let before = [asked(1, 1, message("a")), asked(2, 1, message("b")), acked(2, 1)];
+        let after = [asked(1, 2, message("a")), acked(1, 2)];
+        before.into_iter().chain(unheard).chain(after).collect()
+    };
+    let truth = truth(&[(1, message("b")), (2, message("a"))]);
+    assert_eq!(check(&history(whats(Some(What::Unheard { op: 1 }))), &truth), []);
+    assert!(matches!(check(&history(whats(None)), &truth)[..], [Fault::SenderOrder { .. }]));
+}
+
+#[test]
 fn finds_a_refusal_without_reason() {
     let whats = vec![
         asked(1, 1, message("a")),

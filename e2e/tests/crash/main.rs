@@ -4,26 +4,21 @@
 //! message, reconnect where they were, and write down every request, answer and delivery. The server is killed at
 //! random moments, also while it starts. Then the rules of `rookery_e2e::history` are applied.
 
-mod http;
-mod record;
-mod socket;
-mod truth;
-
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rookery_e2e::{
+    PATIENCE,
     history::check,
+    load::{self, Load, Manners},
     server::{Options, Server},
     service::{self, Service},
     user::User,
     ws::Subprotocol,
 };
-
-use record::{Load, Stage};
 
 const ROOMS: usize = 4;
 
@@ -49,14 +44,27 @@ fn nothing_is_lost_doubled_or_reordered_by_kills() {
     let (load, clients) = runtime.block_on(async {
         let service = Service::of(&server);
         let load = Arc::new(Load::new(&service, ROOMS).await);
+        let manners =
+            Manners { urls: vec![server.url()], give_up: PATIENCE, pause: Duration::from_millis(15) };
         let mut clients = Vec::new();
         for (number, subprotocol) in (0..).zip([Subprotocol::BOTH, Subprotocol::BOTH].concat()) {
             let user = load.member(&service, "socket").await;
-            clients.push(tokio::spawn(socket::run(load.clone(), user, subprotocol, seed ^ (number << 32))));
+            clients.push(tokio::spawn(load::run_socket(
+                load.clone(),
+                user,
+                subprotocol,
+                manners.clone(),
+                seed ^ (number << 32),
+            )));
         }
         for number in 0..2 {
             let user = load.member(&service, "caller").await;
-            clients.push(tokio::spawn(http::run(load.clone(), user, seed ^ ((100 + number) << 32))));
+            clients.push(tokio::spawn(load::run_http(
+                load.clone(),
+                user,
+                manners.clone(),
+                seed ^ ((100 + number) << 32),
+            )));
         }
         (load, clients)
     });
@@ -78,15 +86,16 @@ fn nothing_is_lost_doubled_or_reordered_by_kills() {
         downtime.push(began.elapsed());
         assert!(!clients.iter().any(tokio::task::JoinHandle::is_finished), "a client gave up");
     }
-    load.stage.store(Stage::Finish as u8, Ordering::Release);
+    load.finish();
     runtime.block_on(async {
         for client in clients {
-            client.await.expect("a client ends without a complaint of its own");
+            let ended = tokio::time::timeout(PATIENCE * 3, client).await;
+            ended.expect("all is answered in the end").expect("a client ends without a complaint of its own");
         }
     });
 
     let reader: &User = &load.founder;
-    let truth = runtime.block_on(truth::read(reader, &load.rooms));
+    let truth = runtime.block_on(load::read_truth(reader, &load.rooms));
     let history = load.history();
     downtime.sort();
     println!(
@@ -94,9 +103,9 @@ fn nothing_is_lost_doubled_or_reordered_by_kills() {
         downtime.get(downtime.len() / 2).copied().unwrap_or_default(),
         downtime.last().copied().unwrap_or_default(),
         truth.values().map(Vec::len).sum::<usize>(),
-        record::summary(&history),
+        load::summary(&history),
     );
-    assert!(record::is_worth_something(&history, kills), "too little happened to prove anything");
+    assert!(load::is_worth_something(&history, kills), "too little happened to prove anything");
     let faults = check(&history, &truth);
     let shown: Vec<_> = faults.iter().take(20).map(|fault| format!("{fault:?}")).collect();
     assert!(
@@ -105,5 +114,5 @@ fn nothing_is_lost_doubled_or_reordered_by_kills() {
         faults.len(),
         shown.join("\n")
     );
-    runtime.block_on(truth::compare_with_pages(reader, &truth));
+    runtime.block_on(load::compare_with_pages(reader, &truth));
 }

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rookery_e2e::{
+use serde_json::Value;
+
+use crate::{
     history::{Body, Truth, fold},
     user::User,
     ws::Subprotocol,
 };
-use serde_json::Value;
 
 /// All durable events of the rooms, by replay from the beginning.
-pub(crate) async fn read(user: &User, rooms: &[String]) -> Truth {
+pub async fn read(user: &User, rooms: &[String]) -> Truth {
     let mut truth = Truth::new();
     for room in rooms {
         let mut ws = user.resume(Subprotocol::Proto, room, 0).await;
@@ -24,7 +25,7 @@ pub(crate) async fn read(user: &User, rooms: &[String]) -> Truth {
 }
 
 /// The history pages say of each message what its events have made of it.
-pub(crate) async fn compare_with_pages(user: &User, truth: &Truth) {
+pub async fn compare_with_pages(user: &User, truth: &Truth) {
     for (room, events) in truth {
         let expected = fold(events);
         let mut seen = BTreeSet::new();

@@ -4,41 +4,57 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use rookery_e2e::{
-    PATIENCE,
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Load, Manners, Request};
+use crate::{
     history::{Body, What},
     user::User,
     ws::{Closed, Connect, ConnectError, Subprotocol, Ws},
 };
-use serde_json::{Value, json};
-
-use crate::record::{Load, Request};
 
 /// Requests under way at once.
 const WINDOW: usize = 8;
+/// A node that cannot do what it is asked says so after a deadline, which is longer than this.
+const MAY_REFUSE: Duration = Duration::from_secs(2);
+/// Messages that may be unanswered over all connections before nothing new is asked for.
+const UNANSWERED: usize = 64;
 
-pub(crate) async fn run(load: Arc<Load>, user: User, subprotocol: Subprotocol, seed: u64) {
+/// Sends and follows all rooms until the load finishes and all it sent is answered.
+pub async fn run(load: Arc<Load>, user: User, subprotocol: Subprotocol, manners: Manners, seed: u64) {
     let mut client = Client {
         last: load.rooms.iter().map(|room| (room.clone(), 0)).collect(),
         random: StdRng::seed_from_u64(seed),
         unanswered: VecDeque::new(),
         own: Vec::new(),
+        due: None,
         load,
         user,
         subprotocol,
+        manners,
     };
     while !client.is_done() {
-        match Connect::to(client.user.api.base(), client.subprotocol).open().await {
-            Ok(ws) => {
+        let url = client.manners.any_url(&mut client.random);
+        let connect = Connect::to(&url, client.subprotocol);
+        client.user = client.user.at(&url);
+        match timeout(client.manners.give_up, connect.open()).await {
+            Ok(Ok(ws)) => {
                 // How it ended does not matter: the next connection goes on.
-                let _ = Connection::over(ws, &mut client).run().await;
+                let mut connection = Connection::over(ws, &mut client);
+                let _ = connection.run().await;
+                connection.end().await;
+                if let Some(due) = client.due {
+                    tokio::time::sleep_until(due.into()).await;
+                }
             }
-            Err(ConnectError::Failed(_)) => {}
-            Err(refused) => panic!("no WebSocket: {refused:?}"),
+            Err(_) | Ok(Err(ConnectError::Failed(_) | ConnectError::Timeout)) => {}
+            Ok(Err(ConnectError::Refused(status, _))) if status.is_server_error() => {}
+            Ok(Err(refused)) => panic!("no WebSocket: {refused:?}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -48,7 +64,10 @@ struct Client {
     load: Arc<Load>,
     user: User,
     subprotocol: Subprotocol,
+    manners: Manners,
     random: StdRng,
+    /// When a draining node said that it may come back.
+    due: Option<Instant>,
     /// The last seq had of each room.
     last: BTreeMap<String, u64>,
     /// Messages that may or may not be stored, in the order in which they were first sent.
@@ -80,16 +99,18 @@ struct Connection<'a> {
     /// Rooms whose replay is not over.
     behind: usize,
     /// By the id of the request.
-    under_way: BTreeMap<u64, Request>,
+    under_way: BTreeMap<u64, (Request, Instant)>,
+    /// It was told that the service is away: better try elsewhere.
+    is_away: bool,
 }
 
 impl<'a> Connection<'a> {
     fn over(ws: Ws, client: &'a mut Client) -> Self {
         let (number, behind) = (client.load.next_connection(), client.last.len());
-        Self { number, ws, client, behind, under_way: BTreeMap::new() }
+        Self { number, ws, client, behind, under_way: BTreeMap::new(), is_away: false }
     }
 
-    async fn run(mut self) -> Result<(), Closed> {
+    async fn run(&mut self) -> Result<(), Closed> {
         for (room, after) in &self.client.last {
             self.client.load.note(What::Attached {
                 connection: self.number,
@@ -98,10 +119,22 @@ impl<'a> Connection<'a> {
             });
         }
         let hello = json!({"t": "hello", "token": self.client.user.token(), "resume": self.client.last});
-        let hello = self.ws.try_send(hello).await?;
+        let hello = self.send(hello).await?;
         loop {
             let frame = self.read().await?;
             if frame["re"] == hello {
+                match frame["code"].as_str() {
+                    Some("unavailable") => return Err(gave_up("unavailable")),
+                    // Sessions are where they may be lost; whoever has his password comes back.
+                    Some("session_revoked") => {
+                        let url = self.client.user.api.base().to_owned();
+                        if let Some(user) = self.client.user.try_login(&url).await {
+                            self.client.user = user;
+                        }
+                        return Err(gave_up("logs in again"));
+                    }
+                    _ => {}
+                }
                 assert_eq!(frame["t"], "welcome", "{frame}");
                 break;
             }
@@ -109,6 +142,9 @@ impl<'a> Connection<'a> {
         while self.behind > 0 {
             let frame = self.read().await?;
             self.take(&frame);
+        }
+        if let Some(due) = self.client.due.take() {
+            self.client.load.returned(due.elapsed());
         }
         // What the replay did not show is not stored: again, in the old order.
         for request in self.client.unanswered.clone() {
@@ -119,7 +155,16 @@ impl<'a> Connection<'a> {
             if self.client.is_done() {
                 break;
             }
-            while !self.client.load.is_finishing() && self.under_way.len() < WINDOW {
+            if self.is_away {
+                return Err(gave_up("unavailable"));
+            }
+            if self.under_way.values().any(|(_, asked)| asked.elapsed() > self.client.manners.give_up) {
+                return Err(gave_up("no answer"));
+            }
+            while !self.client.load.is_finishing()
+                && self.under_way.len() < WINDOW
+                && self.client.unanswered.len() < UNANSWERED
+            {
                 let client = &mut *self.client;
                 let request = client.load.next_request(&mut client.random, &client.user, &mut client.own);
                 if request.may_be_repeated() {
@@ -130,7 +175,7 @@ impl<'a> Connection<'a> {
                     break;
                 }
             }
-            let pause = Duration::from_millis(self.client.random.random_range(0..15));
+            let pause = self.client.manners.pause.mul_f64(self.client.random.random_range(0.0..1.0));
             let pausing = tokio::time::sleep(pause);
             tokio::pin!(pausing);
             loop {
@@ -140,30 +185,41 @@ impl<'a> Connection<'a> {
                 }
             }
         }
-        if self.client.random.random_bool(0.5) {
-            self.ws.close().await;
-        }
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Value, Closed> {
-        match tokio::time::timeout(PATIENCE, self.ws.try_next()).await {
-            Ok(frame) => frame,
-            Err(_) => panic!("nothing comes for {PATIENCE:?}; behind in {} rooms", self.behind),
+    async fn end(self) {
+        for (request, asked) in self.under_way.values() {
+            if asked.elapsed() > MAY_REFUSE {
+                self.client.load.note(What::Unheard { op: request.op });
+            }
         }
+        if self.client.random.random_bool(0.5) {
+            let _ = timeout(self.client.manners.give_up, self.ws.close()).await;
+        }
+    }
+
+    async fn read(&mut self) -> Result<Value, Closed> {
+        let reading = timeout(self.client.manners.give_up, self.ws.try_next());
+        reading.await.unwrap_or_else(|_| Err(gave_up("nothing comes")))
     }
 
     async fn ask(&mut self, request: Request) -> Result<(), Closed> {
         self.client.load.note(request.asked(self.number));
-        let id = self.ws.try_send(request.frame()).await?;
-        self.under_way.insert(id, request);
+        let id = self.send(request.frame()).await?;
+        self.under_way.insert(id, (request, Instant::now()));
         Ok(())
+    }
+
+    async fn send(&mut self, frame: Value) -> Result<u64, Closed> {
+        let sending = timeout(self.client.manners.give_up, self.ws.try_send(frame));
+        sending.await.unwrap_or_else(|_| Err(gave_up("it does not read")))
     }
 
     fn take(&mut self, frame: &Value) {
         let load = self.client.load.clone();
         if let Some(re) = frame["re"].as_u64() {
-            let Some(request) = self.under_way.remove(&re) else { panic!("answers nothing: {frame}") };
+            let Some((request, _)) = self.under_way.remove(&re) else { panic!("answers nothing: {frame}") };
             let op = request.op;
             if frame["t"] == "ok" {
                 let seq = frame["seq"].as_u64().filter(|_| request.may_be_repeated());
@@ -172,10 +228,12 @@ impl<'a> Connection<'a> {
                 self.client.settled(op, seq);
             } else {
                 let code = frame["code"].as_str().unwrap_or_default().to_owned();
-                if code != "unavailable" {
+                if code == "unavailable" {
+                    // It stays unanswered: the next connection tries again.
+                    self.is_away = true;
+                } else {
                     self.client.settled(op, None);
                 }
-                // Else it stays unanswered: the next connection tries again.
                 load.note(What::Refused { op, code });
             }
             return;
@@ -200,6 +258,9 @@ impl<'a> Connection<'a> {
             let last_seq = frame["last_seq"].as_u64().unwrap_or_default();
             load.note(What::CaughtUp { connection, room: room(), last_seq });
             self.behind = self.behind.saturating_sub(1);
+        } else if frame["t"] == "drain" {
+            let delay = Duration::from_millis(frame["retry_after_ms"].as_u64().unwrap_or_default());
+            self.client.due = Some(Instant::now() + delay);
         } else if frame["t"] == "resync" {
             // A fault here, as little is missed; the client goes on from where it is told.
             load.note(What::Resync { connection, room: room() });
@@ -217,4 +278,9 @@ impl<'a> Connection<'a> {
             self.client.settled(op, Some(seq));
         }
     }
+}
+
+/// How a connection ends that the client leaves.
+fn gave_up(why: &str) -> Closed {
+    Closed { code: 1006, reason: why.to_owned() }
 }

@@ -1,0 +1,202 @@
+//! Some faults over fresh rooms, and the check of all that happened meanwhile. Long runs are many rounds, so that what is to be
+//! remembered and read again in the end stays small, and a broken promise is found near its cause.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt as _, rngs::StdRng};
+use rookery_e2e::{
+    history::{Truth, What, check},
+    http::Api,
+    load::{self, Load, Manners},
+    service::Service,
+    ws::Subprotocol,
+};
+use rookery_testbed::{Cluster, Fault};
+use tokio::{runtime::Runtime, task::JoinHandle};
+
+use crate::{
+    meter::Meter,
+    plan::{Step, node_of},
+    report::{Outcome, Report},
+};
+
+const ROOMS: usize = 6;
+/// How long a room may stand still after everything was put right.
+const BOUND: Duration = Duration::from_secs(60);
+/// A draining node has so long until it is killed.
+const DRAIN: Duration = Duration::from_secs(45);
+
+/// A round that has begun.
+pub(crate) struct Round<'a> {
+    cluster: &'a Cluster,
+    runtime: &'a Runtime,
+    load: Arc<Load>,
+    meter: Arc<Meter>,
+    clients: Vec<JoinHandle<()>>,
+    urls: Vec<String>,
+}
+
+impl<'a> Round<'a> {
+    /// Makes rooms and clients, and lets them go.
+    pub(crate) fn begin(cluster: &'a Cluster, runtime: &'a Runtime, random: &mut StdRng) -> Self {
+        let service = Service::of_cluster(cluster);
+        let urls = cluster.urls();
+        let manners = Manners {
+            urls: urls.clone(),
+            give_up: Duration::from_secs(6),
+            pause: Duration::from_millis(250),
+        };
+        let seed: u64 = random.random();
+        let (load, meter, clients) = runtime.block_on(async {
+            let load = Arc::new(Load::new(&service, ROOMS).await);
+            let mut clients = Vec::new();
+            for (number, subprotocol) in (0..6).zip(Subprotocol::BOTH.into_iter().cycle()) {
+                let user = load.member(&service, "socket").await;
+                let seed = seed ^ (number << 32);
+                clients.push(tokio::spawn(load::run_socket(
+                    load.clone(),
+                    user,
+                    subprotocol,
+                    manners.clone(),
+                    seed,
+                )));
+            }
+            for number in 0..2 {
+                let user = load.member(&service, "caller").await;
+                let seed = seed ^ ((100 + number) << 32);
+                clients.push(tokio::spawn(load::run_http(load.clone(), user, manners.clone(), seed)));
+            }
+            let user = load.member(&service, "meter").await;
+            let meter = Meter::new(&load, user, urls.clone());
+            clients.extend((0..ROOMS).map(|room| tokio::spawn(meter.clone().run(room))));
+            (load, meter, clients)
+        });
+        Self { cluster, runtime, load, meter, clients, urls }
+    }
+
+    /// Does one step and puts it right.
+    ///
+    /// # Errors
+    /// The cluster did not come back.
+    pub(crate) fn step(&self, step: Step, report: &mut Report) -> Result<(), String> {
+        assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client gave up");
+        match step.fault(self.cluster) {
+            Some((fault, hold)) => self.fault(step.kind(), fault, hold, report),
+            None => (0..self.urls.len())
+                .try_for_each(|node| self.fault(step.kind(), Fault::DrainNode(node), Duration::ZERO, report)),
+        }
+    }
+
+    fn fault(
+        &self,
+        kind: &'static str,
+        fault: Fault,
+        hold: Duration,
+        report: &mut Report,
+    ) -> Result<(), String> {
+        let stuck =
+            |when: &str, rooms: Vec<String>| format!("{fault}: {when}, {rooms:?} stood still for {BOUND:?}");
+        // Over a node that nothing is done to.
+        let asked = node_of(fault).map_or(0, |node| (node + 1) % self.urls.len());
+        let asked =
+            if let Fault::Part(_, other) = fault { 3 - node_of(fault).unwrap_or(0) - other } else { asked };
+        self.meter.progress(asked, BOUND).map_err(|rooms| stuck("before it", rooms))?;
+        let began = self.load.now();
+        fault.begin(self.cluster);
+        let mut status = None;
+        if let Fault::DrainNode(node) = fault {
+            status = self.cluster.nodes()[node].process().wait(DRAIN);
+        }
+        std::thread::sleep(hold);
+        // Clients can do something about a dead node at once, and need not wait until it is back.
+        let patience =
+            if matches!(fault, Fault::KillNode(_)) { Duration::from_secs(15) } else { Duration::ZERO };
+        let meanwhile = self.meter.writes_after(began, patience).is_ok();
+        fault.end(self.cluster);
+        let ended = self.load.now();
+        for node in 0..self.urls.len() {
+            if let Err(rooms) = self.meter.progress(node, BOUND) {
+                self.tell_state();
+                return Err(stuck(&format!("over node-{node}"), rooms));
+            }
+        }
+        let healed = self.load.now();
+        let (waits, failed) = self.meter.between(began, healed);
+        println!(
+            "{:>4} {fault}, {hold:?}: worst wait {:?}, {failed} failed, put right in {:?}{}",
+            report.outcomes.len() + 1,
+            waits.last().copied().unwrap_or_default(),
+            healed - ended,
+            if meanwhile { "" } else { "; not written meanwhile" },
+        );
+        if matches!(fault, Fault::DrainNode(_)) && !status.is_some_and(|status| status.success()) {
+            report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
+        }
+        report.outcomes.push(Outcome { kind, waits, failed, healed: healed - ended, meanwhile });
+        Ok(())
+    }
+
+    /// What the nodes count about rooms and each other, for whoever looks for the cause.
+    fn tell_state(&self) {
+        for (index, node) in self.cluster.nodes().iter().enumerate() {
+            let metrics = self.runtime.block_on(Api::new(&node.management_url()).get("/metrics")).body;
+            for line in metrics.as_str().unwrap_or_default().lines() {
+                if ["rooms_", "peer_"].iter().any(|part| line.contains(part))
+                    && !line.contains("_bucket")
+                    && !line.starts_with('#')
+                {
+                    println!("     node-{index}: {line}");
+                }
+            }
+        }
+    }
+
+    /// Lets the clients finish and checks what they saw.
+    ///
+    /// # Errors
+    /// Some did not finish.
+    pub(crate) fn end(self, report: &mut Report) -> Result<(), String> {
+        self.load.finish();
+        self.runtime.block_on(async {
+            for client in self.clients {
+                match tokio::time::timeout(BOUND, client).await {
+                    Ok(ended) => ended.expect("a client ends without a complaint of its own"),
+                    Err(_) => return Err("a client was not answered in the end".to_owned()),
+                }
+            }
+            Ok(())
+        })?;
+        let truths: Vec<Truth> = self
+            .urls
+            .iter()
+            .map(|url| {
+                self.runtime.block_on(async {
+                    let login = async || self.load.founder.try_login(url).await;
+                    let reader = rookery_e2e::eventually("a reader is let in", login).await;
+                    let truth = load::read_truth(&reader, &self.load.rooms).await;
+                    load::compare_with_pages(&reader, &truth).await;
+                    truth
+                })
+            })
+            .collect();
+        for (node, truth) in truths.iter().enumerate().skip(1) {
+            if *truth != truths[0] {
+                report.broken.push(format!("node-{node} tells another history than node-0"));
+            }
+        }
+        let history = self.load.history();
+        println!("     {}", load::summary(&history));
+        report.events += truths[0].values().map(Vec::len).sum::<usize>();
+        let count = |is: fn(&What) -> bool| history.entries.iter().filter(|entry| is(&entry.what)).count();
+        report.acked += count(|what| matches!(what, What::Acked { .. }));
+        report.delivered += count(|what| matches!(what, What::Delivered { .. }));
+        report.connections += count(|what| matches!(what, What::Attached { .. }));
+        report.returns.extend(self.load.returns());
+        let broken = check(&history, &truths[0]);
+        for fault in broken.iter().take(10) {
+            println!("BROKEN {fault:?}");
+        }
+        report.broken.extend(broken.iter().map(|fault| format!("{fault:?}")));
+        Ok(())
+    }
+}
