@@ -69,10 +69,12 @@ impl Crowd {
 
     /// How many requests were done so far.
     pub(super) fn done(&self) -> usize {
-        let ok = |talk: &Arc<Talk>| {
-            talk.said.lock().iter().flatten().filter(|(outcome, _)| outcome.is_ok()).count()
-        };
-        self.talks.iter().map(ok).sum()
+        (0..self.talks.len()).map(|talk| self.done_by(talk)).sum()
+    }
+
+    /// Of them, those of one connection.
+    pub(super) fn done_by(&self, talk: usize) -> usize {
+        self.talks[talk].said.lock().iter().flatten().filter(|(outcome, _)| outcome.is_ok()).count()
     }
 
     /// Waits until so many more are done.

@@ -90,7 +90,9 @@ impl Control for Wiring {
 pub(super) struct Node {
     pub(super) rooms: Arc<Rooms>,
     peers: Option<Peers>,
-    pub(super) proxy: Proxy,
+    /// Where others find it; `None`: nobody listens there any more.
+    pub(super) proxy: Option<Proxy>,
+    reached_by: SocketAddr,
     pub(super) address: SocketAddr,
     pub(super) metrics: PeerMetrics,
     way: watch::Sender<Way>,
@@ -104,6 +106,7 @@ pub(super) struct Town {
     /// By node: whether it is a member that owns rooms.
     active: Vec<bool>,
     settings: PeerSettings,
+    nowhere: Proxy,
     _dir: tempfile::TempDir,
 }
 
@@ -134,10 +137,11 @@ impl Town {
         let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
         let settings = PeerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };
         let mut town =
-            Self { nodes: Vec::new(), store, revision: 0, active: Vec::new(), settings, _dir: dir };
+            Self { nodes: Vec::new(), store, revision: 0, active: Vec::new(), settings, nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))), _dir: dir };
         for _ in 0..nodes {
             town.add(rooms.clone()).await;
         }
+        town.nowhere.cut();
         town.active = vec![true; nodes];
         town.change(|_| {});
         town
@@ -157,13 +161,15 @@ impl Town {
         let metrics = PeerMetrics::default();
         let wiring = Arc::new(Wiring::default());
         let peers = bound.start(names, view, rooms.clone(), wiring, metrics.clone()).unwrap();
-        self.nodes.push(Node { rooms, peers: Some(peers), proxy, address, metrics, way, views });
+        let reached_by = proxy.address();
+        let (proxy, peers) = (Some(proxy), Some(peers));
+        self.nodes.push(Node { rooms, peers, proxy, reached_by, address, metrics, way, views });
     }
 
     fn view(&self) -> Arc<View> {
         let member = |(node, active): (usize, &bool)| Member {
             name: name(node),
-            address: self.nodes[node].proxy.address().to_string(),
+            address: self.nodes[node].reached_by.to_string(),
             shard: "main".into(),
             weight: 1,
             state: if *active { MemberState::Active } else { MemberState::Draining },
@@ -189,6 +195,15 @@ impl Town {
         self.nodes[node].views.send_replace(view.clone());
     }
 
+    /// Cuts one node off from another, which the others still reach: it is told an address where nobody answers.
+    pub(super) fn part(&mut self, node: usize, from: usize) {
+        let view = self.next_view(|_| {});
+        (0..self.nodes.len()).filter(|other| *other != node).for_each(|other| self.tell(other, &view));
+        let mut members = view.members().to_vec();
+        members[from].address = self.nowhere.address().to_string();
+        self.tell(node, &Arc::new(View::new(view.revision(), members)));
+    }
+
     /// Whose the room is by the newest view.
     pub(super) fn owner(&self, room: RoomId) -> usize {
         let view = self.view();
@@ -211,18 +226,22 @@ impl Town {
     pub(super) fn kill(&mut self, node: usize) {
         self.way(node, Way::Gone);
         self.nodes[node].peers = None;
-        self.nodes[node].proxy.refuse();
+        self.nodes[node].proxy = None;
     }
 
     /// A node stands still.
     pub(super) fn pause(&self, node: usize) {
         self.way(node, Way::Held);
-        self.nodes[node].proxy.cut();
+        self.proxy(node).cut();
     }
 
     pub(super) fn resume(&self, node: usize) {
         self.way(node, Way::Open);
-        self.nodes[node].proxy.heal();
+        self.proxy(node).heal();
+    }
+
+    pub(super) fn proxy(&self, node: usize) -> &Proxy {
+        self.nodes[node].proxy.as_ref().unwrap()
     }
 
     /// A room of a node's, made by a user over another one, with members.

@@ -128,6 +128,8 @@ impl Item {
     #[expect(clippy::result_large_err, reason = "the error is the item itself, given back whole")]
     pub(in crate::rooms) fn doubted(mut self) -> Result<Self, Self> {
         match &mut self {
+            // Its node knows best, and is told that nothing is known.
+            Self::Command { asker: Asker::Peer(_), .. } => return Err(self),
             Self::Command { what, doubt, .. } => match what {
                 What::Post { .. } => *doubt = Doubt::Post,
                 What::Create { kind: Kind::Direct, .. } => {}

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use rookery_protocol::peer::not_taken::Reason;
 
-use super::{Lane, MOST_PAUSE, PAUSE, Wait};
+use super::{INSTEAD, Lane, MOST_PAUSE, PAUSE, Wait};
 use crate::{
     peer::{Link, Session, State},
     rooms::route::Owner,
@@ -104,6 +104,18 @@ impl Lane {
         if !at_once {
             self.not_before = Instant::now() + self.pause;
             self.pause = (self.pause * 2).min(MOST_PAUSE);
+        }
+    }
+
+    /// Ends an attempt at another node when the owner is back.
+    pub(super) fn return_to_owner(&mut self, now: Instant) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.instead
+            && now.duration_since(attempt.since) > INSTEAD
+        {
+            attempt.since = now;
+            let owner = self.env.route.owner(self.room).and_then(|owner| self.links.get(&owner.name));
+            attempt.over |= owner.is_some_and(|owner| matches!(owner.state(), State::Up(_)));
         }
     }
 

@@ -1,4 +1,5 @@
-//! What other nodes ask of a room that is not this node's own: they are told whose it is, or this node takes it over.
+//! What other nodes ask of a room that is not this node's own: they are told whose it is, or this node takes it over,
+//! or, where they do not reach its owner and this node does, passes it on.
 
 use std::{
     collections::VecDeque,
@@ -27,6 +28,8 @@ pub(super) struct Foreign {
     verifying: Option<Verifying>,
     /// Whether the nodes before this one are gone, and when that was found out.
     verified: Option<(bool, Instant)>,
+    /// To be passed on.
+    relayed: VecDeque<Item>,
     wake_at: Option<Instant>,
 }
 
@@ -36,11 +39,11 @@ impl Foreign {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() && self.relayed.is_empty()
     }
 
     pub(super) fn into_items(self) -> impl Iterator<Item = Item> {
-        self.items.into_iter().map(|(item, _)| item)
+        self.relayed.into_iter().chain(self.items.into_iter().map(|(item, _)| item))
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
@@ -62,11 +65,15 @@ impl Foreign {
                 self.wake_at = Some(item.caller().map_or(until, |caller| until.min(caller.not_after())));
                 return false;
             }
-            let mut reason = may_begin.err().unwrap_or(Reason::Moved);
+            let reason = may_begin.err().unwrap_or(Reason::Moved);
             if reason == Reason::Moved && item.caller().is_some_and(Caller::instead) {
                 match self.verified.filter(|(_, at)| now < *at + FRESH) {
                     Some((true, _)) => return true,
-                    Some((false, _)) => reason = Reason::Moved,
+                    Some((false, _)) => {
+                        // The other node does not reach the owner, but this one does.
+                        self.relayed.extend(self.items.pop_front().map(|(item, _)| item));
+                        continue;
+                    }
                     None => {
                         self.verifying.get_or_insert_with(|| verify(env, links, room));
                         return false;
@@ -79,6 +86,11 @@ impl Foreign {
             }
         }
         false
+    }
+
+    /// What is to be passed on to the owner, in order.
+    pub(super) fn relayed(&mut self) -> impl Iterator<Item = Item> {
+        self.relayed.drain(..)
     }
 
     /// Finds out whether the nodes before this one are gone.

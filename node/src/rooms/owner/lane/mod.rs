@@ -43,6 +43,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const MOST_PAUSE: Duration = Duration::from_millis(100);
 /// How long the lane sleeps at most.
 const FAR: Duration = Duration::from_secs(3600);
+/// Another node than the owner is asked for so long before the owner is tried again.
+const INSTEAD: Duration = Duration::from_secs(1);
 
 /// Requests to one node over one session of it.
 struct Attempt {
@@ -53,6 +55,7 @@ struct Attempt {
     number: u64,
     /// The nodes before it are gone.
     instead: bool,
+    since: Instant,
     /// Nothing more is sent.
     over: bool,
 }
@@ -129,6 +132,7 @@ pub(super) async fn forward(task: &mut Task, left: &mut VecDeque<Item>) {
         if !task.serves() && foreign.judge(&env, &links, task.room, now) {
             task.instead = lane.take_over();
         }
+        lane.queue.extend(foreign.relayed());
         let mut wait = Wait { until: now + FAR, state: None, full: None };
         let leaving = task.serves();
         let empty = lane.is_empty() && foreign.is_empty();
@@ -299,10 +303,11 @@ impl Lane {
                 Choice::Wait => return false,
                 Choice::Node { node, link, session, instead } => {
                     let number = peer::lane_number();
-                    self.attempt = Some(Attempt { node, link, session, number, instead, over: false });
+                    self.attempt = Some(Attempt { node, link, session, number, instead, since: now, over: false });
                 }
             }
         }
+        self.return_to_owner(now);
         let Some(attempt) = &mut self.attempt else { return false };
         if attempt.over {
             return false;
@@ -310,6 +315,10 @@ impl Lane {
         while self.out < self.most
             && let Some(item) = self.queue.pop_front()
         {
+            if let Some(reason) = item.caller().and_then(|caller| caller.may_begin().err()) {
+                item.refuse(busy(), reason, None);
+                continue;
+            }
             let place = match attempt.session.try_place() {
                 Ok(place) => place,
                 Err(full) => {
@@ -328,12 +337,14 @@ impl Lane {
                 Item::Members { after, limit, .. } => ask::What::Members(peer::of_page(*after, *limit)),
                 Item::Wake { .. } => continue,
             };
+            let deadline = item.at().unwrap_or(now) + self.env.settings.deadline();
             self.next_token += 1;
             place.send(Request {
                 room: self.room,
                 lane: attempt.number,
                 instead: attempt.instead,
-                deadline: item.at().unwrap_or(now) + self.env.settings.deadline(),
+                // Who asks has given up by then, and may have asked another node.
+                deadline: item.caller().map_or(deadline, |caller| deadline.min(caller.not_after())),
                 what,
                 token: self.next_token,
                 back: self.back.clone(),
