@@ -283,10 +283,8 @@ impl Reader {
             None => return caller.not_taken(Reason::Unknown, None),
         };
         match asked {
-            Ok(asked) => match caller.may_begin() {
-                Ok(()) => self.shared.rooms.take(room, asked, caller),
-                Err(reason) => caller.not_taken(reason, None),
-            },
+            // Whether it may be begun is looked at when it is: in the order of its lane.
+            Ok(asked) => self.shared.rooms.take(room, asked, caller),
             Err(error) => {
                 tracing::warn!(node = self.from, %error, "a request of a node is not understood");
                 caller.not_taken(Reason::Unknown, None);

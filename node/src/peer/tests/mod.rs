@@ -5,3 +5,4 @@ mod faults;
 mod forward;
 mod moves;
 mod town;
+mod wire;

@@ -136,8 +136,15 @@ impl Town {
         let metrics = StoreMetrics::register(&mut Registry::default());
         let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
         let settings = PeerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };
-        let mut town =
-            Self { nodes: Vec::new(), store, revision: 0, active: Vec::new(), settings, nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))), _dir: dir };
+        let mut town = Self {
+            nodes: Vec::new(),
+            store,
+            revision: 0,
+            active: Vec::new(),
+            settings,
+            nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))),
+            _dir: dir,
+        };
         for _ in 0..nodes {
             town.add(rooms.clone()).await;
         }

@@ -204,6 +204,7 @@ impl Shell {
     /// Begins what was held, once the room is served.
     fn begin(&mut self) {
         while !self.stopped
+            && !self.leaving
             && self.owner.serves()
             && let Some(item) = self.held.pop_front()
         {

@@ -19,6 +19,10 @@ const CATCH_UP: Duration = Duration::from_millis(300);
 /// What was found out about the nodes before this one counts for so long.
 const FRESH: Duration = Duration::from_millis(200);
 
+/// While this node waits for what it asked of another node before it serves the room, what that one asks here waits for
+/// so long: each might wait for the other.
+const CROSSED: Duration = Duration::from_millis(10);
+
 type Verifying = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Requests of other nodes.
@@ -91,6 +95,20 @@ impl Foreign {
     /// What is to be passed on to the owner, in order.
     pub(super) fn relayed(&mut self) -> impl Iterator<Item = Item> {
         self.relayed.drain(..)
+    }
+
+    /// Lets nobody wait for a node that waits itself.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        self.wake_at = None;
+        while let Some((_, since)) = self.items.front() {
+            if now < *since + CROSSED {
+                self.wake_at = Some(*since + CROSSED);
+                return;
+            }
+            if let Some((item, _)) = self.items.pop_front() {
+                item.refuse(busy(), Reason::Late, None);
+            }
+        }
     }
 
     /// Finds out whether the nodes before this one are gone.

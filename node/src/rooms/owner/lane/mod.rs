@@ -141,6 +141,7 @@ pub(super) async fn forward(task: &mut Task, left: &mut VecDeque<Item>) {
             if lane.flight.is_empty() && !lane.is_risky(&mut wait, now) {
                 break;
             }
+            foreign.give_up(now);
         } else if lane.send(&mut wait, now, &mut task.instead) {
             continue;
         } else if empty {
@@ -303,14 +304,16 @@ impl Lane {
                 Choice::Wait => return false,
                 Choice::Node { node, link, session, instead } => {
                     let number = peer::lane_number();
-                    self.attempt = Some(Attempt { node, link, session, number, instead, since: now, over: false });
+                    self.attempt =
+                        Some(Attempt { node, link, session, number, instead, since: now, over: false });
                 }
             }
         }
         self.return_to_owner(now);
         let Some(attempt) = &mut self.attempt else { return false };
         if attempt.over {
-            return false;
+            // When nothing of it is out, nothing would say so later.
+            return self.out == 0;
         }
         while self.out < self.most
             && let Some(item) = self.queue.pop_front()
@@ -368,11 +371,25 @@ impl Lane {
                 }
                 return;
             }
+            Ended::Unsent if item.as_ref().is_some_and(|item| item.caller().is_some()) => {
+                if let Some(item) = item {
+                    item.refuse(busy(), Reason::Late, None);
+                }
+            }
             Ended::Unsent => self.again.extend(item.map(|item| (token, item))),
             Ended::NotTaken(Reason::Unknown, _) => {
                 // It does not know what that is: nor will it next time.
                 if let Some(item) = item {
                     self.unavailable(item);
+                }
+            }
+            Ended::NotTaken(reason, owner) if item.as_ref().is_some_and(|item| item.caller().is_some()) => {
+                // Who asked decides whom to ask next: it may be that node's own room by now.
+                if let Some(item) = item {
+                    item.refuse(busy(), reason, Some(&owner));
+                }
+                if !over {
+                    self.refused(reason, owner);
                 }
             }
             Ended::NotTaken(reason, owner) => {
