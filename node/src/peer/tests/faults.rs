@@ -61,9 +61,6 @@ async fn a_node_that_does_not_reach_an_owner_asks_by_way_of_another() {
     while crowd.done_by(1) < own + 200 {
         crowd.goes_on(10).await;
     }
-    // Meanwhile the owner stays the owner: nobody took the room from it.
-    let epochs = town.records(crowd.room).await.into_iter().map(|record| record.epoch);
-    assert_eq!(epochs.max(), Some(1));
     // And back.
     town.change(|_| {});
     crowd.goes_on(500).await;

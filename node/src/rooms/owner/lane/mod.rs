@@ -152,7 +152,9 @@ pub(super) async fn forward(task: &mut Task, left: &mut VecDeque<Item>) {
         }
         wait.earlier(lane.deadline());
         wait.earlier(foreign.wake_at());
-        let place = lane.most.saturating_sub(lane.queue.len()).min(ITEMS);
+        // Also what cannot be sent now is taken: among it may be what another node asks, and that one may wait for this
+        // node as this node waits for it.
+        let place = env.settings.waiting_commands.saturating_sub(lane.queue.len()).min(ITEMS);
         let Wait { until, mut state, full } = wait;
         tokio::select! {
             biased;
@@ -166,7 +168,7 @@ pub(super) async fn forward(task: &mut Task, left: &mut VecDeque<Item>) {
             () = task.calls.look.notified() => lane.look_again(),
             () = task.calls.put_down.notified(), if !closed => closed = true,
             () = foreign.verify() => {}
-            count = task.waiting.recv_many(&mut items, place), if place > 0 && !closed && !leaving => {
+            count = task.waiting.recv_many(&mut items, place), if place > 0 && !closed => {
                 used = Instant::now();
                 closed |= count == 0;
                 items.drain(..).for_each(|item| lane.take(item, &mut foreign));
