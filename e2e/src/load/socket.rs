@@ -190,7 +190,8 @@ impl<'a> Connection<'a> {
 
     async fn end(self) {
         for (request, asked) in self.under_way.values() {
-            if asked.elapsed() > MAY_REFUSE {
+            // Where one was refused, the others' refusals may be on their way.
+            if self.is_away || asked.elapsed() > MAY_REFUSE {
                 self.client.load.note(What::Unheard { op: request.op });
             }
         }

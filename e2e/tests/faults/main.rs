@@ -3,6 +3,9 @@
 //!
 //! By default a few fixed faults; `ROOKERY_E2E_FAULTS=1000` does so many that `ROOKERY_E2E_SEED` chooses. What is checked is in
 //! `rookery_e2e::history`, which faults there are in `rookery_testbed::Fault`.
+//!
+//! The fixed faults catch a node that takes an append of unknown outcome for committed (178 broken promises, the first a lost
+//! acknowledgement), and one that remembers no `client_msg_id` (5, each a message that is stored twice).
 
 #![allow(clippy::print_stdout, reason = "what a long run does is shown while it runs")]
 

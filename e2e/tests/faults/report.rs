@@ -66,7 +66,7 @@ impl Report {
             let _ = writeln!(page, "- {broken}");
         }
         page.push_str(
-            "A room's *wait* is the longest that its writer (one message after the other, over a node that the fault is not done \
+            "\nA room's *wait* is the longest that its writer (one message after the other, over a node that the fault is not done \
              to)\nwaited for an acknowledgement, repeats included, around one fault. *Failed* counts its tries that were answered \
              `unavailable` or\nnot at all; each was repeated until it was acknowledged. *Put right* is from the end of the fault until every room is written through \
              every\nnode. Times in milliseconds.\n\n\
