@@ -4,5 +4,6 @@ mod crowd;
 mod faults;
 mod forward;
 mod moves;
+mod tls;
 mod town;
 mod wire;
