@@ -11,6 +11,10 @@ use crate::{
     room::{Change, changes},
 };
 
+/// Tails that end before what is stored for certain: so many are taken for late news (a JetStream leader that was paused answers
+/// for a moment as if it still led), with growing pauses of some ten seconds in all; then the log has lost something.
+const STALE_TAILS: u32 = 16;
+
 /// An append that is not resolved.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -26,6 +30,8 @@ pub(super) struct Flight {
     pub(super) answers: VecDeque<Answering>,
     /// Whether an attempt ended in an unknown way: the record may be stored, or may be yet.
     unknown: bool,
+    /// Tails read that were too old to be true.
+    stale: u32,
     pub(super) step: Step,
 }
 
@@ -109,6 +115,7 @@ impl Owner {
             link,
             answers,
             unknown: false,
+            stale: 0,
             step: Step::Append,
         })));
     }
@@ -160,13 +167,17 @@ impl Owner {
 
     /// The condition failed: the tail says why.
     pub(super) fn flight_tail(&mut self, tail: Option<Stored>, now: u64, out: &mut Vec<Action>) {
-        let Phase::Flight(flight) = &self.phase else { return };
+        let Phase::Flight(flight) = &mut self.phase else { return };
         let (expected, id) = (flight.expected, flight.id);
         let at = tail.as_ref().map_or(LogSeq(0), |tail| tail.at);
         if at == expected {
             // The condition could not be evaluated then, or an earlier try is not there yet. The same record
             // again: whichever try comes first is stored, and the others fail by their condition.
             self.take_step(Step::Append);
+            return self.back_off(now);
+        }
+        if at < expected && flight.stale < STALE_TAILS {
+            flight.stale += 1;
             return self.back_off(now);
         }
         let Some(tail) = tail.filter(|_| at > expected) else {

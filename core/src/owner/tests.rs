@@ -505,6 +505,37 @@ fn the_old_owner_hands_over_between_the_reading_of_tail_and_snapshot() {
 }
 
 #[test]
+fn a_tail_that_is_too_old_to_be_true_is_asked_for_again() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    let append = bench.lose(true);
+    bench.sleep();
+    // It is stored; the condition of the second try fails, and who answers then was paused for a while.
+    let again = bench.append.take().expect("sent again");
+    let newest = mem::take(&mut bench.log);
+    bench.input(Input::AppendDone { attempt: again.attempt, outcome: Appended::ConditionFailed });
+    for _ in 0..5 {
+        assert!(bench.answers.is_empty() && bench.append.is_none() && bench.stopped.is_none());
+        bench.sleep();
+    }
+    bench.log = newest;
+    bench.sleep();
+    assert_eq!(bench.posted(), [(2, append.first_seq, false)]);
+    // But not for ever: that log has lost a record.
+    bench.command(3, 1, post("b"));
+    let lost = bench.append.take().expect("the next one");
+    bench.log.clear();
+    bench.input(Input::AppendDone { attempt: lost.attempt, outcome: Appended::ConditionFailed });
+    for _ in 0..100 {
+        if bench.stopped.is_some() {
+            break;
+        }
+        bench.sleep();
+    }
+    assert!(matches!(bench.stopped, Some(Stopped::Contradiction(_))), "{:?}", bench.stopped);
+}
+
+#[test]
 fn a_graceful_stop_flushes_and_saves() {
     let mut bench = Bench::room();
     bench.command(2, 1, post("a"));
