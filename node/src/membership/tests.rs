@@ -67,8 +67,10 @@ async fn nodes_see_each_other_come_change_and_go() {
     let Some(etcd) = etcd() else { return };
     let one = join("one", etcd.endpoints()).await;
     let two = join_for("two", etcd.endpoints(), 60).await;
-    sees(&one, "two", active).await;
-    sees(&two, "one", active).await;
+    for node in [&one, &two] {
+        sees(node, "one", active).await;
+        sees(node, "two", active).await;
+    }
     claims(&one).await;
     claims(&two).await;
     // They agree about the revision, however each of them heard of it.
