@@ -18,6 +18,11 @@ pub(super) fn batch_scheduling() {
         let error = std::io::Error::last_os_error();
         tracing::debug!(%error, "the writing thread is scheduled like any other");
     }
+    // When both have work without end, its share should be small (about a tenth of a core, weights of sched(7)): the fewer its
+    // turns, the more writes share a sync. On Linux this is the calling thread's alone.
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "the writing thread keeps its niceness");
+    }
 }
 
 /// Other systems have no such thing.
