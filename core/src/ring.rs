@@ -49,6 +49,20 @@ pub enum MemberState {
     Draining,
 }
 
+impl MemberState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Joining, Self::Active, Self::Draining];
+
+    /// The word for it, for people and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Active => "active",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

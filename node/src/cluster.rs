@@ -127,7 +127,7 @@ impl Control for Steering {
 
     fn state(&self) -> &'static str {
         // As its key says; a node without one is about to join (again).
-        word(self.membership.standing().borrow().state.unwrap_or(MemberState::Joining))
+        self.membership.standing().borrow().state.unwrap_or(MemberState::Joining).name()
     }
 
     fn is_ready(&self) -> bool {
@@ -136,14 +136,6 @@ impl Control for Steering {
 
     fn connections(&self) -> u64 {
         self.edge.get().map_or(0, |edge| edge.registry.count() as u64)
-    }
-}
-
-fn word(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Joining => "joining",
-        MemberState::Active => "active",
-        MemberState::Draining => "draining",
     }
 }
 
@@ -336,7 +328,7 @@ fn show_etcd(readiness: &Readiness, membership: &Arc<Membership>) {
         let standing = membership.standing().borrow().clone();
         let view = membership.view().borrow().clone();
         let (revision, members) = (view.revision(), view.members().len());
-        let state = standing.state.map_or("no member", word);
+        let state = standing.state.map_or("no member", MemberState::name);
         let mut says = format!("{state}; {members} members as of revision {revision}");
         if let Some(why) = &standing.refused {
             says = why.to_string();

@@ -12,6 +12,7 @@ pub mod neighbours;
 pub mod peer;
 pub mod problem;
 pub mod rooms;
+pub mod secret;
 pub mod serve;
 pub mod server;
 pub mod settings;

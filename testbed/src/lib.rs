@@ -19,6 +19,7 @@
 //! (`${XDG_CACHE_HOME:-$HOME/.cache}/rookery/servers`), and in `PATH`. `ROOKERY_TESTBED_KEEP=1` keeps data and logs.
 
 mod bed;
+mod certificates;
 mod cluster;
 mod etcd;
 mod guard;
@@ -33,12 +34,13 @@ mod redis;
 use std::time::{Duration, Instant};
 
 pub use bed::Bed;
+pub use certificates::certificates;
 pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports};
 pub use etcd::{EtcdCluster, EtcdOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;
 pub use process::Process;
-pub use programs::find as find_program;
+pub use programs::{find as find_program, find_or_say as find_program_or_say};
 pub use proxy::{Flow, Proxy};
 pub use redis::{Redis, RedisOptions};
 

@@ -21,7 +21,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 
 /// As [`find`], but says so where it cannot be overlooked when the program is missing: a test that needs it is
 /// not run.
-pub(crate) fn find_or_say(name: &str) -> Option<PathBuf> {
+pub fn find_or_say(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
         // Not by `eprintln!`, which the test harness would swallow.

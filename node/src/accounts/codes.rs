@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::{random, secret::Secret, settings::AccountsSettings};
+use super::{Secret, random, settings::AccountsSettings};
 use crate::{backend::Ephemeral, problem::Problem};
 
 /// Wrong tries that a code survives.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use super::{metrics::AccountsMetrics, random, secret::Secret, settings::AccountsSettings};
+use super::{Secret, metrics::AccountsMetrics, random, settings::AccountsSettings};
 use crate::problem::Problem;
 
 /// Length of a hash.

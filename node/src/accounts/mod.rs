@@ -21,7 +21,6 @@ mod profile;
 mod random;
 mod register;
 mod reset;
-mod secret;
 mod sessions;
 mod settings;
 mod ticket;
@@ -43,11 +42,11 @@ use rookery_protocol::id::{SessionId, UserId};
 use sha2::{Digest, Sha256};
 use tokio::{sync::broadcast, time::Instant};
 
+pub use crate::secret::Secret;
 pub use login::{LoggedIn, Session};
 pub use metrics::AccountsMetrics;
 pub use profile::Change;
 pub use register::Registration;
-pub use secret::Secret;
 pub use settings::{AccountsSettings, Limit, LimitSettings};
 pub use users::{Account, MailAbout, User};
 

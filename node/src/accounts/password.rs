@@ -1,6 +1,6 @@
 //! Which passwords are accepted; how they are kept is in `hashing`.
 
-use super::secret::Secret;
+use super::Secret;
 
 /// The worst of those with at least 8 characters, in lower case; from what leaks have had at their top for years.
 const WORST: &[&str] = &[

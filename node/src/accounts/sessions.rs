@@ -17,8 +17,7 @@ use rookery_protocol::id::{SessionId, UserId};
 use subtle::ConstantTimeEq;
 
 use super::{
-    cache::Recent, codes::mac, digest, keys::token_invalid, now, random, secret::Secret,
-    settings::AccountsSettings,
+    Secret, cache::Recent, codes::mac, digest, keys::token_invalid, now, random, settings::AccountsSettings,
 };
 use crate::{backend::Ephemeral, problem::Problem};
 

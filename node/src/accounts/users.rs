@@ -326,13 +326,18 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_was_not_found_may_come_and_what_was_deleted_does_not_come_back() {
+    /// The users as two nodes on one store know them.
+    fn two_nodes() -> (Users, Users, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let metrics = StoreMetrics::register(&mut Registry::default());
         let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
         let settings = AccountsSettings::default();
-        let (here, there) = (Users::new(store.clone(), &settings), Users::new(store, &settings));
+        (Users::new(store.clone(), &settings), Users::new(store, &settings), dir)
+    }
+
+    #[tokio::test]
+    async fn what_was_not_found_may_come_and_what_was_deleted_does_not_come_back() {
+        let (here, there, _dir) = two_nodes();
         let id = UserId(7);
         assert!(here.find(id).await.unwrap().is_none());
         assert_eq!(there.create(&account(7, "ada")).await.unwrap(), Created::Done);
@@ -350,10 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_read_does_not_hide_a_change() {
-        let dir = tempfile::tempdir().unwrap();
-        let metrics = StoreMetrics::register(&mut Registry::default());
-        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
-        let users = Users::new(store, &AccountsSettings::default());
+        let (users, _, _dir) = two_nodes();
         users.create(&account(7, "ada")).await.unwrap();
         let (before, revision) = users.load(UserId(7)).await.unwrap().unwrap();
         users.change(UserId(7), |account| account.epoch += 1).await.unwrap();
@@ -363,11 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_before_it_was_doubted_is_not_believed() {
-        let dir = tempfile::tempdir().unwrap();
-        let metrics = StoreMetrics::register(&mut Registry::default());
-        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
-        let settings = AccountsSettings::default();
-        let (here, there) = (Users::new(store.clone(), &settings), Users::new(store, &settings));
+        let (here, there, _dir) = two_nodes();
         let id = UserId(7);
         there.create(&account(7, "ada")).await.unwrap();
         for known_before in [true, false] {

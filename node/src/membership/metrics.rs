@@ -71,14 +71,10 @@ impl MembershipMetrics {
 
     pub(super) fn view(&self, view: &View) {
         self.revision.set(i64::try_from(view.revision()).unwrap_or(i64::MAX));
-        let states = [
-            ("joining", MemberState::Joining),
-            ("active", MemberState::Active),
-            ("draining", MemberState::Draining),
-        ];
-        for (label, state) in states {
+        for state in MemberState::ALL {
             let count = view.members().iter().filter(|member| member.state == state).count();
-            self.members.get_or_create(&State { state: label }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            let label = State { state: state.name() };
+            self.members.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::settings::{Secret, Wrong};
+use crate::{secret::Secret, settings::Wrong};
 
 /// `[cluster]`: what this node is in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,6 @@
 //! The rooms' logs: appending, and the tail. Reading is in `read`.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use rookery_protocol::id::RoomId;
@@ -120,9 +120,4 @@ impl JetStream {
         let stream = self.layout.log_stream(self.layout.part(room));
         self.link.last(&stream, &self.layout.records(room)).await
     }
-}
-
-#[expect(unused, reason = "the compiler checks that the log can be shared")]
-fn shared(log: Arc<JetStream>) -> Arc<dyn RoomLog> {
-    log
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::settings::{Secret, Wrong};
+use crate::{secret::Secret, settings::Wrong};
 
 /// `[nats]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

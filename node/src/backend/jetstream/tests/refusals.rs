@@ -3,7 +3,7 @@
 use rookery_testbed::NatsOptions;
 
 use super::*;
-use crate::{backend::jetstream::ConnectError, settings::Secret};
+use crate::{backend::jetstream::ConnectError, secret::Secret};
 
 async fn refusal(settings: &NatsSettings, cluster: &str) -> String {
     let metrics = NatsMetrics::register(&mut Registry::default());

@@ -1,41 +1,13 @@
 //! TLS: both sides show certificates.
 
-use std::path::Path;
-
-use rookery_testbed::NatsOptions;
+use rookery_testbed::{NatsOptions, certificates};
 
 use super::*;
-
-/// An authority, and a certificate of it for `localhost` that servers and nodes share. False, and a word about it,
-/// where there is no openssl.
-fn certificates(dir: &Path) -> bool {
-    let openssl = |line: &str| {
-        let done = std::process::Command::new("openssl").args(line.split(' ')).current_dir(dir).output();
-        done.is_ok_and(|done| done.status.success())
-    };
-    if !openssl("version") {
-        eprintln!("SKIPPED: openssl is not installed");
-        return false;
-    }
-    std::fs::write(
-        dir.join("names"),
-        "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n",
-    )
-    .unwrap();
-    for line in [
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
-        "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out request.pem",
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
-    ] {
-        assert!(openssl(line), "openssl {line}");
-    }
-    true
-}
 
 #[test]
 fn nodes_and_servers_know_each_other_by_certificates() {
     let dir = tempfile::tempdir().unwrap();
-    if !certificates(dir.path()) {
+    if !certificates(dir.path(), "DNS:localhost,IP:127.0.0.1") {
         return;
     }
     let file = |name: &str| dir.path().join(name);

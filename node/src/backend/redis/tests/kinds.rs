@@ -111,7 +111,7 @@ async fn a_cluster_keeps_all_promises() {
 #[tokio::test]
 async fn tls_is_spoken_and_checked() {
     let dir = tempfile::tempdir().unwrap();
-    if !certificates(dir.path()) {
+    if !rookery_testbed::certificates(dir.path(), "DNS:localhost") {
         return;
     }
     let file = |name: &str| dir.path().join(name).display().to_string();
@@ -122,9 +122,9 @@ async fn tls_is_spoken_and_checked() {
         "--tls-port",
         &port,
         "--tls-cert-file",
-        &file("server.pem"),
+        &file("cert.pem"),
         "--tls-key-file",
-        &file("server.key"),
+        &file("key.pem"),
         "--tls-ca-cert-file",
         &file("ca.pem"),
         "--tls-auth-clients",
@@ -133,8 +133,8 @@ async fn tls_is_spoken_and_checked() {
     let Some(_server) = Server::start(&arguments) else { return };
     let with = |host: &str, own: bool| RedisSettings {
         tls_ca: Some(dir.path().join("ca.pem")),
-        tls_cert: own.then(|| dir.path().join("server.pem")),
-        tls_key: own.then(|| dir.path().join("server.key")),
+        tls_cert: own.then(|| dir.path().join("cert.pem")),
+        tls_key: own.then(|| dir.path().join("key.pem")),
         ..settings(format!("rediss://{host}:{port}"))
     };
     let redis = connected(with("localhost", true)).await;
@@ -152,32 +152,9 @@ async fn tls_is_spoken_and_checked() {
         .unwrap();
         assert!(!refused.is_connected());
     }
-    let no_pem = RedisSettings { tls_ca: Some(dir.path().join("server.key")), ..with("localhost", false) };
-    std::fs::write(
-        dir.path().join("server.key"),
-        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
-    )
-    .unwrap();
+    let no_pem = RedisSettings { tls_ca: Some(dir.path().join("key.pem")), ..with("localhost", false) };
+    std::fs::write(dir.path().join("key.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")
+        .unwrap();
     let metrics = RedisMetrics::register(&mut Registry::default());
     assert!(matches!(Redis::start(no_pem, "test", metrics).map(drop), Err(RedisSetupError::Tls(_))));
-}
-
-/// An authority and a certificate of it for `localhost`. False, and a word about it, where there is no openssl.
-fn certificates(dir: &std::path::Path) -> bool {
-    let openssl = |line: &str| {
-        let done = std::process::Command::new("openssl").args(line.split(' ')).current_dir(dir).output();
-        done.is_ok_and(|done| done.status.success())
-    };
-    if !openssl("version") {
-        eprintln!("SKIPPED: openssl is not installed");
-        return false;
-    }
-    std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    assert!(openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem")));
-    assert!(openssl(&format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr")));
-    assert!(openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem"
-    ));
-    true
 }

@@ -20,8 +20,8 @@ pub(super) struct Server {
 /// A port that nobody uses now. The bus of a Redis Cluster needs another one, 10,000 above.
 pub(super) fn free_port() -> u16 {
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let port = rookery_testbed::free_port();
+        if TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
             return port;
         }
     }
@@ -126,14 +126,7 @@ impl Drop for Server {
 }
 
 fn spawn(arguments: &[String], dir: &std::path::Path) -> Option<Child> {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(rookery_testbed::find_program_or_say("redis-server")?);
     command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match command.spawn() {
-        Ok(child) => Some(child),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: redis-server is not installed");
-            None
-        }
-        Err(error) => panic!("redis-server: {error}"),
-    }
+    Some(command.spawn().unwrap_or_else(|error| panic!("redis-server: {error}")))
 }
