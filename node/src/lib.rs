@@ -1,5 +1,7 @@
 //! The chat node, as a library so that its parts can be tested; `main.rs` is the program.
 
+pub use rookery_service::{secret, settings};
+
 pub mod accounts;
 pub mod backend;
 pub mod cli;
@@ -12,9 +14,7 @@ pub mod neighbours;
 pub mod peer;
 pub mod problem;
 pub mod rooms;
-pub mod secret;
 pub mod serve;
 pub mod server;
-pub mod settings;
 pub mod standalone;
 pub mod telemetry;

@@ -2,16 +2,9 @@
 //!
 //! Here belongs what is true of the process as a whole; what it serves is in the other folders.
 
-mod failure;
-mod files;
-mod management;
-mod readiness;
 mod settings;
-mod signals;
 
-pub use failure::Failure;
-pub use files::raise_open_files;
-pub use management::{management_router, serve_management};
-pub use readiness::{Health, Readiness};
+pub use rookery_service::{
+    Failure, Health, Readiness, Signals, management_router, raise_open_files, serve_management,
+};
 pub use settings::ServerSettings;
-pub use signals::Signals;

@@ -43,7 +43,7 @@ impl Metrics {
     /// Makes all of them, in a registry of their own.
     pub fn register() -> (Self, Arc<Registry>) {
         let mut registry = Registry::default();
-        super::process::register_process(&mut registry);
+        rookery_service::register_process(&mut registry);
         let metrics = Self {
             store: StoreMetrics::register(&mut registry),
             nats: NatsMetrics::register(&mut registry),

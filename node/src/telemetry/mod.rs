@@ -1,10 +1,8 @@
 //! What the process says about itself: logs and metrics.
 //!
-//! Here belongs the set-up; each part of the node counts its own events in its `metrics.rs`.
+//! Here belongs which metrics there are; each part of the node counts its own events in its `metrics.rs`.
 
-mod log;
 mod metrics;
-mod process;
 
-pub use log::{LogFormat, LogSettings, start_logging};
 pub use metrics::Metrics;
+pub use rookery_service::{LogFormat, LogSettings, start_logging};

@@ -1,6 +1,6 @@
 //! What all `Settings` structs share.
 //!
-//! Each part of the node has a `settings.rs` of its own with defaults that work; `config.rs` reads them all.
+//! Each part of a program has a `settings.rs` of its own with defaults that work; `config.rs` reads them all.
 
 /// A setting that cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use prometheus_client::{
 };
 
 /// Adds `process_*` and `rookery_build_info`.
-pub(super) fn register_process(registry: &mut Registry) {
+pub fn register_process(registry: &mut Registry) {
     registry.register(
         "rookery_build",
         "Version of this program",

@@ -17,7 +17,7 @@ use hyper_util::{
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use super::Readiness;
+use crate::Readiness;
 
 /// Content type of the OpenMetrics text format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

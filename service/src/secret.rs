@@ -2,8 +2,8 @@
 
 use std::{fmt, path::Path};
 
-/// A password, code or token, of a request or of the configuration. It is never shown: neither in logs nor by
-/// `rookery-node config`.
+/// A password, code or token, of a request or of the configuration. It is never shown: neither in logs nor by a
+/// `config` command.
 #[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
