@@ -1,7 +1,9 @@
 //! What this node does about its lease and its key, as a state machine without I/O and clock.
 //!
 //! `keeper.rs` asks [`Claim::next`] what to do, does it, and tells the outcome. An outcome that is not known is told
-//! as such ([`Claim::unsure`]), and the key is read before anything else is written: no Txn is blindly repeated.
+//! as such ([`Claim::unsure`]), and the key is read before anything else is written: no Txn is blindly repeated. Such a
+//! Txn may also arrive late, for instance when a member of etcd that stood still goes on: so each write names the
+//! revision that it replaces, and after an unknown outcome the key is written anew even if it says what it should.
 
 use std::time::{Duration, Instant};
 
@@ -34,8 +36,8 @@ pub(super) enum Step {
     Create { lease: i64, value: Vec<u8> },
     /// Read the key: [`Claim::found`].
     Read,
-    /// Change the key's value if it is still this incarnation's: [`Claim::written`], or [`Claim::unsure`].
-    Write { lease: i64, incarnation: u64, state: MemberState, value: Vec<u8> },
+    /// Change the key's value if nothing changed it since this revision: [`Claim::written`], or [`Claim::unsure`].
+    Write { lease: i64, revision: u64, state: MemberState, value: Vec<u8> },
     /// Say that this node lives: [`Claim::kept`].
     KeepAlive { lease: i64 },
     /// End the lease of the process that had this name before: [`Claim::replaced`].
@@ -52,6 +54,8 @@ pub(super) enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) incarnation: u64,
+    /// Of its last change.
+    pub(super) revision: u64,
     /// 0: none.
     pub(super) lease: i64,
     /// `None`: it cannot be read.
@@ -69,6 +73,10 @@ struct Lease {
 #[derive(Debug)]
 struct Held {
     incarnation: u64,
+    /// Of its last change.
+    revision: u64,
+    /// Nothing that was sent before can change it any more.
+    settled: bool,
     /// What the key says; `None`: something that is not ours.
     state: Option<MemberState>,
 }
@@ -150,9 +158,9 @@ impl Claim {
             return Step::Read;
         }
         match (&self.held, &self.other) {
-            (Some(held), _) if held.state == Some(state) => Step::Wait(due),
+            (Some(held), _) if held.settled && held.state == Some(state) => Step::Wait(due),
             (Some(held), _) => {
-                Step::Write { lease, incarnation: held.incarnation, state, value: self.value(state) }
+                Step::Write { lease, revision: held.revision, state, value: self.value(state) }
             }
             (None, None) => Step::Create { lease, value: self.value(state) },
             (None, Some(Other::Gone { lease })) => Step::Replace { lease: *lease },
@@ -196,30 +204,31 @@ impl Claim {
     /// The key was made, by this revision.
     pub(super) fn created(&mut self, incarnation: u64, value: &[u8]) {
         let state = Value::decode(value).ok().map(|value| value.state);
-        self.holds(incarnation, state);
+        self.holds(Held { incarnation, revision: incarnation, settled: true, state });
     }
 
-    /// The key says this now.
-    pub(super) fn written(&mut self, state: MemberState) {
+    /// The key says this now, by this revision.
+    pub(super) fn written(&mut self, revision: u64, state: MemberState) {
         if let Some(held) = &mut self.held {
-            held.state = Some(state);
+            (held.revision, held.settled, held.state) = (revision, true, Some(state));
         }
     }
 
-    fn holds(&mut self, incarnation: u64, state: Option<MemberState>) {
-        self.held = Some(Held { incarnation, state });
+    fn holds(&mut self, held: Held) {
+        self.held = Some(held);
         (self.other, self.doubt, self.was_member) = (None, false, true);
     }
 
     /// The key was read.
     pub(super) fn found(&mut self, found: Option<Found>, now: Instant) {
         self.doubt = false;
-        let Some(Found { incarnation, lease, value }) = found else {
+        let Some(Found { incarnation, revision, lease, value }) = found else {
             (self.held, self.other) = (None, None);
             return;
         };
         if self.lease.as_ref().is_some_and(|mine| mine.id == lease) {
-            return self.holds(incarnation, value.map(|value| value.state));
+            let state = value.map(|value| value.state);
+            return self.holds(Held { incarnation, revision, settled: false, state });
         }
         self.held = None;
         if lease == 0 {
@@ -318,10 +327,11 @@ mod tests {
         let mut claim = member(now);
         assert_eq!(claim.standing().state, Some(MemberState::Joining));
         claim.want(Wanted::Be(MemberState::Active));
-        let Step::Write { lease: 7, incarnation: 100, state, value } = claim.next(now) else { panic!() };
+        let Step::Write { lease: 7, revision: 100, state, value } = claim.next(now) else { panic!() };
         assert_eq!(Value::decode(&value).unwrap().state, MemberState::Active);
-        claim.written(state);
+        claim.written(105, state);
         assert_eq!(claim.standing().state, Some(MemberState::Active));
+        assert_eq!(claim.next(now), Step::Wait(now + TTL / 4));
         claim.want(Wanted::Leave);
         assert_eq!(claim.next(now), Step::Leave { lease: 7 });
         claim.left();
@@ -365,12 +375,12 @@ mod tests {
         claim.unsure();
         assert_eq!(claim.next(now), Step::Read);
         // It was stored.
-        claim.found(Some(Found { incarnation: 100, lease: 7, value: value("a:1") }), now);
+        claim.found(Some(Found { incarnation: 100, revision: 100, lease: 7, value: value("a:1") }), now);
         assert_eq!(claim.standing().incarnation, Some(100));
         // A write, too: what is there shows whether it is to be repeated.
         claim.unsure();
         assert_eq!(claim.next(now), Step::Read);
-        claim.found(Some(Found { incarnation: 100, lease: 7, value: value("a:1") }), now);
+        claim.found(Some(Found { incarnation: 100, revision: 100, lease: 7, value: value("a:1") }), now);
         assert!(matches!(claim.next(now), Step::Write { state: MemberState::Joining, .. }));
         // Somebody removed the key.
         claim.unsure();
@@ -379,11 +389,30 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_arrives_late_changes_nothing() {
+        let now = Instant::now();
+        let mut claim = member(now);
+        claim.want(Wanted::Be(MemberState::Draining));
+        let Step::Write { revision: late, .. } = claim.next(now) else { panic!() };
+        // Not answered, and not stored yet; by now the node wants what the key says already.
+        claim.unsure();
+        claim.want(Wanted::Be(MemberState::Active));
+        claim.found(Some(Found { incarnation: 100, revision: 100, lease: 7, value: value("a:1") }), now);
+        assert_eq!(claim.standing().state, Some(MemberState::Active));
+        let Step::Write { revision: 100, state: MemberState::Active, .. } = claim.next(now) else {
+            panic!("{:?}", claim.next(now))
+        };
+        claim.written(110, MemberState::Active);
+        assert!(late < 110, "its condition does not hold any more");
+        assert_eq!(claim.next(now), Step::Wait(now + TTL / 4));
+    }
+
+    #[test]
     fn a_former_process_at_the_same_address_is_replaced_at_once() {
         let now = Instant::now();
         let mut claim = claim();
         claim.granted(7, TTL, now);
-        claim.found(Some(Found { incarnation: 50, lease: 3, value: value("a:1") }), now);
+        claim.found(Some(Found { incarnation: 50, revision: 50, lease: 3, value: value("a:1") }), now);
         assert_eq!(claim.next(now), Step::Replace { lease: 3 });
         claim.replaced();
         assert!(matches!(claim.next(now), Step::Create { lease: 7, .. }));
@@ -401,7 +430,10 @@ mod tests {
                 Step::KeepAlive { .. } => claim.kept(Some(TTL), now),
                 Step::Wait(until) => now = until,
                 Step::Create { .. } | Step::Read => {
-                    claim.found(Some(Found { incarnation: 50, lease: 3, value: value("b:1") }), now);
+                    claim.found(
+                        Some(Found { incarnation: 50, revision: 50, lease: 3, value: value("b:1") }),
+                        now,
+                    );
                 }
                 Step::End => break,
                 other => panic!("{other:?}"),
@@ -420,13 +452,13 @@ mod tests {
         let mut claim = member(now);
         claim.kept(None, now);
         claim.granted(8, TTL, now);
-        claim.found(Some(Found { incarnation: 150, lease: 9, value: value("a:1") }), now);
+        claim.found(Some(Found { incarnation: 150, revision: 150, lease: 9, value: value("a:1") }), now);
         assert!(matches!(claim.standing().refused, Some(Refused::Taken { incarnation: 150, .. })));
         // But not by itself: etcd may bring back what this process wrote.
         let mut claim = member(now);
         claim.kept(None, now);
         claim.granted(8, TTL, now);
-        claim.found(Some(Found { incarnation: 100, lease: 7, value: value("a:1") }), now);
+        claim.found(Some(Found { incarnation: 100, revision: 100, lease: 7, value: value("a:1") }), now);
         assert_eq!(claim.next(now), Step::Replace { lease: 7 });
     }
 
@@ -435,7 +467,7 @@ mod tests {
         let now = Instant::now();
         let mut claim = claim();
         claim.granted(7, TTL, now);
-        claim.found(Some(Found { incarnation: 1, lease: 0, value: None }), now);
+        claim.found(Some(Found { incarnation: 1, revision: 1, lease: 0, value: None }), now);
         assert_eq!(claim.standing().refused, Some(Refused::Foreign { key: "/k".into() }));
     }
 }

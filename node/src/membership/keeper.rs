@@ -23,7 +23,8 @@ enum Told {
     Granted(i64, Duration),
     Created(u64),
     Found(Option<Found>),
-    Written(bool),
+    /// By this revision; `None`: something changed the key before.
+    Written(Option<u64>),
     Kept(Option<Duration>),
     Revoked,
 }
@@ -146,7 +147,7 @@ impl Keeper {
                     tracing::warn!(key = %self.key, "a former process of this name is still in etcd; waiting for it to go");
                 }
             }
-            (Step::Write { state, .. }, Told::Written(true)) => self.claim.written(state),
+            (Step::Write { state, .. }, Told::Written(Some(revision))) => self.claim.written(revision, state),
             (_, Told::Kept(ttl)) => {
                 if ttl.is_none() {
                     self.stream = None;
@@ -229,13 +230,15 @@ impl Keeper {
                 let got = self.line.client().await?.get(self.key.as_str(), None).await?;
                 Ok(Told::Found(got.kvs().first().map(found)))
             }
-            Step::Write { lease, incarnation, value, .. } => {
+            Step::Write { lease, revision: last, value, .. } => {
                 let put =
                     TxnOp::put(self.key.as_str(), value.clone(), Some(PutOptions::new().with_lease(*lease)));
-                let incarnation = i64::try_from(*incarnation).unwrap_or(i64::MAX);
-                let mine = Compare::create_revision(self.key.as_str(), CompareOp::Equal, incarnation);
-                let answer = self.line.client().await?.txn(Txn::new().when([mine]).and_then([put])).await?;
-                Ok(Told::Written(answer.succeeded()))
+                let last = i64::try_from(*last).unwrap_or(i64::MAX);
+                let unchanged = Compare::mod_revision(self.key.as_str(), CompareOp::Equal, last);
+                let txn = Txn::new().when([unchanged]).and_then([put]);
+                let answer = self.line.client().await?.txn(txn).await?;
+                let header = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+                Ok(Told::Written(answer.succeeded().then(|| revision(header))))
             }
             Step::KeepAlive { lease } => self.keep_alive(*lease).await,
             Step::Replace { lease } | Step::Leave { lease } => {
@@ -271,6 +274,7 @@ impl Keeper {
 fn found(pair: &etcd_client::KeyValue) -> Found {
     Found {
         incarnation: revision(pair.create_revision()),
+        revision: revision(pair.mod_revision()),
         lease: pair.lease(),
         value: Value::decode(pair.value()).ok(),
     }

@@ -155,6 +155,15 @@ impl Live {
         self.burst(room, at);
     }
 
+    /// The newest record of a room that this node knows to be stored; 0: it knows of none. It knows of rooms that it
+    /// follows, and for a while of those that it appended to.
+    pub(super) fn seen(&self, room: RoomId) -> LogSeq {
+        let heard =
+            self.rooms.lock().get(&room).map_or(0, |followed| followed.newest.load(Ordering::Acquire));
+        let appended = self.bursts.lock().get(&room).map_or(0, |burst| burst.at.0);
+        LogSeq(heard.max(appended))
+    }
+
     /// This node's record may be stored.
     pub(super) fn in_doubt(&self, room: RoomId) {
         self.burst(room, LogSeq(0));

@@ -1,6 +1,6 @@
 //! The rooms' logs: appending, and the tail. Reading is in `read`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rookery_protocol::id::RoomId;
@@ -16,6 +16,9 @@ use super::{
 use crate::backend::{
     Append, Appended, Committed, Expect, LogSeq, Read, RoomLog, Row, Rows as _, Table, Unavailable,
 };
+
+/// Before a leader that answered with something old is asked again.
+const AGAIN: Duration = Duration::from_millis(25);
 
 /// What headers and subject of a message may need of its size, bytes.
 pub(super) const HEADERS: usize = 4 << 10;
@@ -115,9 +118,22 @@ impl RoomLog for JetStream {
 }
 
 impl JetStream {
-    /// The room's last record, from the leader.
+    /// The room's last record, from the leader. A leader that stood still or was cut off answers for a moment as if it
+    /// still led: what is older than a record that this node has seen is asked for again.
     pub(super) async fn last_record(&self, room: RoomId) -> Result<Option<Item>, Unavailable> {
-        let stream = self.layout.log_stream(self.layout.part(room));
-        self.link.last(&stream, &self.layout.records(room)).await
+        let (stream, records) = (self.layout.log_stream(self.layout.part(room)), self.layout.records(room));
+        let end = Instant::now() + self.link.read_timeout;
+        loop {
+            let seen = self.live.seen(room);
+            let last = self.link.last(&stream, &records).await?;
+            if last.as_ref().map_or(0, |last| last.at) >= seen.0 {
+                return Ok(last);
+            }
+            self.link.metrics.stale.inc();
+            if Instant::now() + AGAIN >= end {
+                return Err(Unavailable("The log shows only what is older than what was seen of it.".into()));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }
