@@ -93,11 +93,18 @@ const DEFAULTED: &[&str] = &["Message.reactions", "Message.mentions", "Edited.me
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
-        ["proto/rookery/v1/client.proto", "proto/rookery/v1/log.proto", "proto/rookery/v1/rows.proto"],
+        [
+            "proto/rookery/v1/client.proto",
+            "proto/rookery/v1/log.proto",
+            "proto/rookery/v1/outbox.proto",
+            "proto/rookery/v1/rows.proto",
+        ],
         ["proto"],
     )?;
     let mut config = prost_build::Config::new();
     config.btree_map(["."]).bytes(["."]);
+    // They hold codes, which must not reach a log.
+    config.skip_debug([".rookery.outbox.v1"]);
     for name in JSON {
         config.message_attribute(client(name), "#[derive(serde::Serialize, serde::Deserialize)]");
     }

@@ -7,6 +7,7 @@ mod error;
 pub mod id;
 mod json;
 mod limits;
+pub mod outbox;
 mod proto;
 mod subprotocol;
 pub mod time;

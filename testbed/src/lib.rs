@@ -30,6 +30,7 @@ mod process;
 mod programs;
 mod proxy;
 mod redis;
+mod smtp;
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ pub use process::Process;
 pub use programs::{find as find_program, find_or_say as find_program_or_say};
 pub use proxy::{Flow, Proxy};
 pub use redis::{Redis, RedisOptions};
+pub use smtp::{Smtp, SmtpOptions};
 
 /// How long anything may take that ought to take seconds. Machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);

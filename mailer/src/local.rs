@@ -1,0 +1,188 @@
+//! Sending in the process that has the outbox, too: what `standalone` does when it is given an SMTP server.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rookery_protocol::outbox::MailJob;
+use rookery_service::{Failure, settings::Wrong};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::{
+    compose::MailSettings,
+    courier::{Courier, Tried, now_ms},
+    metrics::MailerMetrics,
+    program,
+    retry::RetrySettings,
+    smtp::SmtpSettings,
+};
+
+/// A mail that a rate holds back is tried again after this time at the earliest.
+const SOON: Duration = Duration::from_millis(200);
+/// After something failed that is not a mail's fault.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// `[mailer]` of a process that has an outbox of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalSettings {
+    /// The SMTP server. Without a host nothing is sent.
+    pub smtp: SmtpSettings,
+    /// What mails are like.
+    pub mail: MailSettings,
+    /// Retries.
+    pub retry: RetrySettings,
+}
+
+impl LocalSettings {
+    /// Whether mails are sent.
+    pub fn sends(&self) -> bool {
+        !self.smtp.host.is_empty()
+    }
+
+    /// What cannot work.
+    pub fn check(&self) -> Vec<Wrong> {
+        if !self.sends() {
+            return Vec::new();
+        }
+        let all = self.smtp.check().into_iter().chain(self.mail.check()).chain(self.retry.check());
+        all.map(|wrong| Wrong { key: format!("mailer.{}", wrong.key), ..wrong }).collect()
+    }
+}
+
+/// A job that it is time for. It stays in the outbox until it is ended.
+pub struct LocalJob {
+    /// Its place in the outbox.
+    pub number: u64,
+    /// Tries that failed.
+    pub failures: u32,
+    /// When it was put there, Unix milliseconds.
+    pub since: i64,
+    /// The job.
+    pub job: MailJob,
+}
+
+/// The outbox of this process.
+#[async_trait]
+pub trait LocalOutbox: Send + Sync {
+    /// Waits for a job that it is time for.
+    async fn next(&self) -> LocalJob;
+    /// It is time for it again after a while.
+    ///
+    /// # Errors
+    /// In words: it could not be written down.
+    async fn put_off(&self, number: u64, failures: u32, after: Duration) -> Result<(), String>;
+    /// It is sent, or given up.
+    ///
+    /// # Errors
+    /// In words: it could not be written down.
+    async fn ended(&self, number: u64) -> Result<(), String>;
+}
+
+/// What sends the mails of an outbox of this process.
+pub struct LocalMailer {
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+impl LocalMailer {
+    /// Begins. In a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Failure::Config`]: a file or a template that the settings name cannot be used.
+    pub fn start(
+        settings: &LocalSettings,
+        outbox: Arc<dyn LocalOutbox>,
+        metrics: MailerMetrics,
+    ) -> Result<Self, Failure> {
+        let courier = program::courier(&settings.mail, &settings.smtp)?;
+        let sender = Sender { outbox, courier, retry: settings.retry.clone(), metrics };
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(Arc::new(sender).run(settings.smtp.connections, stopped));
+        Ok(Self { stop, running })
+    }
+
+    /// Begins no more mails, and waits for those under way, so long at most.
+    pub async fn stop(self, within: Duration) {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(within, self.running).await.is_err() {
+            tracing::warn!("not all mails could be handed over in time; they are sent at the next start");
+        }
+    }
+}
+
+struct Sender {
+    outbox: Arc<dyn LocalOutbox>,
+    courier: Courier,
+    retry: RetrySettings,
+    metrics: MailerMetrics,
+}
+
+impl Sender {
+    async fn run(self: Arc<Self>, all: u32, mut stop: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(all as usize));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let job = tokio::select! {
+                job = self.outbox.next() => job,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            tokio::spawn(self.clone().see_through(job, place));
+        }
+        let _seen_through = places.acquire_many(all).await;
+        self.courier.smtp().close().await;
+    }
+
+    async fn see_through(self: Arc<Self>, taken: LocalJob, _place: OwnedSemaphorePermit) {
+        self.metrics.under_way.inc();
+        let LocalJob { number, failures, since, job } = taken;
+        let kind = job.mail.kind();
+        let ended = if let Err(wait) = self.courier.admit(&job) {
+            self.metrics.held.inc();
+            self.outbox.put_off(number, failures, wait.max(SOON)).await
+        } else {
+            let begun = Instant::now();
+            let tried = self.courier.send(&job).await;
+            self.metrics.smtp_seconds.observe(begun.elapsed().as_secs_f64());
+            self.end(number, (kind, &job.id), (failures, since), tried).await
+        };
+        if let Err(why) = ended {
+            tracing::warn!(job = job.id, kind, why, "what became of a mail cannot be written down");
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.metrics.under_way.dec();
+    }
+
+    async fn end(
+        &self,
+        number: u64,
+        (kind, id): (&'static str, &str),
+        (failures, since): (u32, i64),
+        tried: Tried,
+    ) -> Result<(), String> {
+        let why = match tried {
+            Tried::Sent => {
+                self.metrics.sent(kind, i128::from(now_ms().saturating_sub(since)));
+                tracing::debug!(job = id, kind, "sent");
+                return self.outbox.ended(number).await;
+            }
+            Tried::Failed(why) => {
+                let failures = failures.saturating_add(1);
+                if let Some(after) = self.retry.after(failures) {
+                    tracing::warn!(job = id, kind, failures, why, "a mail could not be handed over");
+                    self.metrics.retried(kind);
+                    return self.outbox.put_off(number, failures, after).await;
+                }
+                why
+            }
+            Tried::Hopeless(why) => why,
+        };
+        tracing::error!(job = id, kind, why, "a mail is given up");
+        self.metrics.dead(kind);
+        self.outbox.ended(number).await
+    }
+}

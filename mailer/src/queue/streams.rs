@@ -1,0 +1,144 @@
+//! The mailer's own streams, made at the first start, and its consumer on the outbox, which the nodes make.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    ErrorCode,
+    consumer::{AckPolicy, PullConsumer, pull},
+    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+};
+use rookery_protocol::outbox;
+
+use super::{ConnectError, Queue};
+
+/// An answer comes within milliseconds or, around a change of leaders, sometimes never.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(300);
+/// A job is in the outbox for a day at most; what became of it is remembered for longer than that.
+const MEMORY_AGE: Duration = Duration::from_secs(2 * 24 * 3600);
+/// What nobody looked at for so long is of no use.
+const DEAD_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Dead letters kept; then the oldest go.
+const DEAD_LETTERS: i64 = 100_000;
+/// Jobs that wait for an acknowledgement or for their next try, in all mailers. More wait in the stream.
+const PENDING: i64 = 20_000;
+/// The consumer's name, the same for all mailers.
+const CONSUMER: &str = "mailer";
+
+impl Queue {
+    /// A stream that keeps the newest message of each job.
+    fn own(&self, name: String, kind: &str) -> Config {
+        Config {
+            name,
+            subjects: vec![format!("{}.mailer.{kind}.*", self.cluster)],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            discard: DiscardPolicy::Old,
+            num_replicas: self.replicas,
+            max_messages_per_subject: 1,
+            ..Config::default()
+        }
+    }
+
+    /// Makes the mailer's own streams if they are not there.
+    ///
+    /// # Errors
+    /// [`ConnectError::Stream`]: what is wrong, and what to do.
+    pub async fn prepare(&self, within: Duration) -> Result<(), ConnectError> {
+        let end = tokio::time::Instant::now() + within;
+        let memory = Config { max_age: MEMORY_AGE, ..self.own(self.memory_stream(), "memory") };
+        let dead = self.own(self.dead_stream(), "dead");
+        let dead = Config { max_age: DEAD_AGE, max_messages: DEAD_LETTERS, ..dead };
+        for config in [memory, dead] {
+            loop {
+                let why = match self.prepare_one(&config).await {
+                    Ok(()) => break,
+                    Err(Trouble::Lasts(why)) => {
+                        return Err(ConnectError::Stream { name: config.name, why });
+                    }
+                    Err(Trouble::Passes(why)) => why,
+                };
+                if tokio::time::Instant::now() >= end {
+                    let why = format!("it cannot be used: {why}. Is JetStream enabled and has it a quorum?");
+                    return Err(ConnectError::Stream { name: config.name, why });
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare_one(&self, wanted: &Config) -> Result<(), Trouble> {
+        let passes = |why: &dyn std::fmt::Display| Trouble::Passes(why.to_string());
+        match self.context.get_stream(&wanted.name).await {
+            Ok(stream) => {
+                let found = &stream.cached_info().config;
+                let same = found.subjects == wanted.subjects
+                    && found.max_messages_per_subject == 1
+                    && found.retention == RetentionPolicy::Limits;
+                if same {
+                    return Ok(());
+                }
+                let why = "it differs from what the mailer needs: restore it, or delete it";
+                Err(Trouble::Lasts(why.to_owned()))
+            }
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    match self.context.create_stream(wanted.clone()).await {
+                        Ok(_) => {
+                            tracing::info!(stream = wanted.name, "made a stream");
+                            Ok(())
+                        }
+                        Err(error) => match error.kind() {
+                            CreateStreamErrorKind::JetStream(error)
+                                if error.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED =>
+                            {
+                                Err(Trouble::Lasts(format!(
+                                    "a single server cannot keep {} replicas: set nats.replicas = 1",
+                                    self.replicas
+                                )))
+                            }
+                            _ => Err(passes(&error)),
+                        },
+                    }
+                }
+                _ => Err(passes(&error)),
+            },
+        }
+    }
+
+    /// The stream of the jobs; it is there once the first node of the cluster has started.
+    pub(super) async fn outbox(&self) -> Result<Stream, String> {
+        let name = outbox::stream(&self.cluster);
+        self.context.get_stream(&name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                format!(
+                    "there is no stream {name} yet: the cluster's first node makes it; check cluster.name"
+                )
+            }
+            _ => format!("stream {name} does not answer: {error}"),
+        })
+    }
+
+    /// The consumer that all mailers share.
+    pub(super) async fn consumer(&self, ack_wait: Duration) -> Result<PullConsumer, String> {
+        let config = pull::Config {
+            durable_name: Some(CONSUMER.to_owned()),
+            description: Some("mails to send".to_owned()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait,
+            // Tries are counted by the mailer, which puts what is tried too often among the dead letters.
+            max_deliver: -1,
+            max_ack_pending: PENDING,
+            ..pull::Config::default()
+        };
+        let stream = self.outbox().await?;
+        stream.create_consumer(config).await.map_err(|error| error.to_string())
+    }
+}
+
+enum Trouble {
+    Passes(String),
+    Lasts(String),
+}

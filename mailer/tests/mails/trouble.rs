@@ -1,0 +1,139 @@
+//! Servers that refuse, are slow, or go away.
+
+use std::time::{Duration, Instant};
+
+use rookery_protocol::outbox::Mail;
+use rookery_testbed::SmtpOptions;
+use serde_json::json;
+
+use crate::world::{World, job, welcome, within};
+
+#[test]
+fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_kept() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([
+        {"to": "later@", "at": "rcpt", "reply": "451 4.7.1 greylisted", "times": 2},
+        {"to": "slow@", "at": "rcpt", "delay": 60, "times": 1},
+        {"to": "cut@", "at": "data", "reply": "421 gone", "close": true, "times": 1},
+        {"to": "unknown@", "at": "rcpt", "reply": "550 5.1.1 no such user"},
+        {"to": "spam@", "at": "data", "reply": "554 5.7.1 your code 123456 is spam"},
+        {"to": "never@", "at": "rcpt", "reply": "450 try again"},
+    ]));
+    let settings = world.settings(&world.smtp_settings());
+    let mailer = world.mailer("mailer", &settings);
+    for name in ["later", "slow", "cut", "unknown", "never", "good"] {
+        world.enqueue(&welcome(name, &format!("{name}@example.org")));
+    }
+    let code = Mail::LoginCode { code: "123456".into(), username: "ada".into(), minutes: 5 };
+    world.enqueue(&job("spam", "spam@example.org", code.clone()));
+    let mut late = job("late", "late@example.org", code);
+    late.not_after = Some(1);
+    world.enqueue(&late);
+    world.enqueue(&welcome("nobody", "no address"));
+    world.await_empty();
+
+    let mut came: Vec<_> =
+        world.smtp.mails().iter().map(|mail| mail["to"][0].as_str().unwrap().to_owned()).collect();
+    came.sort();
+    assert_eq!(came, ["cut@example.org", "good@example.org", "later@example.org", "slow@example.org"]);
+    let listed = world.command(&["dead", "list"], &settings);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let reason = |id: &str| {
+        let line = listed.lines().find(|line| line.starts_with(&format!("{id}\t")));
+        let line = line.unwrap_or_else(|| panic!("{id} is not listed:\n{listed}"));
+        line.split('\t').skip(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(listed.lines().count(), 5);
+    assert_eq!(reason("unknown")[..3], ["1", "welcome", "unknown@example.org"]);
+    assert!(reason("unknown")[3].contains("550 5.1.1 no such user"));
+    assert_eq!(reason("never")[0], "4");
+    assert!(reason("spam")[3].contains("(code)"));
+    assert!(reason("late")[3].contains("not valid any more"));
+    assert!(reason("nobody")[3].contains("address"));
+    assert!(!listed.contains("123456"));
+    mailer.await_metric("rookery_mailer_dead_letters", 5.0);
+    assert!((mailer.metric("rookery_mailer_dead_total") - 5.0).abs() < 0.5);
+    let log = std::fs::read_to_string(mailer.process.log()).unwrap();
+    assert!(!log.contains("123456"), "{log}");
+
+    // Mended, they are put back and sent.
+    world.smtp.obey(&json!([]));
+    let done = world.command(&["dead", "requeue", "unknown", "spam"], &settings);
+    assert!(done.status.success(), "{done:?}");
+    world.await_mail("unknown@example.org");
+    world.await_mail("spam@example.org");
+    assert!(!world.command(&["dead", "requeue", "unknown"], &settings).status.success());
+    let done = world.command(&["dead", "requeue", "--all"], &settings);
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "3 put back\n");
+    world.await_mail("never@example.org");
+    world.await_empty();
+    assert!(world.came().values().all(|times| *times == 1));
+}
+
+#[test]
+fn mails_wait_for_a_server_that_is_away() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    let mut settings = world.settings(&world.smtp_settings());
+    settings = settings.replace("tries = 4", "tries = 50");
+    world.smtp.process().kill();
+    let mailer = world.mailer("mailer", &settings);
+    for n in 0..20 {
+        world.enqueue(&welcome(&format!("w{n}"), "a@example.org"));
+    }
+    mailer.await_metric("rookery_mailer_retried_total", 10.0);
+    let report = mailer.get("/readyz").unwrap();
+    assert!(
+        report.contains("200 OK") && report.contains("smtp: not ok") && report.contains("ready without it"),
+        "{report}"
+    );
+    mailer.await_metric("rookery_mailer_oldest_job_seconds", 1.0);
+    mailer.await_metric("rookery_mailer_jobs", 20.0);
+    world.smtp.process().start();
+    world.await_empty();
+    let came = world.came();
+    assert_eq!(came.len(), 20);
+    assert!(came.values().all(|times| *times == 1), "{came:?}");
+}
+
+#[test]
+fn nats_may_go_and_come_back() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([{"to": "", "at": "data", "delay": 0.02}]));
+    let mailer = world.mailer("mailer", &world.settings(&world.smtp_settings()));
+    for n in 0..100 {
+        world.enqueue(&welcome(&format!("n{n}"), "a@example.org"));
+    }
+    mailer.await_metric("rookery_mailer_sent_total", 10.0);
+    world.nats.kill(0);
+    rookery_testbed::eventually(
+        "the mailer says that NATS is away",
+        || mailer.get("/readyz").unwrap_or_default(),
+        || mailer.get("/readyz").filter(|report| report.contains("503") && report.contains("nats: not ok")),
+    );
+    world.nats.restart(0);
+    world.await_empty();
+    let came = world.came();
+    assert_eq!(came.len(), 100);
+    assert!(came.values().all(|times| *times == 1), "{came:?}");
+}
+
+#[test]
+fn a_mailer_that_is_told_to_stop_ends_what_it_has_begun() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([{"to": "", "at": "data", "delay": 1}]));
+    let settings = world.settings(&world.smtp_settings());
+    let mailer = world.mailer("mailer", &settings);
+    for n in 0..4 {
+        world.enqueue(&welcome(&format!("s{n}"), "a@example.org"));
+    }
+    rookery_testbed::eventually("mails are under way", String::new, || {
+        (world.smtp.mails().len() == 4).then_some(())
+    });
+    mailer.process.terminate();
+    let begun = Instant::now();
+    let status = mailer.process.wait(Duration::from_secs(20)).expect("it ends");
+    assert!(status.success(), "{}", mailer.process.log_tail(20));
+    within(Duration::from_secs(10), begun, "stopping");
+    assert_eq!(world.waiting(), 0);
+    assert!(world.came().values().all(|times| *times == 1));
+}

@@ -1,0 +1,218 @@
+//! NATS with an outbox as the nodes make it, an SMTP server, and mailers as processes.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use async_nats::jetstream::{
+    self,
+    message::PublishMessage,
+    stream::{Config, DiscardPolicy, RetentionPolicy},
+};
+use rookery_protocol::outbox::{self, Mail, MailJob, VERSION, VERSION_HEADER};
+use rookery_testbed::{Bed, NatsCluster, Process, Smtp, SmtpOptions};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rookery-mailer");
+pub(crate) const CLUSTER: &str = "tests";
+
+pub(crate) struct World {
+    pub(crate) nats: NatsCluster,
+    pub(crate) smtp: Smtp,
+    pub(crate) bed: Bed,
+    pub(crate) runtime: Runtime,
+    pub(crate) context: jetstream::Context,
+}
+
+/// A mailer with its management port.
+pub(crate) struct Mailer {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+}
+
+impl World {
+    /// `None`, said loudly: a server is not installed.
+    pub(crate) fn new(smtp: &SmtpOptions) -> Option<Self> {
+        let bed = Bed::temporary();
+        let smtp = Smtp::start(&SmtpOptions { bed: Some(bed.clone()), ..smtp.clone() })?;
+        let nats = rookery_testbed::nats_single()?;
+        let runtime = Runtime::new().unwrap();
+        let context = runtime.block_on(async {
+            let context = jetstream::new(async_nats::connect(&nats.urls()[0]).await.unwrap());
+            let outbox = Config {
+                name: outbox::stream(CLUSTER),
+                subjects: vec![outbox::subject(CLUSTER)],
+                retention: RetentionPolicy::WorkQueue,
+                discard: DiscardPolicy::New,
+                allow_direct: true,
+                duplicate_window: Duration::from_secs(600),
+                max_age: Duration::from_secs(24 * 3600),
+                ..Config::default()
+            };
+            context.create_stream(outbox).await.unwrap();
+            context
+        });
+        Some(Self { nats, smtp, bed, runtime, context })
+    }
+
+    /// Settings that every mailer here has, and `more` lines of `[smtp]`.
+    pub(crate) fn settings(&self, smtp: &str) -> String {
+        format!(
+            "[server]\nmanagement = '127.0.0.1:0'\n[cluster]\nname = '{CLUSTER}'\n[nats]\nurls = ['{}']\nreplicas = 1\n\
+             [mail]\nfrom = 'Tea Chat <chat@example.org>'\nservice = 'Tea Chat'\n\
+             [retry]\ntries = 4\nfirst_seconds = 1\nlongest_seconds = 1\n[smtp]\nhost = 'localhost'\n{smtp}",
+            self.nats.urls()[0]
+        )
+    }
+
+    /// `[smtp]` for the server as it is: STARTTLS if it has a certificate, else in the clear.
+    pub(crate) fn smtp_settings(&self) -> String {
+        let mut text = format!("port = {}\ntimeout_seconds = 3\n", self.smtp.port());
+        if self.smtp.ca().exists() {
+            let _ = writeln!(text, "tls_ca = '{}'", self.smtp.ca().display());
+        } else {
+            text.push_str("security = 'plain'\n");
+        }
+        text
+    }
+
+    pub(crate) fn write(&self, name: &str, settings: &str) -> String {
+        let path = self.bed.dir().join(name);
+        std::fs::write(&path, settings).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    /// Starts a mailer, and waits until it is ready.
+    pub(crate) fn mailer(&self, name: &str, settings: &str) -> Mailer {
+        let port = rookery_testbed::free_port();
+        let settings = settings.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+        let file = self.write(&format!("{name}.toml"), &settings);
+        let args = vec![
+            "run".into(),
+            "--config".into(),
+            file,
+            "--log-level".into(),
+            "info,rookery_mailer=debug".into(),
+        ];
+        let process = self.bed.process(name, std::path::Path::new(PROGRAM), args);
+        process.start();
+        let mailer = Mailer { process, port };
+        mailer.await_ready();
+        mailer
+    }
+
+    /// Runs a command of the program to its end.
+    pub(crate) fn command(&self, args: &[&str], settings: &str) -> Output {
+        let file = self.write("command.toml", settings);
+        Command::new(PROGRAM).args(args).args(["--config", &file]).output().unwrap()
+    }
+
+    pub(crate) fn enqueue(&self, job: &MailJob) {
+        self.enqueue_as(job, &job.id);
+    }
+
+    /// Under an id of its own for the stream's window of duplicates.
+    pub(crate) fn enqueue_as(&self, job: &MailJob, message_id: &str) {
+        self.runtime.block_on(async {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert(VERSION_HEADER, VERSION);
+            let publish =
+                PublishMessage::build().payload(job.encode().into()).headers(headers).message_id(message_id);
+            self.context.send_publish(outbox::subject(CLUSTER), publish).await.unwrap().await.unwrap();
+        });
+    }
+
+    /// Jobs that are in the outbox still.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(outbox::stream(CLUSTER)).await.unwrap();
+            stream.get_info().await.unwrap().state.messages
+        })
+    }
+
+    /// Waits until the outbox is empty.
+    pub(crate) fn await_empty(&self) {
+        rookery_testbed::eventually(
+            "the outbox is empty",
+            || format!("{} jobs wait", self.waiting()),
+            || (self.waiting() == 0).then_some(()),
+        );
+    }
+
+    /// Waits until a mail to this address has come.
+    pub(crate) fn await_mail(&self, to: &str) -> Value {
+        rookery_testbed::eventually(
+            "a mail comes",
+            || format!("to {to}; {} came", self.smtp.mails().len()),
+            || self.smtp.mails().into_iter().find(|mail| mail["to"][0] == to),
+        )
+    }
+
+    /// How often each mail has come, by its `Message-ID`.
+    pub(crate) fn came(&self) -> HashMap<String, usize> {
+        let mut came = HashMap::new();
+        for mail in self.smtp.mails() {
+            *came.entry(mail["headers"]["message-id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        came
+    }
+}
+
+impl Mailer {
+    pub(crate) fn await_ready(&self) {
+        rookery_testbed::eventually(
+            "the mailer is ready",
+            || self.process.log_tail(20),
+            || {
+                self.process.assert_running();
+                self.get("/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200"))
+            },
+        );
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        use std::io::{Read as _, Write as _};
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").unwrap_or_default();
+        let of_it = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        of_it.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub(crate) fn await_metric(&self, name: &str, at_least: f64) {
+        let what = format!("{name} is {at_least} at least");
+        rookery_testbed::eventually(
+            &what,
+            || format!("it is {}\n{}", self.metric(name), self.process.log_tail(20)),
+            || (self.metric(name) >= at_least).then_some(()),
+        );
+    }
+}
+
+pub(crate) fn job(id: &str, to: &str, mail: Mail) -> MailJob {
+    MailJob { id: id.into(), to: to.into(), language: "en".into(), not_after: None, mail }
+}
+
+pub(crate) fn welcome(id: &str, to: &str) -> MailJob {
+    job(id, to, Mail::Welcome { username: "ada".into() })
+}
+
+/// Fails when something takes longer than it may.
+pub(crate) fn within(limit: Duration, begun: Instant, what: &str) {
+    assert!(begun.elapsed() < limit, "{what} took {:?}", begun.elapsed());
+}
