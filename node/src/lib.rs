@@ -18,3 +18,4 @@ pub mod serve;
 pub mod server;
 pub mod standalone;
 pub mod telemetry;
+pub mod workers;

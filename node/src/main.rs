@@ -1,6 +1,6 @@
 //! `rookery-node`: the chat node.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use rookery_node::{
@@ -9,6 +9,7 @@ use rookery_node::{
     config::{self, Settings},
     server::Failure,
     standalone, telemetry,
+    workers::Workers,
 };
 
 /// With it an idle connection takes 1.4 KiB, with the system's 1.9 (`rookery-bench idle`), and what a burst took is
@@ -24,7 +25,7 @@ const GLOBAL_QUEUE_INTERVAL: u32 = 5;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Standalone(common) => run(&common, standalone::run),
-        Command::Cluster(common) => run(&common, cluster::run),
+        Command::Cluster(common) => run(&common, |settings, _| cluster::run(settings)),
         Command::Config(common) => print_config(&common),
     };
     match outcome {
@@ -46,19 +47,27 @@ fn print_config(common: &Common) -> Result<(), Failure> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(error.to_string()))
 }
 
-fn run<F>(common: &Common, service: impl FnOnce(Settings) -> F) -> Result<(), Failure>
+fn run<F>(common: &Common, service: impl FnOnce(Settings, Arc<Workers>) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
     let settings = load(common)?;
     telemetry::start_logging(&settings.log);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.global_queue_interval(GLOBAL_QUEUE_INTERVAL);
-    if settings.server.threads > 0 {
-        runtime.worker_threads(settings.server.threads);
-    }
+    let threads = match settings.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    // Where one thread serves, the simpler scheduler has less to do, and one queue for all tasks.
+    let mut runtime = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    runtime.worker_threads(threads).global_queue_interval(GLOBAL_QUEUE_INTERVAL);
+    let workers = Arc::<Workers>::default();
+    workers.watch(&mut runtime);
     let runtime = runtime.enable_all().build().map_err(|error| Failure::Other(error.to_string()))?;
-    let outcome = runtime.block_on(service(settings));
+    let outcome = runtime.block_on(service(settings, workers));
     // Work on threads of its own (reading, hashing) may still go on; nobody waits for it any more.
     runtime.shutdown_background();
     outcome

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use crate::{
     accounts::Accounts,
-    backend::embedded::{Mailbox, Store, SystemClock, Ttl},
+    backend::embedded::{FjallCommit, Mailbox, Store, SystemClock, Ttl},
     config::Settings,
     edge::App,
     live::Hub,
@@ -12,6 +12,7 @@ use crate::{
     serve::{Drain, Process, greet},
     server::Failure,
     telemetry::Metrics,
+    workers::Workers,
 };
 
 /// In the data directory: where this process listens, for those who asked for port 0.
@@ -21,13 +22,13 @@ pub const LISTEN_FILE: &str = "listen.json";
 ///
 /// # Errors
 /// [`Failure`]: what cannot be used, in words for whoever started it.
-pub async fn run(mut settings: Settings) -> Result<(), Failure> {
+pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Failure> {
     if settings.server.node.is_empty() {
         settings.server.node = "standalone".to_owned();
     }
     let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
-    let (app, store) = services(&settings, &process.metrics).await?;
+    let (app, store) = services(&settings, &process.metrics, workers).await?;
     let served = process.serve(app.clone(), &settings)?;
     let (listen, management) = (served.address(), process.management);
     write_listen_file(&data, listen, management)
@@ -50,13 +51,18 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
 }
 
 /// Opens the store and starts the services on it.
-async fn services(settings: &Settings, metrics: &Metrics) -> Result<(Arc<App>, Arc<Store>), Failure> {
+async fn services(
+    settings: &Settings,
+    metrics: &Metrics,
+    workers: Arc<Workers>,
+) -> Result<(Arc<App>, Arc<Store>), Failure> {
     let path = &settings.server.data;
     let unusable = |why: String| Failure::Data { path: path.clone(), why };
     // A file of a former run would name addresses that nobody listens on yet.
     let _ = std::fs::remove_file(path.join(LISTEN_FILE));
-    let store =
-        Store::open(path, &settings.store, metrics.store.clone()).map_err(|e| unusable(e.to_string()))?;
+    let commit = Arc::new(FjallCommit);
+    let store = Store::open_with(path, &settings.store, metrics.store.clone(), commit, workers)
+        .map_err(|e| unusable(e.to_string()))?;
     let clock = Arc::new(SystemClock);
     let ttl = Ttl::open(store.clone(), &settings.store, clock.clone()).await;
     let ttl = Arc::new(ttl.map_err(|e| unusable(e.to_string()))?);

@@ -6,13 +6,17 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
 };
 
 use super::{
@@ -21,10 +25,19 @@ use super::{
     staged::Staged,
     tails::Tails,
 };
-use crate::backend::{Append, Appended, Expect, Row, Table, Unavailable, Written, embedded::StoreMetrics};
+use crate::{
+    backend::{Append, Appended, Expect, Row, Table, Unavailable, Written, embedded::StoreMetrics},
+    workers::Workers,
+};
 
 /// Key in `Table::Meta` of the last position or revision given out.
 pub(super) const COUNTER: &[u8] = b"counter";
+
+/// While all threads that serve are busy, writes are gathered for so long before they are stored: each sync takes time from
+/// those threads, and one of them does for many writes.
+const GATHER: Duration = Duration::from_millis(3);
+/// After so long without a write the thread sleeps, until one comes.
+const LULL: Duration = Duration::from_secs(1);
 
 /// A write that waits.
 pub(super) struct Work {
@@ -80,6 +93,34 @@ pub(super) struct BatchLimits {
     pub(super) bytes: usize,
 }
 
+/// Writes that are stored together.
+#[derive(Default)]
+struct Batch {
+    works: Vec<Work>,
+    /// Of all of them, about.
+    bytes: usize,
+}
+
+impl Batch {
+    fn is_full(&self, limits: BatchLimits) -> bool {
+        self.works.len() >= limits.writes || self.bytes >= limits.bytes
+    }
+
+    /// Takes what waits, up to the limits. False: no more will come.
+    fn fill(&mut self, queue: &mut mpsc::Receiver<Work>, limits: BatchLimits) -> bool {
+        while !self.is_full(limits) {
+            match queue.try_recv() {
+                Ok(work) => {
+                    self.bytes += work.size;
+                    self.works.push(work);
+                }
+                Err(error) => return error == TryRecvError::Empty,
+            }
+        }
+        true
+    }
+}
+
 /// The thread's state.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
@@ -88,6 +129,7 @@ pub(super) struct Committer {
     /// The last position or revision given out.
     pub(super) counter: u64,
     pub(super) told: Told,
+    pub(super) workers: Arc<Workers>,
 }
 
 /// What a batch is answered, and the space in the queue that it held.
@@ -162,23 +204,35 @@ impl Committer {
     /// Until all senders are gone.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Work>) {
         let _alarm = Alarm(Arc::clone(&self.shared));
-        let mut batch = Vec::new();
-        while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.size;
-            batch.push(first);
-            while batch.len() < self.limits.writes && bytes < self.limits.bytes {
-                let Ok(next) = queue.try_recv() else { break };
-                bytes += next.size;
-                batch.push(next);
+        let mut batch = Batch::default();
+        let mut last = Instant::now();
+        // Whether it was waited for what the batch holds.
+        let mut gathered = false;
+        loop {
+            self.workers.looks();
+            let open = batch.fill(&mut queue, self.limits);
+            let go = gathered || !open || batch.is_full(self.limits) || !self.workers.all_busy();
+            if go && !batch.works.is_empty() {
+                let metrics = &self.shared.metrics;
+                metrics.queued.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+                metrics.batch.observe(u32::try_from(batch.works.len()).unwrap_or(u32::MAX).into());
+                self.write(&mut batch);
+                (last, gathered) = (Instant::now(), false);
+            } else if !batch.works.is_empty() || (open && last.elapsed() < LULL) {
+                self.workers.gather(GATHER, !batch.works.is_empty());
+                gathered = true;
+            } else if open {
+                self.workers.sleep();
+                gathered = false;
+            } else {
+                return;
             }
-            let metrics = &self.shared.metrics;
-            metrics.queued.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-            metrics.batch.observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
-            self.write(&mut batch, bytes);
         }
     }
 
-    fn write(&mut self, batch: &mut Vec<Work>, bytes: usize) {
+    fn write(&mut self, batch: &mut Batch) {
+        let bytes = std::mem::take(&mut batch.bytes);
+        let batch = &mut batch.works;
         let shared = Arc::clone(&self.shared);
         let mut spaces: Vec<OwnedSemaphorePermit> = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());

@@ -11,13 +11,13 @@ use super::{
     committer::{BatchLimits, Committer, Shared, Told, What, Work, describe},
     engine::{Engine, row_key},
     open::{OpenError, Opened, open},
-    schedule::batch_scheduling,
     tails::Tails,
 };
 use crate::backend::{
     Append, Appended, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table, Unavailable, Written,
     embedded::{StoreMetrics, StoreSettings},
 };
+use crate::workers::Workers;
 
 /// Longest key of a row, bytes.
 const KEY_BYTES: usize = 512;
@@ -43,6 +43,7 @@ pub struct Store {
     reads: Arc<Semaphore>,
     shared: Arc<Shared>,
     committer: Option<JoinHandle<()>>,
+    workers: Arc<Workers>,
     /// Held until the committer has ended.
     _lock: File,
 }
@@ -53,10 +54,11 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(dir: &Path, settings: &StoreSettings, metrics: StoreMetrics) -> Result<Arc<Self>, OpenError> {
-        Self::open_with(dir, settings, metrics, Arc::new(FjallCommit))
+        Self::open_with(dir, settings, metrics, Arc::new(FjallCommit), Arc::default())
     }
 
-    /// [`Self::open`] with another way to make batches durable, for tests of failing disks.
+    /// [`Self::open`] with another way to make batches durable, for tests of failing disks, and beside threads that may be
+    /// busy: then writes are gathered for a moment.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -65,6 +67,7 @@ impl Store {
         settings: &StoreSettings,
         metrics: StoreMetrics,
         commit: Arc<dyn Commit>,
+        workers: Arc<Workers>,
     ) -> Result<Arc<Self>, OpenError> {
         let Opened { engine, lock, counter } = open(dir, settings)?;
         metrics.writable.set(1);
@@ -76,19 +79,21 @@ impl Store {
         });
         let limits = BatchLimits { writes: settings.batch_writes, bytes: settings.batch_kib << 10 };
         let told = Told::new(&shared.metrics);
-        let committer = Committer { shared: Arc::clone(&shared), commit, limits, counter, told };
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            commit,
+            limits,
+            counter,
+            told,
+            workers: workers.clone(),
+        };
         let (queue, works) = mpsc::channel(settings.queue_length);
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
-        let thread = thread
-            .spawn(move || {
-                batch_scheduling();
-                committer.run(works);
-            })
-            .map_err(|source| OpenError::Io {
-                what: "start the writing thread for",
-                path: dir.into(),
-                source,
-            })?;
+        let thread = thread.spawn(move || committer.run(works)).map_err(|source| OpenError::Io {
+            what: "start the writing thread for",
+            path: dir.into(),
+            source,
+        })?;
         Ok(Arc::new(Self {
             queue: Some(queue),
             space: Arc::new(Semaphore::new(settings.queue_mib as usize * 1024)),
@@ -96,6 +101,7 @@ impl Store {
             reads: Arc::new(Semaphore::new(settings.concurrent_reads)),
             shared,
             committer: Some(thread),
+            workers,
             _lock: lock,
         }))
     }
@@ -119,7 +125,7 @@ impl Store {
         let space = Arc::clone(&self.space).acquire_many_owned(kib).await.map_err(|_| closed())?;
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         let permit = queue.reserve().await.map_err(|_| closed())?;
-        Ok(Place { permit, space, size })
+        Ok(Place { permit, space, size, workers: &self.workers })
     }
 
     /// Runs a short read where it is asked for: rows in use are in memory, and the way to another thread and back
@@ -161,11 +167,13 @@ pub(in super::super) struct Place<'a> {
     permit: mpsc::Permit<'a, Work>,
     space: OwnedSemaphorePermit,
     size: usize,
+    workers: &'a Workers,
 }
 
 impl Place<'_> {
     fn send(self, what: What) {
         self.permit.send(Work { what, size: self.size, space: self.space });
+        self.workers.bring();
     }
 
     /// Queues a write of rows. Does not block.
@@ -189,6 +197,7 @@ impl Pending {
 impl Drop for Store {
     fn drop(&mut self) {
         self.queue = None;
+        self.workers.bring();
         if let Some(thread) = self.committer.take()
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()

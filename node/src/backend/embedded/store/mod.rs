@@ -9,7 +9,6 @@ mod engine;
 mod handle;
 mod journal;
 mod open;
-mod schedule;
 mod staged;
 mod tails;
 #[cfg(test)]

@@ -36,7 +36,14 @@ impl Bench {
     }
 
     fn open_with(&self, commit: Arc<dyn Commit>) -> Arc<Store> {
-        Store::open_with(self.dir.path(), &StoreSettings::default(), self.metrics.clone(), commit).unwrap()
+        Store::open_with(
+            self.dir.path(),
+            &StoreSettings::default(),
+            self.metrics.clone(),
+            commit,
+            Arc::default(),
+        )
+        .unwrap()
     }
 }
 
