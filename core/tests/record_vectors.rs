@@ -4,14 +4,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rookery_core::{
     record::{
         Body, Event, Link, MemberChange, MemberChanged, Posted, Reaction, Record, RecordError, RoomChanged,
         Sealed,
     },
-    room::{Kind, Profile, Role, Visibility},
+    room::{Kind, Limits, Profile, Role, State, Visibility},
 };
 use rookery_protocol::id::{MessageId, RecordId, RoomId, UserId};
 use serde_json::{Value, json};
@@ -189,6 +192,49 @@ fn pinned_records_are_read_and_still_written_so() {
         link.follow(&opened).unwrap_or_else(|broken| panic!("{name}: {broken}"));
         assert_eq!(link.last_seq, vector["last_seq"].as_u64().unwrap(), "{name}");
         assert_eq!(hex(&sealed.bytes), vector["sealed_hex"].as_str().unwrap(), "{name}");
+    }
+}
+
+/// Where the vectors of each release are.
+fn released() -> Vec<PathBuf> {
+    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../protocol/vectors/released");
+    let found: Vec<_> = std::fs::read_dir(all).unwrap().map(|found| found.unwrap().path()).collect();
+    assert!(!found.is_empty());
+    found
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn records_and_snapshots_of_every_release_are_read_and_mean_the_same() {
+    let limits = Arc::new(Limits::default());
+    let meant = log();
+    for release in released() {
+        let records = read(&release.join("records.json"));
+        let snapshot = read(&release.join("snapshot.json"));
+        let mut link = Link::default();
+        let mut state = State::new(limits.clone());
+        let mut restored = false;
+        for vector in records["records"].as_array().unwrap() {
+            let name = vector["name"].as_str().unwrap();
+            let opened = Record::open(&unhex(vector["sealed_hex"].as_str().unwrap()), ROOM).unwrap();
+            link.follow(&opened).unwrap_or_else(|broken| panic!("{name}: {broken}"));
+            let (_, wanted, _) = meant.iter().find(|(meant, ..)| *meant == name).unwrap();
+            assert_eq!(opened.record.events, wanted.events, "{name}");
+            assert_eq!((opened.record.epoch, &*opened.record.owner), (wanted.epoch, "node-0"), "{name}");
+            opened.record.events.iter().for_each(|event| state.apply(event));
+            state.committed(link.last_seq);
+            if !restored && snapshot["last_seq"].as_u64() == Some(link.last_seq) {
+                let bytes = unhex(snapshot["sealed_hex"].as_str().unwrap());
+                let anchor = State::restore(bytes.into(), ROOM, limits.clone()).unwrap();
+                assert_eq!(anchor.link, link);
+                assert_eq!(hex(&anchor.state.snapshot(ROOM, link)), hex(&state.snapshot(ROOM, link)));
+                restored = true;
+            }
+        }
+        assert!(restored, "the snapshot is of another log");
     }
 }
 

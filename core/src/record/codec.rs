@@ -470,12 +470,13 @@ impl TryFrom<log::MemberChanged> for MemberChanged {
             log::MemberChange::Muted => MemberChange::Muted,
             log::MemberChange::Unmuted => MemberChange::Unmuted,
         };
-        Ok(Self {
-            user: profile(member.user)?,
-            change,
-            role: role_from_wire(member.role),
-            until: member.until,
-        })
+        let role = if member.role == i32::from(log::Role::Unspecified) {
+            None
+        } else {
+            // One of a newer program must not be taken for no member.
+            Some(role_from_wire(member.role).ok_or(RecordError::Malformed("member of no known role"))?)
+        };
+        Ok(Self { user: profile(member.user)?, change, role, until: member.until })
     }
 }
 
@@ -535,7 +536,12 @@ impl TryFrom<log::RoomChanged> for RoomChanged {
             log::RoomChange::Updated => Self::Updated {
                 name: room.name,
                 topic: room.topic,
-                visibility: visibility_from_wire(room.visibility),
+                visibility: if room.visibility == i32::from(log::Visibility::Unspecified) {
+                    None
+                } else {
+                    let visibility = visibility_from_wire(room.visibility);
+                    Some(visibility.ok_or(RecordError::Malformed("room of no known visibility"))?)
+                },
                 slow_mode_seconds: room.slow_mode_seconds,
             },
             log::RoomChange::Removed => Self::Removed,
