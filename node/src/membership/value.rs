@@ -1,7 +1,8 @@
 //! What a node's key holds: JSON, with a version.
 //!
 //! Nodes of version N and N+1 read each other's: fields may be added, none may change its meaning. A node ignores
-//! fields it does not know; a value it cannot read at all is left out of its view, and said so.
+//! fields it does not know; a value that it cannot read at all, or that is more than one version newer, is left out of
+//! its view, and said so.
 
 use rookery_core::ring::{Member, MemberState};
 
@@ -67,6 +68,10 @@ impl Value {
             return Err(format!("it has {} bytes", bytes.len()));
         }
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if stored.version > VERSION + 1 {
+            let found = stored.version;
+            return Err(format!("it is of version {found}, and this node reads up to {}", VERSION + 1));
+        }
         let state = match stored.state {
             State::Joining => MemberState::Joining,
             State::Active => MemberState::Active,
@@ -100,6 +105,8 @@ mod tests {
         assert_eq!(Value::decode(golden).unwrap(), written);
         let newer = br#"{"version":2,"address":"a:1","shard":"s","weight":1,"state":"active","zone":"b"}"#;
         assert_eq!(Value::decode(newer).unwrap().lease_seconds, 0);
+        let later = br#"{"version":3,"address":"a:1","shard":"s","weight":1,"state":"active"}"#;
+        assert!(Value::decode(later).unwrap_err().contains("version 3"));
         assert!(Value::decode(b"{}").is_err() && Value::decode(&[b' '; 5000]).is_err());
     }
 }

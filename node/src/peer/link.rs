@@ -61,6 +61,8 @@ pub(super) struct Common {
     pub(super) me: String,
     /// Random: tells this process from those before it under the same name.
     pub(super) process: u64,
+    /// What this node speaks.
+    pub(super) version: u32,
     pub(super) tls: Option<ClientTlsConfig>,
     pub(super) revision: Box<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -148,6 +150,7 @@ async fn keep(
             from: &common.me,
             to: &name,
             process: common.process,
+            version: common.version,
             number,
             revision: &*common.revision,
         };

@@ -48,13 +48,21 @@ pub(crate) use session::{Ended, Request, Session};
 
 use crate::rooms::Rooms;
 
-/// Version of what nodes say to each other. They understand those that differ by one.
+/// Version of what nodes say to each other.
 const VERSION: u32 = 1;
 /// Requests of one node under way to another, at most, whatever is set.
 const MOST_IN_FLIGHT: usize = 16_384;
 /// Windows of a stream.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Why a node that speaks `theirs` is not let in by one that speaks `mine`, if it is not: versions that differ by more
+/// than one never meet in a cluster whose upgrades skip none, and do not say what the other one would make of them.
+fn stranger(mine: u32, theirs: u32) -> Option<String> {
+    (theirs == 0 || theirs.abs_diff(mine) > 1).then(|| {
+        format!("it speaks version {theirs} of what nodes say to each other, this node {mine}: upgrade by one at a time")
+    })
+}
 
 /// Why nodes cannot reach this one.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +89,7 @@ pub struct Bound {
     address: SocketAddr,
     settings: PeerSettings,
     tls: Option<tls::Tls>,
+    version: u32,
 }
 
 /// Name of this node, and of its cluster.
@@ -119,12 +128,18 @@ impl Bound {
         let listen = |why| PeerError::Listen { address, why };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Self { listener, address, settings, tls })
+        Ok(Self { listener, address, settings, tls, version: VERSION })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// As a node of another version would.
+    #[cfg(test)]
+    pub(crate) fn speaking(self, version: u32) -> Self {
+        Self { version, ..self }
     }
 
     /// Serves other nodes and connects to them. `rooms` follow the views from now on, and send what is not theirs to
@@ -140,7 +155,7 @@ impl Bound {
         control: Arc<dyn Control>,
         metrics: PeerMetrics,
     ) -> Result<Peers, PeerError> {
-        let Self { listener, address, settings, tls } = self;
+        let Self { listener, address, settings, tls, version } = self;
         let Names { cluster, node } = names;
         let process = rand::random();
         let (closing, closed) = watch::channel(false);
@@ -149,7 +164,7 @@ impl Bound {
         let shared = server::Shared::new(
             cluster.clone(),
             node.clone(),
-            process,
+            (process, version),
             rooms.clone(),
             metrics.clone(),
             closed.clone(),
@@ -187,8 +202,16 @@ impl Bound {
             let views = views.clone();
             Box::new(move || views.borrow().revision())
         };
-        let common =
-            link::Common { settings, metrics, cluster, me: node, process, tls: client_tls, revision };
+        let common = link::Common {
+            settings,
+            metrics,
+            cluster,
+            me: node,
+            process,
+            version,
+            tls: client_tls,
+            revision,
+        };
         let links = Arc::new(Links::new(common));
         rooms.connect(links.clone());
         let following = tokio::spawn(async move {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rookery_protocol::{
     id::RoomId,
     peer::{
-        Answer, Ask, FromOwner, Hello, Pong, Probed, ToOwner, Welcome, answer::Outcome, ask,
+        Answer, Ask, FromOwner, Hello, NotTaken, Pong, Probed, ToOwner, Welcome, answer::Outcome, ask,
         calls_server::Calls, not_taken::Reason,
     },
 };
@@ -23,10 +23,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    MOST_IN_FLIGHT, VERSION,
+    MOST_IN_FLIGHT,
     caller::{Caller, Lane},
     clock, codec,
     metrics::PeerMetrics,
+    stranger,
 };
 use crate::rooms::{Asked, Rooms};
 
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) cluster: String,
     pub(super) me: String,
     pub(super) process: u64,
+    /// What it speaks.
+    pub(super) version: u32,
     pub(super) rooms: Arc<Rooms>,
     pub(super) metrics: PeerMetrics,
     newest: Mutex<HashMap<String, Newest>>,
@@ -66,12 +69,12 @@ impl Shared {
     pub(super) fn new(
         cluster: String,
         me: String,
-        process: u64,
+        (process, version): (u64, u32),
         rooms: Arc<Rooms>,
         metrics: PeerMetrics,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { cluster, me, process, rooms, metrics, newest: Mutex::default(), closing }
+        Self { cluster, me, process, version, rooms, metrics, newest: Mutex::default(), closing }
     }
 
     /// Lets a node in. Of its streams only the newest is in use from then on.
@@ -81,6 +84,13 @@ impl Shared {
         }
         if hello.to != self.me {
             return Err(Status::failed_precondition("this is another node"));
+        }
+        if let Some(why) = stranger(self.version, hello.version) {
+            tracing::warn!(node = hello.from, why, "a node is not let in");
+            return Err(Status::failed_precondition(format!(
+                "{} does not let {} in: {why}",
+                self.me, hello.from
+            )));
         }
         let alive = Arc::new(AtomicBool::new(true));
         let newest = Newest { process: hello.process, number: hello.number, alive: alive.clone() };
@@ -118,7 +128,7 @@ impl Calls for Server {
         let (messages, outgoing) = mpsc::channel(MESSAGES);
         let (answers, answered) = mpsc::channel(MOST_IN_FLIGHT * 2);
         let (pongs, ponged) = mpsc::channel(MESSAGES);
-        let welcome = Welcome { version: VERSION, node: shared.me.clone(), process: shared.process };
+        let welcome = Welcome { version: shared.version, node: shared.me.clone(), process: shared.process };
         let writer = write(shared.clone(), welcome, messages, answered, ponged);
         let reader = Reader {
             shared: shared.clone(),
@@ -258,7 +268,11 @@ impl Reader {
 
     fn ask(&mut self, ask: Ask, revision: u64, place: mpsc::OwnedPermit<Answer>) {
         let Ask { id, room, lane, not_after, instead, what, .. } = ask;
-        let Ok(room) = codec::room_id(&room) else { return };
+        let Ok(room) = codec::room_id(&room) else {
+            let not_taken = NotTaken { reason: Reason::Unknown.into(), owner: String::new() };
+            place.send(Answer { id, outcome: Some(Outcome::NotTaken(not_taken)) });
+            return;
+        };
         let mut caller = Caller {
             id,
             place: Some(place),

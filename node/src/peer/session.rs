@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{VERSION, clock, codec, metrics::PeerMetrics, settings::PeerSettings};
+use super::{clock, codec, metrics::PeerMetrics, settings::PeerSettings, stranger};
 
 /// Requests in one message, at most.
 const ASKS: usize = 128;
@@ -130,6 +130,8 @@ pub(super) struct Opening<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
     pub(super) process: u64,
+    /// What the asking node speaks.
+    pub(super) version: u32,
     pub(super) number: u64,
     pub(super) revision: &'a (dyn Fn() -> u64 + Send + Sync),
 }
@@ -169,7 +171,7 @@ impl Driver {
     ) -> Result<(Self, Session), Lost> {
         let (outgoing, stream) = mpsc::channel(MESSAGES);
         let hello = Hello {
-            version: VERSION,
+            version: opening.version,
             cluster: opening.cluster.to_owned(),
             from: opening.from.to_owned(),
             to: opening.to.to_owned(),
@@ -213,7 +215,12 @@ impl Driver {
         while welcome.is_none() || driver.ahead.is_empty() {
             let message = driver.incoming.message().await.map_err(refused)?;
             let mut message = message.ok_or_else(|| Lost::Ended("it ended the stream".to_owned()))?;
-            welcome = message.welcome.take().or(welcome);
+            if let Some(said) = message.welcome.take() {
+                if let Some(why) = stranger(opening.version, said.version) {
+                    return Err(Lost::Refused(why));
+                }
+                welcome = Some(said);
+            }
             driver.received(message);
         }
         let session = Session { number: opening.number, requests: requests_to, handed_over: handed_over_to };

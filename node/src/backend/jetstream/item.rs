@@ -11,6 +11,8 @@ pub(super) const SPAN: &str = "Rookery-Span";
 pub(super) const GONE: &str = "Rookery-Gone";
 /// `count id`: the value lies in so many pieces, which have the same id.
 pub(super) const PIECES: &str = "Rookery-Pieces";
+/// Of what the payload is, where it has versions.
+pub(super) const VERSION: &str = "Rookery-Version";
 /// The stream sequence of a room's last record, or 0 if it is not certain.
 pub(super) const END: &str = "Rookery-End";
 
@@ -25,6 +27,7 @@ pub(super) struct Item {
     span: Option<String>,
     pub(super) gone: bool,
     pub(super) pieces: Option<String>,
+    pub(super) version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +111,7 @@ impl Item {
             span: header(SPAN),
             gone: header(GONE).is_some(),
             pieces: header(PIECES),
+            version: header(VERSION),
         }))
     }
 
@@ -122,6 +126,7 @@ impl Item {
             span: header(SPAN),
             gone: headers.get(GONE).is_some(),
             pieces: header(PIECES),
+            version: header(VERSION),
             payload: message.payload,
         })
     }

@@ -1,4 +1,7 @@
 //! Mails to send: a work queue, from which the mailer takes them.
+//!
+//! A job says its version in a header. Fields may be added to one that may be passed over; a new kind of mail, or a field
+//! that must not be passed over, needs a new version, which every reader refuses by name until it knows it.
 
 use std::time::Instant;
 
@@ -7,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     JetStream,
-    item::Item,
+    item::{Item, VERSION},
     publish::{Post, Posted},
 };
 use crate::backend::{
@@ -15,8 +18,8 @@ use crate::backend::{
     embedded::mailbox::{same_address, text},
 };
 
-/// Version of the jobs.
-const VERSION: &str = "1";
+/// Version of the jobs that are written and read here.
+const JOBS: u32 = 1;
 /// Newest mails that can be read.
 const SHOWN: u64 = 1_000;
 const BYTES: usize = 8 << 20;
@@ -26,7 +29,7 @@ impl Outbox for JetStream {
     async fn enqueue(&self, job: MailJob) -> Result<(), Unavailable> {
         let payload = serde_json::to_vec(&job).map_err(|error| Unavailable(error.to_string().into()))?;
         let post = Post::new(self.layout.outbox_subject(), Bytes::from(payload))
-            .header("Rookery-Version", VERSION)
+            .header(VERSION, &JOBS.to_string())
             .header("Nats-Msg-Id", &job.id);
         let end = Instant::now() + self.write_timeout;
         loop {
@@ -47,9 +50,30 @@ impl Outbox for JetStream {
     }
 }
 
+/// Why a job of the outbox is not read. Says nothing of what it says.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum JobError {
+    #[error("it is of version {0:?}; this program reads version {JOBS}: upgrade it")]
+    Version(String),
+    #[error("it is not a job of version {JOBS} (line {line}, column {column})")]
+    Malformed { line: usize, column: usize },
+}
+
+/// A job as it is written, with the version that its header says.
+fn job(version: Option<&str>, payload: &[u8]) -> Result<MailJob, JobError> {
+    let version = version.unwrap_or_default();
+    if version.parse() != Ok(JOBS) {
+        return Err(JobError::Version(version.chars().take(16).collect()));
+    }
+    serde_json::from_slice(payload)
+        .map_err(|error| JobError::Malformed { line: error.line(), column: error.column() })
+}
+
 /// A job as a mail; `None`: it cannot be read.
 fn shown(item: &Item) -> Option<StoredMail> {
-    let job: MailJob = serde_json::from_slice(&item.payload).ok()?;
+    let job = job(item.version.as_deref(), &item.payload)
+        .inspect_err(|why| tracing::warn!(at = item.at, %why, "a mail of the outbox is not shown"))
+        .ok()?;
     let text = text::render(&job.mail, &job.language);
     Some(StoredMail {
         to: job.to,
@@ -111,6 +135,50 @@ impl Mails for JetStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Mail;
+
+    /// The jobs of every release, by the names of their vectors.
+    fn meant(name: &str) -> MailJob {
+        let (code, username) = (String::from("123456"), String::from("ada"));
+        let mail = match name {
+            "sign-up" => Mail::SignUpCode { code, username, minutes: 15 },
+            "already registered" => Mail::AlreadyRegistered { username },
+            "login" => Mail::LoginCode { code, username, minutes: 10 },
+            "password" => Mail::PasswordReset { code, username, minutes: 30 },
+            "welcome" => Mail::Welcome { username },
+            other => panic!("no such job: {other}"),
+        };
+        let (id, to) = ("01KAHNY3G00000000000000JOB".into(), "ada@example.org".into());
+        MailJob { id, to, language: "pt-BR".into(), mail }
+    }
+
+    #[test]
+    fn jobs_of_every_release_are_read_and_those_of_a_newer_one_refused_by_name() {
+        let all = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/vectors/released");
+        for release in std::fs::read_dir(all).unwrap() {
+            let text = std::fs::read_to_string(release.unwrap().path().join("jobs.json")).unwrap();
+            let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for vector in vectors.as_array().unwrap() {
+                let wanted = meant(vector["name"].as_str().unwrap());
+                let version = vector["version"].as_str();
+                let mut payload = vector["job"].clone();
+                assert_eq!(job(version, payload.to_string().as_bytes()).unwrap(), wanted);
+                // With more in it, as a newer program may write it.
+                payload["later"] = serde_json::json!({"a": [1]});
+                payload["mail"]["later"] = 1.into();
+                assert_eq!(job(version, payload.to_string().as_bytes()).unwrap(), wanted);
+            }
+        }
+        let written = serde_json::to_string(&meant("login")).unwrap();
+        assert!(job(Some("1"), written.as_bytes()).is_ok());
+        for version in [None, Some("2"), Some("x")] {
+            let why = job(version, written.as_bytes()).unwrap_err();
+            assert!(why.to_string().contains(version.unwrap_or("\"\"")), "{why}");
+        }
+        let kind = written.replace("login_code", "later");
+        let why = job(Some("1"), kind.as_bytes()).unwrap_err();
+        assert!(matches!(why, JobError::Malformed { .. }) && !why.to_string().contains("123456"), "{why}");
+    }
 
     #[test]
     fn times_are_read() {

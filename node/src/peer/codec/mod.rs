@@ -1,5 +1,8 @@
 //! Commands, answers and problems as they cross the wire, and back.
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -306,71 +309,4 @@ fn known(code: String) -> &'static str {
     let kept: &'static str = code.clone().leak();
     known.insert(code, kept);
     kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(number: u128) -> Profile {
-        Profile { id: UserId(number), username: format!("u{number}"), display_name: "É".into() }
-    }
-
-    #[test]
-    fn commands_come_back_as_they_were() {
-        let until = Some(-5);
-        let (who, text, emoji) = (UserId(7), String::from("text"), String::from("👍"));
-        let commands = [
-            What::Create {
-                name: "n".into(),
-                kind: Kind::Channel,
-                visibility: Visibility::Private,
-                topic: Some("t".into()),
-                members: vec![(user(1), Role::Owner), (user(2), Role::Member)],
-            },
-            What::Update {
-                name: None,
-                topic: Some(String::new()),
-                visibility: Some(Visibility::Public),
-                slow_mode_seconds: Some(0),
-            },
-            What::Remove,
-            What::Join,
-            What::Leave,
-            What::Add { user: user(3), role: Role::Moderator },
-            What::SetRole { user: who, role: Role::Owner },
-            What::Kick { user: who },
-            What::Ban { user: user(4), until },
-            What::Unban { user: who },
-            What::Mute { user: who, until: None },
-            What::Unmute { user: who },
-            What::Post { text: text.clone(), client_msg_id: "c".into(), reply_to: Some(0) },
-            What::Edit { seq: 3, text },
-            What::Delete { seq: 0 },
-            What::React { seq: 1, emoji: emoji.clone() },
-            What::Unreact { seq: 1, emoji },
-        ];
-        for what in commands {
-            let wire = of_command(&user(9), &what);
-            assert_eq!(command(wire), Ok((Arc::new(user(9)), what)));
-        }
-        let unknown = peer::Command { actor: Some(of_profile(&user(1))), what: None };
-        assert!(command(unknown).is_err(), "what a newer node asks");
-    }
-
-    #[test]
-    fn answers_come_back_as_they_were() {
-        let problem = Problem::invalid("text", "too long").retry_after(Duration::from_millis(1500));
-        let slow = Problem::new(429, "slow_mode", "Wait.").retry_after(Duration::from_millis(3));
-        let posted = Reply::Posted { seq: 4, id: MessageId(5), ts: -1, repeated: true };
-        for outcome in [Ok(posted), Ok(Reply::Done { seq: None }), Err(problem.clone()), Err(slow)] {
-            assert_eq!(reply(of_reply(outcome.clone())), Some(outcome));
-        }
-        let page = Page { items: vec![Member { user: user(1), role: Role::Owner }], next: Some(1) };
-        let again = members(of_members(Ok(page.clone()))).unwrap().unwrap();
-        assert_eq!((again.items, again.next), (page.items, page.next));
-        assert_eq!(members(of_members(Err(problem.clone()))).unwrap().unwrap_err(), problem);
-        assert!(members(of_reply(Ok(Reply::Done { seq: None }))).is_none());
-        assert_eq!(known("Not a code".into()), "internal");
-    }
 }

@@ -4,6 +4,7 @@ mod crowd;
 mod faults;
 mod forward;
 mod moves;
+mod skew;
 mod tls;
 mod town;
 mod wire;

@@ -25,7 +25,7 @@ use crate::{
         Append, Appended, Committed, Read, RoomLog, Unavailable,
         embedded::{Store, StoreMetrics, StoreSettings},
     },
-    peer::{Bound, Control, Names, PeerMetrics, PeerSettings, Peers},
+    peer::{Bound, Control, Names, PeerMetrics, PeerSettings, Peers, VERSION},
     rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
 };
 
@@ -107,6 +107,8 @@ pub(super) struct Town {
     active: Vec<bool>,
     settings: PeerSettings,
     nowhere: Proxy,
+    /// What each node speaks, by its number.
+    versions: fn(usize) -> u32,
     _dir: tempfile::TempDir,
 }
 
@@ -132,6 +134,16 @@ impl Town {
     }
 
     pub(super) async fn with(nodes: usize, settings: PeerSettings, rooms: RoomsSettings) -> Self {
+        Self::speaking(nodes, settings, rooms, |_| VERSION).await
+    }
+
+    /// Each node as one of its version.
+    pub(super) async fn speaking(
+        nodes: usize,
+        settings: PeerSettings,
+        rooms: RoomsSettings,
+        versions: fn(usize) -> u32,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let metrics = StoreMetrics::register(&mut Registry::default());
         let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
@@ -143,6 +155,7 @@ impl Town {
             active: Vec::new(),
             settings,
             nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))),
+            versions,
             _dir: dir,
         };
         for _ in 0..nodes {
@@ -161,7 +174,7 @@ impl Town {
         let log = Arc::new(Gate { store: self.store.clone(), way: passing });
         let metrics = RoomsMetrics::default();
         let rooms = Rooms::start(settings, &name(node), &View::default(), log, self.store.clone(), metrics);
-        let bound = Bound::new(self.settings.clone()).await.unwrap();
+        let bound = Bound::new(self.settings.clone()).await.unwrap().speaking((self.versions)(node));
         let address = bound.address();
         let proxy = Proxy::to(address);
         let names = Names { cluster: "test".into(), node: name(node) };
