@@ -122,7 +122,12 @@ impl Steering {
 impl Control for Steering {
     fn drain(&self, deadline: Option<Duration>) -> bool {
         let begins = !self.readiness.is_draining();
-        begins && self.drain.send_if_modified(|asked| asked.replace(deadline).is_none())
+        let begins = begins && self.drain.send_if_modified(|asked| asked.replace(deadline).is_none());
+        if begins {
+            // Before who asked is told so: he takes the node out of the service next.
+            self.readiness.drain();
+        }
+        begins
     }
 
     fn state(&self) -> &'static str {
@@ -312,9 +317,15 @@ async fn joined(settings: &Settings, membership: &Membership, until: Instant) ->
     match tokio::time::timeout_at(until.into(), joined).await {
         Ok(joined) => joined.map_err(|why| Failure::Dependency(why.to_string())),
         Err(_) => Err(Failure::Dependency(format!(
-            "cannot become a member of the cluster in etcd at {} within {} s. Check etcd.endpoints and that its members run",
+            "cannot become a member of the cluster in etcd at {} within {} s{}. Check etcd.endpoints and that its members run",
             settings.etcd.endpoints.join(", "),
-            settings.cluster.start_seconds
+            settings.cluster.start_seconds,
+            membership
+                .standing()
+                .borrow()
+                .failing
+                .as_ref()
+                .map_or_else(String::new, |why| format!(" ({why})"))
         ))),
     }
 }
@@ -332,6 +343,8 @@ fn show_etcd(readiness: &Readiness, membership: &Arc<Membership>) {
         let mut says = format!("{state}; {members} members as of revision {revision}");
         if let Some(why) = &standing.refused {
             says = why.to_string();
+        } else if let (None, Some(why)) = (standing.state, &standing.failing) {
+            says = format!("not reached: {why}");
         } else if standing.state.is_some() && !membership.may_claim() {
             // Not a reason to send clients away: all nodes would be in the same place.
             says.push_str("; etcd is away, the last view stays in force");

@@ -1,6 +1,6 @@
 //! An etcd of one member or more.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{bed::Bed, eventually, http, ports, process::Process, programs};
 
@@ -11,6 +11,9 @@ pub struct EtcdOptions {
     pub members: usize,
     /// Arguments added to each member's.
     pub extra: Vec<String>,
+    /// A directory with `ca.pem`, `cert.pem` and `key.pem`, as `certificates` makes them: clients are served by TLS alone, and
+    /// show a certificate themselves.
+    pub tls: Option<PathBuf>,
     /// Ports for clients from this one on, 10 further those for members, 20 further the monitors; else free ones.
     pub first_port: Option<u16>,
     /// Where data and logs go; else into a temporary directory.
@@ -19,13 +22,14 @@ pub struct EtcdOptions {
 
 impl Default for EtcdOptions {
     fn default() -> Self {
-        Self { members: 3, extra: Vec::new(), first_port: None, bed: None }
+        Self { members: 3, extra: Vec::new(), tls: None, first_port: None, bed: None }
     }
 }
 
 /// Running members, numbered from 0.
 pub struct EtcdCluster {
     members: Vec<Member>,
+    scheme: &'static str,
 }
 
 struct Member {
@@ -55,6 +59,7 @@ impl EtcdCluster {
         let all: Vec<String> =
             peers.iter().enumerate().map(|(index, url)| format!("etcd-{index}={url}")).collect();
         let all = all.join(",");
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
         let members = (0..options.members).map(|index| {
             let (client, monitor) = (port(index, 0), port(index, 20));
             let name = format!("etcd-{index}");
@@ -62,8 +67,8 @@ impl EtcdCluster {
             let mut args: Vec<String> = [
                 ("--name", &*name),
                 ("--data-dir", &data.to_string_lossy()),
-                ("--listen-client-urls", &local(client)),
-                ("--advertise-client-urls", &local(client)),
+                ("--listen-client-urls", &at(scheme, client)),
+                ("--advertise-client-urls", &at(scheme, client)),
                 ("--listen-peer-urls", &peers[index]),
                 ("--initial-advertise-peer-urls", &peers[index]),
                 ("--initial-cluster", &all),
@@ -75,12 +80,19 @@ impl EtcdCluster {
             .iter()
             .map(|(flag, value)| format!("{flag}={value}"))
             .collect();
+            if let Some(dir) = &options.tls {
+                let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+                args.push("--client-cert-auth".to_owned());
+                args.push(format!("--trusted-ca-file={}", file("ca.pem")));
+                args.push(format!("--cert-file={}", file("cert.pem")));
+                args.push(format!("--key-file={}", file("key.pem")));
+            }
             args.extend(options.extra.iter().cloned());
             let process = bed.process(&name, &program, args);
             process.start();
             Member { process, client, monitor }
         });
-        Some(Self { members: members.collect() })
+        Some(Self { members: members.collect(), scheme })
     }
 
     /// Waits until all that run can read and write.
@@ -100,9 +112,9 @@ impl EtcdCluster {
         self.members.is_empty()
     }
 
-    /// Where clients connect: `http://127.0.0.1:2379`, one per member.
+    /// Where clients connect: `http://127.0.0.1:2379`, or with `https`, one per member.
     pub fn endpoints(&self) -> Vec<String> {
-        self.members.iter().map(|member| local(member.client)).collect()
+        self.members.iter().map(|member| at(self.scheme, member.client)).collect()
     }
 
     /// Where clients connect to one member.
@@ -169,5 +181,9 @@ impl EtcdCluster {
 }
 
 fn local(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+    at("http", port)
+}
+
+fn at(scheme: &str, port: u16) -> String {
+    format!("{scheme}://127.0.0.1:{port}")
 }

@@ -289,6 +289,7 @@ impl Claim {
             claims_until: held.and(until),
             refused: self.refused.clone(),
             left: self.left || (self.wanted == Wanted::Leave && self.lease.is_none()),
+            failing: None,
         }
     }
 }

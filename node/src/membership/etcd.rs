@@ -5,7 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use etcd_client::{Certificate, Channel, Client, ConnectOptions, Error, Identity, TlsOptions};
+use tonic::transport::Endpoint;
 
 use super::{ClusterSettings, EtcdSettings};
 
@@ -16,6 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Where etcd is, and what of it is the cluster's.
 pub(super) struct Etcd {
     endpoints: Vec<String>,
+    tls: Option<TlsOptions>,
     options: ConnectOptions,
     user: String,
     prefix: String,
@@ -29,7 +31,8 @@ impl Etcd {
     /// # Errors
     /// A sentence that says which setting cannot be used.
     pub(super) fn new(cluster: &ClusterSettings, settings: &EtcdSettings) -> Result<Self, String> {
-        let mut options = ConnectOptions::new().with_connect_timeout(CONNECT_TIMEOUT);
+        let mut options = ConnectOptions::new();
+        let mut with_tls = None;
         let read = |path: &std::path::PathBuf| {
             std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
         };
@@ -38,7 +41,7 @@ impl Etcd {
             if let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) {
                 tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
             }
-            options = options.with_tls(tls);
+            with_tls = Some(tls);
         }
         if !settings.username.is_empty() {
             let password = settings.password.or_file(settings.password_file.as_deref())?;
@@ -46,12 +49,28 @@ impl Etcd {
         }
         Ok(Self {
             endpoints: settings.endpoints.clone(),
+            tls: with_tls,
             options,
             user: settings.username.clone(),
             prefix: format!("/rookery/{}/nodes/", cluster.name),
             relist: settings.relist(),
             lease: cluster.lease(),
         })
+    }
+
+    /// A connection that is there, or why it is not: the client's own channel tries on for ever, and says nothing.
+    async fn connect(&self, endpoint: &str, options: ConnectOptions) -> Result<Client, Error> {
+        let url = match (endpoint.contains("://"), &self.tls) {
+            (true, _) => endpoint.to_owned(),
+            (false, Some(_)) => format!("https://{endpoint}"),
+            (false, None) => format!("http://{endpoint}"),
+        };
+        let mut endpoint = Endpoint::from_shared(url)?.connect_timeout(CONNECT_TIMEOUT);
+        if let Some(tls) = &self.tls {
+            endpoint = endpoint.tls_config(tls.clone())?;
+        }
+        let channel = endpoint.connect().await?;
+        Client::from_channel(Channel::Tonic(channel), Some(options)).await
     }
 
     /// What all nodes' keys begin with.
@@ -97,7 +116,7 @@ impl Line {
     pub(super) async fn client(&mut self) -> Result<&mut Client, Error> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect([self.endpoint()], Some(self.options.clone())).await?,
+            None => self.etcd.connect(self.endpoint(), self.options.clone()).await?,
         };
         Ok(self.client.insert(client))
     }
@@ -117,6 +136,20 @@ impl Line {
         let pause = if rounds == 0 { Duration::from_millis(5) } else { pause.min(LONGEST_PAUSE) };
         pause.mul_f64(rand::random_range(0.75..1.25))
     }
+}
+
+/// Why a call failed, down to its cause: "transport error" alone helps nobody.
+pub(super) fn why(error: &Error) -> String {
+    use std::error::Error as StdError;
+    let mut cause: &dyn StdError = match error {
+        Error::TransportError(transport) => transport,
+        Error::GRpcStatus(status) if status.source().is_some() => status,
+        _ => return error.to_string(),
+    };
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("not connected: {cause}")
 }
 
 /// Whether etcd says that it knows no such user or password, or that he may not do this. Waiting does not help then.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     Refused, Standing,
     claim::{Claim, Found, Step, Wanted},
-    etcd::{Etcd, Line, is_no_lease, is_refusal},
+    etcd::{Etcd, Line, is_no_lease, is_refusal, why},
     metrics::MembershipMetrics,
     value::Value,
 };
@@ -41,6 +41,8 @@ pub(super) struct Keeper {
     stream: Option<(LeaseKeeper, LeaseKeepAliveStream)>,
     since: Option<u64>,
     complained: bool,
+    /// Why etcd does not answer, while it does not.
+    failing: Option<String>,
 }
 
 fn revision(of: i64) -> u64 {
@@ -68,6 +70,7 @@ impl Keeper {
             stream: None,
             since: None,
             complained: false,
+            failing: None,
         }
     }
 
@@ -90,7 +93,7 @@ impl Keeper {
     }
 
     fn publish(&mut self) {
-        let standing = self.claim.standing();
+        let standing = Standing { failing: self.failing.clone(), ..self.claim.standing() };
         let remaining = standing.claims_until.map(|until| until.saturating_duration_since(Instant::now()));
         self.metrics.lease_remaining.set(remaining.unwrap_or_default().as_secs_f64());
         if standing.incarnation != self.since {
@@ -125,6 +128,7 @@ impl Keeper {
                 self.line.answered();
                 self.metrics.keeper_connected.set(1);
                 self.complained = false;
+                self.failing = None;
                 self.tell(step, told, sent);
             }
             Err(error) => self.failed(&step, error).await,
@@ -165,7 +169,7 @@ impl Keeper {
     /// `None`: no answer in time.
     async fn failed(&mut self, step: &Step, error: Option<Error>) {
         self.stream = None;
-        let why = error.as_ref().map_or_else(|| "no answer".to_owned(), ToString::to_string);
+        let why = error.as_ref().map_or_else(|| "no answer".to_owned(), why);
         match (step, &error) {
             (Step::Leave { .. }, Some(error)) if is_no_lease(error) => return self.claim.left(),
             (Step::Replace { .. }, Some(error)) if is_no_lease(error) => return self.claim.replaced(),
@@ -186,6 +190,8 @@ impl Keeper {
         }
         self.metrics.keeper_connected.set(0);
         let endpoint = self.line.endpoint().to_owned();
+        self.failing = Some(format!("{endpoint}: {why}"));
+        self.publish();
         let pause = self.line.failed();
         // Once, and not at every try.
         if self.complained || pause < Duration::from_millis(40) {

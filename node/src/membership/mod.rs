@@ -92,6 +92,8 @@ pub struct Standing {
     pub refused: Option<Refused>,
     /// It left.
     pub left: bool,
+    /// Which member of etcd does not answer, and why, while none has answered since.
+    pub failing: Option<String>,
 }
 
 /// Asks the observer to look; answered when it has.

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     CatchUp,
     directory::{Change, Directory, Event},
-    etcd::{Etcd, Line},
+    etcd::{Etcd, Line, why},
     metrics::MembershipMetrics,
     value::Value,
 };
@@ -117,11 +117,11 @@ impl Observer {
             client.get(prefix, Some(GetOptions::new().with_prefix().with_limit(MOST_NODES))).await
         };
         let listed = timeout(PATIENCE, listed).await.map_err(|_| "no answer to a list".to_owned())?;
-        let listed = listed.map_err(|error| error.to_string())?;
+        let listed = listed.map_err(|error| why(&error))?;
         let header = listed.header().ok_or("a list without a header")?;
         let members = listed.kvs().iter().filter_map(|pair| {
             let (name, member) = self.member(pair)?;
-            Some((member.or_else(|| self.unreadable(&name))?, revision(pair.mod_revision())))
+            Some((member.or_else(|why| self.unreadable(&name, &why)).ok()?, revision(pair.mod_revision())))
         });
         let members: Vec<(Member, u64)> = members.collect();
         self.metrics.lists.inc();
@@ -147,7 +147,7 @@ impl Observer {
         let prefix = self.etcd.prefix().to_owned();
         let watch = async { self.line.client().await?.watch(prefix, Some(options)).await };
         let watch = timeout(PATIENCE, watch).await.map_err(|_| "no answer to a watch".to_owned())?;
-        watch.map_err(|error| error.to_string())
+        watch.map_err(|error| why(&error))
     }
 
     fn told(&mut self, told: &WatchResponse) -> Result<(), String> {
@@ -160,7 +160,7 @@ impl Observer {
             let (name, member) = self.member(pair)?;
             let member = match event.event_type() {
                 EventType::Delete => None,
-                EventType::Put => member.or_else(|| self.unreadable(&name)),
+                EventType::Put => member.or_else(|why| self.unreadable(&name, &why)).ok(),
             };
             Some(Event { revision: revision(pair.mod_revision()), name, member })
         });
@@ -171,18 +171,18 @@ impl Observer {
         Ok(())
     }
 
-    /// Name, and what the key says if it can be read. `None`: not a node's key.
-    fn member(&self, pair: &KeyValue) -> Option<(String, Option<Member>)> {
+    /// Name, and what the key says, or why it cannot be read. `None`: not a node's key.
+    fn member(&self, pair: &KeyValue) -> Option<(String, Result<Member, String>)> {
         let name = pair.key_str().ok()?.strip_prefix(self.etcd.prefix())?;
-        let value = Value::decode(pair.value()).ok();
+        let value = Value::decode(pair.value());
         let member = value.map(|value| value.member(name, revision(pair.create_revision())));
         Some((name.to_owned(), member))
     }
 
-    fn unreadable(&self, name: &str) -> Option<Member> {
+    fn unreadable(&self, name: &str, why: &str) -> Result<Member, ()> {
         self.metrics.unreadable.inc();
-        tracing::warn!(node = name, "what this node says of itself cannot be read; it is left out");
-        None
+        tracing::warn!(node = name, why, "what this node says of itself cannot be read; it is left out");
+        Err(())
     }
 
     fn publish(&self) {

@@ -1,5 +1,7 @@
 //! The promises, against a real etcd of three members.
 
+mod secured;
+
 use std::time::Duration;
 
 use rookery_core::ring::{Member, MemberState};
