@@ -5,5 +5,6 @@
 
 mod away;
 mod chat;
+mod drain;
 mod start;
 mod support;
