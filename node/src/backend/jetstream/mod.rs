@@ -19,6 +19,7 @@ mod live;
 mod log;
 mod metrics;
 mod outbox;
+mod public;
 mod publish;
 mod read;
 mod replies;
@@ -43,6 +44,7 @@ use self::{
     layout::Layout,
     link::Link,
     live::Live,
+    public::PublicRooms,
     publish::{BATCHES, Batches, Post, Posted},
 };
 use super::CommitSink;
@@ -56,6 +58,7 @@ pub struct JetStream {
     /// Atomic batches under way, for each log stream, and last for the accounts.
     slots: Vec<Semaphore>,
     history: History,
+    public: PublicRooms,
     append_timeout: Duration,
     write_timeout: Duration,
     tasks: [AbortHandle; 2],
@@ -107,6 +110,7 @@ impl JetStream {
             live,
             batches: Batches::default(),
             history: History::new(settings.history_cache_mib),
+            public: PublicRooms::default(),
             append_timeout: Duration::from_millis(settings.append_timeout_ms),
             write_timeout: read_timeout,
             tasks,

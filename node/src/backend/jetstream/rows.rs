@@ -16,11 +16,12 @@ use super::{
     item::{GONE, Item, PIECES},
     layout::{Layout, Place},
     log::HEADERS,
+    public::GONE_HOURS,
     publish::{BATCH, Post, Posted},
 };
 use crate::backend::{Entry, Expect, Row, Rows, Table, Unavailable, Written};
 
-/// A deleted row's message is removed after this time.
+/// A deleted row's message is removed after this time; where lists are kept in memory, later.
 const GONE_TTL: &str = "60s";
 /// A value beyond this is cut into pieces of this size.
 const PIECE: usize = 512 << 10;
@@ -66,7 +67,11 @@ fn post(layout: &Layout, row: &Row) -> Result<(Place, Post), String> {
     }
     let mut post = Post::new(place.subject.clone(), value).header("Nats-Rollup", "sub");
     if row.value.is_none() {
-        post = post.header(GONE, "1").header("Nats-TTL", GONE_TTL);
+        post = post.header(GONE, "1");
+        post = match row.table {
+            Table::PublicRooms => post.header("Nats-TTL", &format!("{GONE_HOURS}h")),
+            _ => post.header("Nats-TTL", GONE_TTL),
+        };
     }
     Ok((place, post))
 }

@@ -1,4 +1,5 @@
-//! Lists of rows, in order of their keys: one Direct Get for each stream, checked against the leader.
+//! Lists of rows, in order of their keys: one Direct Get for each stream, checked against the leader. That of the public
+//! rooms, which is long, is kept in `public`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -25,6 +26,12 @@ impl JetStream {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        if table == Table::PublicRooms
+            && prefix.is_empty()
+            && let Some(entries) = self.public_rooms(after, limit).await?
+        {
+            return Ok(entries);
+        }
         let found = futures_util::future::try_join_all(places.iter().map(|place| self.all(place))).await?;
         let mut entries: Vec<Entry> = found
             .into_iter()
@@ -42,7 +49,7 @@ impl JetStream {
     }
 
     /// The newest message of each subject that matches; sees all that was written before it was called.
-    async fn all(&self, place: &Place) -> Result<Vec<Item>, Unavailable> {
+    pub(super) async fn all(&self, place: &Place) -> Result<Vec<Item>, Unavailable> {
         let (last, mut newest) = tokio::try_join!(
             self.link.last(&place.stream, &place.subject),
             self.link.newest(&place.stream, &place.subject)
@@ -52,7 +59,7 @@ impl JetStream {
             match newest {
                 Newest::All(items, up_to) if up_to >= last.at => return Ok(items),
                 Newest::All(..) => {}
-                Newest::TooMany => return self.walk(place, last.at).await,
+                Newest::TooMany => return self.walk(place, 1, last.at).await,
             }
             self.link.metrics.stale.inc();
             tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
@@ -67,9 +74,14 @@ impl JetStream {
         Ok(items.into_values().collect())
     }
 
-    /// More than one answer can hold: all messages in their order, up to one that the leader has.
-    async fn walk(&self, place: &Place, up_to: u64) -> Result<Vec<Item>, Unavailable> {
-        let (mut items, mut from, mut lags) = (HashMap::new(), 1, 0);
+    /// More than one answer can hold: all messages in their order, from a sequence on, up to one that the leader has.
+    pub(super) async fn walk(
+        &self,
+        place: &Place,
+        mut from: u64,
+        up_to: u64,
+    ) -> Result<Vec<Item>, Unavailable> {
+        let (mut items, mut lags) = (HashMap::new(), 0);
         loop {
             let (some, left) = self.link.some(&place.stream, &place.subject, from, BYTES).await?;
             if let Some(last) = some.last() {

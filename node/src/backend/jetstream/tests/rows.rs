@@ -83,3 +83,49 @@ fn many_rows_of_many_rooms_are_written_at_once() {
         store.write(Vec::new()).await.unwrap();
     });
 }
+
+#[test]
+fn a_page_of_public_rooms_costs_a_page() {
+    use std::sync::atomic::Ordering;
+    let Some(servers) = servers() else { return };
+    run(async {
+        let (here, there) =
+            (open(&servers, "public", Some(0)).await, open(&servers, "public", Some(1)).await);
+        let list = async |after: Option<&[u8]>, limit: usize| {
+            here.scan(Table::PublicRooms, &[], after, limit).await.unwrap()
+        };
+        assert!(list(None, 10).await.is_empty());
+        let key = |room: u128| Bytes::copy_from_slice(&(room << 40).to_be_bytes());
+        let write = |rooms: std::ops::Range<u128>, value: Option<&'static str>| {
+            let rows = rooms.map(|room| (row(Table::PublicRooms, &[&key(room)], value), Expect::Any));
+            rows.collect::<Vec<_>>()
+        };
+        there.write(write(0..4_000, Some("a room"))).await.unwrap();
+        assert_eq!(list(None, 5_000).await.len(), 4_000);
+
+        // From now on: a few messages for each page, wherever in the table it is, and what has changed is seen.
+        let received = || here.client().statistics().in_messages.load(Ordering::Relaxed);
+        let before = received();
+        let (mut after, mut seen) = (None::<Bytes>, Vec::new());
+        for _ in 0..20 {
+            let page = list(after.as_deref(), 50).await;
+            assert_eq!(page.len(), 50);
+            after = page.last().map(|entry| entry.key.clone());
+            seen.extend(page.into_iter().map(|entry| entry.key));
+        }
+        assert_eq!(seen, (0..1_000).map(key).collect::<Vec<_>>());
+        let each = (received() - before) / 20;
+        assert!(each < 50, "{each} messages for a page");
+
+        there.write(write(10..20, None)).await.unwrap();
+        there.write(write(20..21, Some("another name"))).await.unwrap();
+        there.write(write(4_000..4_001, Some("a new one"))).await.unwrap();
+        let found = list(Some(&key(9)), 2).await;
+        assert_eq!((&found[0].key, &found[0].value[..]), (&key(20), &b"another name"[..]));
+        assert_eq!(found[1].key, key(21));
+        assert_eq!(list(Some(&key(3_999)), 10).await.len(), 1);
+        there.write(write(10..11, Some("again"))).await.unwrap();
+        assert_eq!(list(Some(&key(9)), 1).await[0].key, key(10));
+        assert!(here.get(Table::PublicRooms, &key(11)).await.unwrap().is_none());
+    });
+}
