@@ -1,5 +1,6 @@
 //! What is refused at the start, by name.
 
+use async_nats::jetstream::stream::Config;
 use rookery_testbed::NatsOptions;
 
 use super::*;
@@ -27,12 +28,24 @@ fn another_layout_is_refused() {
         let why = refusal(&NatsSettings { replicas: 1, ..settings.clone() }, "layout").await;
         assert!(why.contains("3 replicas, and nats.replicas is 1"), "{why}");
         let log = open_with(&settings, "layout").await;
+        // Whatever could remove a record some day.
         let context = async_nats::jetstream::new(log.client());
-        let mut config = context.get_stream("layout-log-0").await.unwrap().cached_info().config.clone();
-        config.max_messages_per_subject = 5;
-        context.update_stream(config).await.unwrap();
-        let why = refusal(&settings, "layout").await;
-        assert!(why.contains("stream layout-log-0: its limits differ"), "{why}");
+        for stream in ["layout-log-0", "layout-accounts"] {
+            let made = context.get_stream(stream).await.unwrap().cached_info().config.clone();
+            let day = std::time::Duration::from_secs(86_400);
+            for (wrong, setting) in [
+                (Config { max_messages_per_subject: 5, ..made.clone() }, "limits"),
+                (Config { max_messages: 1_000_000, ..made.clone() }, "limits"),
+                (Config { max_bytes: 1 << 30, ..made.clone() }, "limits"),
+                (Config { max_age: day, ..made.clone() }, "max_age"),
+            ] {
+                context.update_stream(wrong).await.unwrap();
+                let why = refusal(&settings, "layout").await;
+                assert!(why.contains(&format!("stream {stream}: its {setting} differ")), "{why}");
+            }
+            context.update_stream(made).await.unwrap();
+        }
+        open_with(&settings, "layout").await;
     });
 }
 
