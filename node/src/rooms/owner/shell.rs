@@ -458,7 +458,9 @@ fn unix_millis() -> i64 {
 
 /// What is known of a message; `None`: the event is none.
 async fn head(env: &Env, room: RoomId, seq: u64) -> Result<Option<Head>, Problem> {
-    let Some(record) = log::record_with(&*env.log, room, seq).await? else { return Ok(None) };
+    // The owner asks for what is in the log. A read that does not show it is old: a leader of the log that stood still
+    // answers so for a moment.
+    let record = log::record_with(&*env.log, room, seq).await?.ok_or_else(busy)?;
     let event = record.numbered().find(|(at, _)| *at == seq).map(|(_, event)| event);
     let Some((sender, Body::Posted(_))) = event.map(|event| (event.actor, &event.body)) else {
         return Ok(None);

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -40,10 +40,18 @@ async fn a_crash_changes_nothing_that_was_acknowledged() {
     }
 }
 
-/// Remembers the first event that somebody read forwards.
+/// Remembers the first event that somebody read.
 struct Watched {
     store: Arc<Store>,
     lowest: AtomicU64,
+    /// Reads show nothing: as if the log's server had stood still since the room was made.
+    old: AtomicBool,
+}
+
+impl Watched {
+    fn new(store: &Arc<Store>) -> Arc<Self> {
+        Arc::new(Self { store: store.clone(), lowest: AtomicU64::new(u64::MAX), old: AtomicBool::new(false) })
+    }
 }
 
 #[async_trait]
@@ -56,7 +64,7 @@ impl RoomLog for Watched {
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.lowest.fetch_min(read.from, Ordering::Relaxed);
-        self.store.read(room, read).await
+        if self.old.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.store.read(room, read).await }
     }
     fn follow(&self, room: RoomId, on: bool) {
         self.store.follow(room, on);
@@ -71,11 +79,28 @@ async fn a_snapshot_saves_reading_the_log() {
         house.say(room, &ada, "old", &number.to_string()).await;
     }
     house.rooms.stop(Duration::from_secs(10)).await;
-    let watched = Arc::new(Watched { store: house.store.clone(), lowest: AtomicU64::new(u64::MAX) });
+    let watched = Watched::new(&house.store);
     let rooms = on(&house.store, watched.clone(), RoomsSettings::default());
     let again = rooms.command(room, &ada, post("old", "3")).await.unwrap();
     assert!(matches!(again, Reply::Posted { repeated: true, .. }), "remembered by the snapshot");
     assert!(watched.lowest.load(Ordering::Relaxed) > 21, "{:?}", watched.lowest);
+}
+
+#[tokio::test]
+async fn a_message_that_an_old_read_does_not_show_is_not_said_to_be_none() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    let seq = house.say(room, &ada, "kept", "a").await;
+    house.rooms.stop(Duration::from_secs(10)).await;
+    let watched = Watched::new(&house.store);
+    let rooms = on(&house.store, watched.clone(), RoomsSettings::default());
+    let edit = || rooms.command(room, &ada, What::Edit { seq, text: "changed".into() });
+    watched.old.store(true, Ordering::Relaxed);
+    assert_eq!(code(edit().await), (503, "unavailable"));
+    watched.old.store(false, Ordering::Relaxed);
+    assert!(edit().await.is_ok());
+    let none = rooms.command(room, &ada, What::Edit { seq: seq + 1, text: "none".into() }).await;
+    assert!(none.is_err());
 }
 
 #[tokio::test]
