@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Measures the node against raw writers: the whole set, in one run.
 #
-#   bench/run.sh [--quick] [NAME...]     NAME: fanout rooms idle connect send (default: all)
+#   bench/run.sh [--quick] [NAME...]     NAME: fanout rooms idle connect send (default: these), or
+#                                        cluster (all of cluster-sends, -fanout, -rooms, -nodes, -history)
 #
 # Server and generator get a core each, in a network namespace with loopback alone: firewall rules of container engines
 # halve loopback. Both want root (or a user namespace); without, it goes on and says so. About 8 minutes, --quick 2.
+# The parts of a cluster share all cores; its servers are fetched once, by scripts/servers. About 10 minutes, --quick 4.
 # Leaves JSON with every step and the table in bench/results/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,14 +16,17 @@ names=()
 for word in "$@"; do
   case $word in
     --quick) quick=1 ;;
-    fanout | rooms | idle | connect | send) names+=("$word") ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    fanout | rooms | idle | connect | send | cluster-sends | cluster-fanout | cluster-rooms | cluster-nodes | \
+      cluster-history) names+=("$word") ;;
+    cluster) names+=(cluster-sends cluster-fanout cluster-rooms cluster-nodes cluster-history) ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
 done
 [ ${#names[@]} -gt 0 ] || names=(fanout rooms idle connect send)
 
 if [ -z "${ROOKERY_BENCH_INSIDE:-}" ]; then
   ${CARGO:-cargo} build --release --locked -p rookery-node -p rookery-bench
+  case ${names[*]} in *cluster*) scripts/servers ;; esac
   export ROOKERY_BENCH_INSIDE=1
   for isolate in "unshare --net" "unshare --net --map-root-user"; do
     if $isolate ip link set lo up 2>/dev/null; then
@@ -43,13 +48,20 @@ fi
 
 results=bench/results
 mkdir -p "$results"
-repetitions=3 window=1.5 sends=
+repetitions=3 window=1.5 sends= cluster=
 if [ "$quick" ]; then
-  repetitions=1 window=1 sends="--levels 1:1,256:1,1024:200"
+  repetitions=1 window=1 sends="--levels 1:1,256:1,1024:200" cluster="--window 2 --warm-up 0.5"
 fi
 
 reports=()
 for name in "${names[@]}"; do
+  echo "== $name, $(date -u +%H:%M:%S)" >&2
+  if [[ $name = cluster-* ]]; then
+    target/release/rookery-bench cluster --measure "${name#cluster-}" --repetitions "$repetitions" \
+      --json "$results/$name.json" $cluster >/dev/null
+    reports+=("$results/$name.json")
+    continue
+  fi
   flags=(--server-cpu "$server" --json "$results/$name.json")
   case $name in
     fanout) flags+=(--repetitions "$repetitions" --window "$window" --warm-up 0.5) ;;
@@ -58,7 +70,6 @@ for name in "${names[@]}"; do
     send) flags+=(--window "$window" $sends) ;;
     idle) ;;
   esac
-  echo "== $name, $(date -u +%H:%M:%S)" >&2
   taskset -c "$generator" target/release/rookery-bench "$name" "${flags[@]}" >/dev/null
   reports+=("$results/$name.json")
 done

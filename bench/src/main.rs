@@ -29,6 +29,8 @@ enum Command {
     Connect(commands::connect::Arguments),
     /// Durable sends per second as senders and rooms grow
     Send(commands::send::Arguments),
+    /// A whole cluster: durable sends, fan-out over nodes, and what a message costs as rooms, nodes and history grow
+    Cluster(commands::cluster::Arguments),
     /// Reports of several commands as one Markdown table
     Table(commands::table::Arguments),
     /// A server that only writes, ordered by standard input (used by the other commands)
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Idle(arguments) => commands::idle::run(&arguments),
         Command::Connect(arguments) => commands::connect::run(&arguments),
         Command::Send(arguments) => commands::send::run(&arguments),
+        Command::Cluster(arguments) => commands::cluster::run(&arguments),
         Command::Table(arguments) => commands::table::run(&arguments),
         Command::RawServer(settings) => limits::allow_connections(0).and_then(|()| raw::serve(&settings)),
     };

@@ -105,7 +105,7 @@ impl Report {
 }
 
 /// Targets in the order of the table's columns.
-const TARGETS: [&str; 4] = ["rookery", "raw", "coalescing", "disk"];
+const TARGETS: [&str; 5] = ["rookery", "cluster", "raw", "coalescing", "disk"];
 
 /// Figures as a Markdown table: medians (and the spread, where there are several), and Rookery's ratio to each limit.
 pub fn markdown(figures: &[Figure]) -> String {

@@ -1,4 +1,4 @@
-//! A bed: one server, the connections to it, and what drives its messages; and the steps that are run on it.
+//! A bed: one server or a cluster, the connections to it, and what drives its messages; and the steps that are run on it.
 //!
 //! Rookery's beds and the raw servers' differ only in who sends: connections of ours, or the raw server itself.
 //! Everything that measures is the same code.
@@ -6,31 +6,33 @@
 mod step;
 mod tally;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-pub use step::{Plan, find_max, run};
+pub use step::{Plan, Step, Use, find_max, run};
 
 use crate::{
     clock,
     load::Schedule,
     raw::RawSettings,
     socket::{Fleet, FleetSettings, SendTemplate, Sink, Wire},
-    target::{Node, Raw, Usage},
+    target::{Node, Part, Raw},
 };
 
 /// Connections that do not come up by then mean that the server is lost.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server with connections.
+/// A server, or a cluster, with connections.
 #[derive(Debug)]
 pub struct Bed {
-    /// `rookery`, `raw`, `coalescing`
+    /// `rookery`, `raw`, `coalescing`, `cluster`
     pub name: String,
     fleet: Fleet,
     source: Source,
-    /// Deliveries that each message causes.
+    /// Whose use of the machine is told.
+    parts: Vec<Part>,
+    /// Deliveries that each message causes; 0: nobody reads, and acknowledgements count in place of deliveries.
     fan: u64,
     /// Rate to start the next search from, messages per second.
     pub next_search: f64,
@@ -39,7 +41,7 @@ pub struct Bed {
 /// Who sends.
 #[derive(Debug)]
 enum Source {
-    Node { node: Node, rooms: Vec<Sending> },
+    Clients { rooms: Vec<Sending>, node: Option<Node> },
     Raw(Raw),
 }
 
@@ -64,10 +66,39 @@ impl Bed {
         rooms: Vec<Sending>,
         fan: u64,
     ) -> anyhow::Result<Self> {
-        let mut fleet = Fleet::new(FleetSettings { server: node.address, wire, patience: PATIENCE })?;
+        let parts = vec![Part { name: "node", usage: node.usage() }];
+        let settings = FleetSettings { servers: vec![node.address], wire, patience: PATIENCE };
+        let source = Source::Clients { rooms, node: Some(node) };
+        Self::of_clients("rookery", settings, source, parts, hellos, fan)
+    }
+
+    /// A bed on a running cluster, whose parts are told apart. Connections go to the nodes in turn. Otherwise as
+    /// [`Self::on_node`].
+    ///
+    /// # Errors
+    /// When a connection is refused.
+    pub fn on_cluster(
+        (servers, parts): (Vec<SocketAddr>, Vec<Part>),
+        wire: Wire,
+        hellos: Vec<Arc<[u8]>>,
+        rooms: Vec<Sending>,
+        fan: u64,
+    ) -> anyhow::Result<Self> {
+        let settings = FleetSettings { servers, wire, patience: PATIENCE };
+        Self::of_clients("cluster", settings, Source::Clients { rooms, node: None }, parts, hellos, fan)
+    }
+
+    fn of_clients(
+        name: &str,
+        settings: FleetSettings,
+        source: Source,
+        parts: Vec<Part>,
+        hellos: Vec<Arc<[u8]>>,
+        fan: u64,
+    ) -> anyhow::Result<Self> {
+        let mut fleet = Fleet::new(settings)?;
         fleet.open_all(hellos)?;
-        let source = Source::Node { node, rooms };
-        Ok(Self { name: "rookery".to_owned(), fleet, source, fan, next_search: 10_000.0 / positive(fan) })
+        Ok(Self { name: name.to_owned(), fleet, source, parts, fan, next_search: 10_000.0 / positive(fan) })
     }
 
     /// A bed on a raw server with `connections` connections, dealt out to the settings' rooms.
@@ -77,12 +108,13 @@ impl Bed {
     pub fn on_raw(settings: &RawSettings, connections: usize, cpu: Option<usize>) -> anyhow::Result<Self> {
         let raw = Raw::start(settings, cpu)?;
         let mut fleet =
-            Fleet::new(FleetSettings { server: raw.address, wire: Wire::Json, patience: PATIENCE })?;
+            Fleet::new(FleetSettings { servers: vec![raw.address], wire: Wire::Json, patience: PATIENCE })?;
         let hello: Arc<[u8]> = Wire::Json.hello("none", None).into();
         fleet.open_all(std::iter::repeat_n(hello, connections))?;
         let fan = (connections / settings.rooms.max(1)) as u64;
         let name = format!("{:?}", settings.mode).to_lowercase();
-        Ok(Self { name, fleet, source: Source::Raw(raw), fan, next_search: 50_000.0 / positive(fan) })
+        let parts = vec![Part { name: "server", usage: raw.usage() }];
+        Ok(Self { name, fleet, source: Source::Raw(raw), parts, fan, next_search: 50_000.0 / positive(fan) })
     }
 
     /// Deliveries that each message causes.
@@ -98,29 +130,42 @@ impl Bed {
     /// The node, where there is one.
     pub fn node(&self) -> Option<&Node> {
         match &self.source {
-            Source::Node { node, .. } => Some(node),
+            Source::Clients { node, .. } => node.as_ref(),
             Source::Raw(_) => None,
         }
     }
 
-    /// The server's use of the machine.
-    pub fn usage(&self) -> Usage {
-        match &self.source {
-            Source::Node { node, .. } => node.usage(),
-            Source::Raw(raw) => raw.usage(),
+    /// CPU seconds that each part has used.
+    fn used(&self) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+        self.parts.iter().map(|part| Ok((part.name, part.usage.cpu_seconds()?))).collect()
+    }
+
+    /// Cores that each part uses while nothing is asked of it.
+    ///
+    /// # Errors
+    /// When a server is gone.
+    pub fn at_rest(&mut self, time: Duration) -> anyhow::Result<BTreeMap<String, f64>> {
+        self.settle()?;
+        let (before, from) = (self.used()?, clock::now());
+        let until = from + clock::nanos(time);
+        while clock::now() < until {
+            self.fleet.turn(until, &mut tally::Arrivals::default())?;
         }
+        let elapsed = clock::seconds(clock::now() - from);
+        let after = self.used()?;
+        Ok(after.iter().map(|(part, used)| ((*part).to_owned(), (used - before[part]) / elapsed)).collect())
     }
 
     fn begin(&mut self, schedule: &Schedule) -> anyhow::Result<()> {
         match &mut self.source {
-            Source::Node { .. } => Ok(()),
+            Source::Clients { .. } => Ok(()),
             Source::Raw(raw) => raw.begin(schedule),
         }
     }
 
     /// Sends messages `from..to` of a schedule, where the server does not do that itself.
     fn send(&mut self, schedule: &Schedule, from: u64, to: u64, sink: &mut impl Sink) {
-        let Source::Node { rooms, .. } = &self.source else { return };
+        let Source::Clients { rooms, .. } = &self.source else { return };
         let since = self.fleet.since();
         let mut touched: Vec<usize> = Vec::new();
         for k in from..to {

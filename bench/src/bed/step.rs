@@ -31,6 +31,17 @@ pub struct Plan {
     pub window: f64,
 }
 
+/// What one part of the servers used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Use {
+    /// Cores.
+    pub cores: f64,
+    /// CPU time per acknowledged message, microseconds; 0 where nothing is acknowledged.
+    pub cpu_us_per_message: f64,
+    /// CPU time per delivery, microseconds; 0 where nothing is delivered.
+    pub cpu_us_per_delivery: f64,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Step {
@@ -40,20 +51,23 @@ pub struct Step {
     pub deliveries_due_per_second: f64,
     /// Deliveries per second that came while measuring.
     pub deliveries_per_second: f64,
-    /// Deliveries that were due while measuring, and those of them that never came.
+    /// Deliveries (where nobody reads, acknowledgements) that were due while measuring, and those of them that never came.
     pub due: u64,
     /// See `due`.
     pub lost: u64,
-    /// From the time a message was due to its delivery; lost ones count as a minute.
+    /// From the time a message was due to its delivery, or where nobody reads to its acknowledgement; lost ones count
+    /// as a minute.
     pub latency_ms: Percentiles,
     /// Acknowledgements per second, and from the time a message was due to its acknowledgement.
     pub acks_per_second: f64,
     /// See `acks_per_second`.
     pub ack_latency_ms: Percentiles,
-    /// Cores that the server used.
+    /// Cores that the servers used.
     pub server_cores: f64,
-    /// Server's CPU time per delivery, microseconds.
+    /// Servers' CPU time per delivery, microseconds.
     pub cpu_us_per_delivery: f64,
+    /// What each part of the servers used.
+    pub parts: BTreeMap<String, Use>,
     /// Cores that the generator used: near 1, it measures itself.
     pub generator_cores: f64,
     /// Bytes of a delivery's frame.
@@ -73,10 +87,10 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
     let schedule = Schedule::new(clock::now() + LEAD, plan.rate, plan.warm_up + plan.window);
     let from = schedule.start + nanos(plan.warm_up);
     let to = schedule.end().max(from + 1);
-    let mut tally = Tally::new(schedule.start, from..to)?;
-    let usage = bed.usage();
+    let mut tally = Tally::new(schedule.start, from..to, bed.fan == 0)?;
     let mut marks: Vec<Mark> = Vec::with_capacity(2);
-    let all = schedule.count * bed.fan;
+    let each = bed.fan.max(1);
+    let all = schedule.count * each;
     let mut sent = 0;
     let mut hopeless = false;
     bed.begin(&schedule)?;
@@ -90,13 +104,12 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
         }
         let next_mark = [from, to].get(marks.len()).copied();
         if next_mark.is_some_and(|at| now >= at) {
-            let (server, generator) = (usage.cpu_seconds()?, own_cpu_seconds()?);
-            marks.push(Mark { at: now, server, generator, arrived: tally.arrived, acked: tally.acked });
+            marks.push(Mark::of(bed, &tally)?);
         }
         let silent =
-            now.saturating_sub(tally.last.max(schedule.start)) > HOPELESS && tally.arrived < due * bed.fan;
+            now.saturating_sub(tally.last.max(schedule.start)) > HOPELESS && tally.came() < due * each;
         hopeless = hopeless || silent || tally.lag > HOPELESS || tally.closed > 0;
-        if (marks.len() == 2 && tally.arrived >= all) || hopeless {
+        if (marks.len() == 2 && tally.came() >= all) || hopeless {
             break;
         }
         let deadline = if sent < due {
@@ -108,8 +121,7 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
         bed.fleet.turn(deadline, &mut tally)?;
     }
     while marks.len() < 2 {
-        let (server, generator) = (usage.cpu_seconds()?, own_cpu_seconds()?);
-        marks.push(Mark { at: clock::now(), server, generator, arrived: tally.arrived, acked: tally.acked });
+        marks.push(Mark::of(bed, &tally)?);
     }
     Ok(evaluate(bed, &schedule, from..to, tally, &marks, hopeless))
 }
@@ -117,10 +129,22 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
 /// What was used and had come at one time.
 struct Mark {
     at: u64,
-    server: f64,
+    parts: BTreeMap<&'static str, f64>,
     generator: f64,
     arrived: u64,
     acked: u64,
+}
+
+impl Mark {
+    fn of(bed: &Bed, tally: &Tally) -> anyhow::Result<Self> {
+        Ok(Self {
+            at: clock::now(),
+            parts: bed.used()?,
+            generator: own_cpu_seconds()?,
+            arrived: tally.arrived,
+            acked: tally.acked,
+        })
+    }
 }
 
 fn evaluate(
@@ -131,25 +155,34 @@ fn evaluate(
     marks: &[Mark],
     hopeless: bool,
 ) -> Step {
-    let due = schedule.due_within(window.start, window.end) * bed.fan;
-    let lost = due.saturating_sub(tally.deliveries.count());
-    tally.deliveries.record_lost(lost);
-    let latency = tally.deliveries.percentiles();
+    let due = schedule.due_within(window.start, window.end) * bed.fan.max(1);
+    let counted = if bed.fan == 0 { &mut tally.acks } else { &mut tally.deliveries };
+    let lost = due.saturating_sub(counted.count());
+    counted.record_lost(lost);
+    let latency = counted.percentiles();
     let (first, last) = (&marks[0], &marks[marks.len() - 1]);
     let elapsed = clock::seconds(last.at - first.at).max(1e-9);
-    let arrived = last.arrived - first.arrived;
+    let (arrived, acked) = (last.arrived - first.arrived, last.acked - first.acked);
+    let each = |cpu: f64, count: u64| if count == 0 { 0.0 } else { cpu * 1e6 / positive(count) };
+    let of_part = |(name, used): (&&'static str, &f64)| {
+        let cpu = used - first.parts.get(name).copied().unwrap_or(0.0);
+        let (cpu_us_per_message, cpu_us_per_delivery) = (each(cpu, acked), each(cpu, arrived));
+        ((*name).to_owned(), Use { cores: cpu / elapsed, cpu_us_per_message, cpu_us_per_delivery })
+    };
+    let parts: BTreeMap<String, Use> = last.parts.iter().map(of_part).collect();
     let per_second = |count: u64| if count == 0 { 0.0 } else { positive(count) / elapsed };
     Step {
         messages_per_second: schedule.rate,
-        deliveries_due_per_second: schedule.rate * bed.fan(),
+        deliveries_due_per_second: if bed.fan == 0 { 0.0 } else { schedule.rate * bed.fan() },
         deliveries_per_second: per_second(arrived),
         due,
         lost,
         latency_ms: latency,
-        acks_per_second: per_second(last.acked - first.acked),
+        acks_per_second: per_second(acked),
         ack_latency_ms: tally.acks.percentiles(),
-        server_cores: (last.server - first.server) / elapsed,
-        cpu_us_per_delivery: (last.server - first.server) * 1e6 / positive(arrived),
+        server_cores: parts.values().map(|part| part.cores).sum(),
+        cpu_us_per_delivery: parts.values().map(|part| part.cpu_us_per_delivery).sum(),
+        parts,
         generator_cores: (last.generator - first.generator) / elapsed,
         frame_bytes: bed.frame_bytes(),
         kept: !hopeless && tally.problems.is_empty() && latency.p99 < P99_BOUND_MS,

@@ -12,6 +12,7 @@ const MAX_KINDS: usize = 8;
 pub(super) struct Tally {
     /// Messages due then are measured; those before warm the server up.
     window: Range<u64>,
+    of_answers: bool,
     /// Messages due before are left over from an earlier step.
     start: u64,
     pub(super) deliveries: Latency,
@@ -28,8 +29,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(start: u64, window: Range<u64>) -> anyhow::Result<Self> {
+    /// `of_answers`: nobody reads, acknowledgements are what is waited for.
+    pub(super) fn new(start: u64, window: Range<u64>, of_answers: bool) -> anyhow::Result<Self> {
         Ok(Self {
+            of_answers,
             window,
             start,
             deliveries: Latency::new()?,
@@ -41,6 +44,11 @@ impl Tally {
             closed: 0,
             problems: BTreeMap::new(),
         })
+    }
+
+    /// How many have come of what is waited for.
+    pub(super) fn came(&self) -> u64 {
+        if self.of_answers { self.acked } else { self.arrived }
     }
 
     fn problem(&mut self, why: &str) {
@@ -67,6 +75,10 @@ impl Sink for Tally {
     fn ack(&mut self, _conn: usize, due: u64, now: u64) {
         if due >= self.start {
             self.acked += 1;
+            if self.of_answers {
+                self.last = now;
+                self.lag = now.saturating_sub(due);
+            }
             if self.window.contains(&due) {
                 self.acks.record(now.saturating_sub(due));
             }

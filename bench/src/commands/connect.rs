@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let users = api::users(http, arguments.users.max(1), &super::run_name())?;
         api::rooms(http, &[users.iter().collect()])?;
         let hellos = users.iter().map(|user| arguments.protocol.hello(&user.token, None).into()).collect();
-        let settings = FleetSettings { server: node.address, wire: arguments.protocol, patience: PATIENCE };
+        let settings =
+            FleetSettings { servers: vec![node.address], wire: arguments.protocol, patience: PATIENCE };
         let (fleet, usage) = (Fleet::new(settings)?, node.usage());
         doors.push(Door { name: "rookery", fleet, usage, hellos, _server: Server::Node(node) });
     }
@@ -77,7 +78,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let settings = RawSettings { mode: Mode::Raw, frame_bytes: 430, rooms: 1 };
         let raw = Raw::start(&settings, arguments.node.server_cpu)?;
         let hellos = vec![Wire::Json.hello("none", None).into()];
-        let settings = FleetSettings { server: raw.address, wire: Wire::Json, patience: PATIENCE };
+        let settings = FleetSettings { servers: vec![raw.address], wire: Wire::Json, patience: PATIENCE };
         let (fleet, usage) = (Fleet::new(settings)?, raw.usage());
         doors.push(Door { name: "raw", fleet, usage, hellos, _server: Server::Raw(raw) });
     }

@@ -62,16 +62,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         api::rooms(http, &of_rooms)?;
         let hello = |conn: usize| arguments.protocol.hello(&users[conn % users.len()].token, None).into();
         let hellos = (0..arguments.connections).map(hello);
-        let settings = FleetSettings { server: node.address, wire: arguments.protocol, patience: PATIENCE };
-        measure(arguments, "rookery", settings, node.usage(), hellos, &mut report)?;
+        let settings =
+            FleetSettings { servers: vec![node.address], wire: arguments.protocol, patience: PATIENCE };
+        measure(arguments, "rookery", settings, &node.usage(), hellos, &mut report)?;
     }
     if arguments.targets.contains(&Target::Raw) {
         let settings = RawSettings { mode: Mode::Raw, frame_bytes: 430, rooms: 1 };
         let raw = Raw::start(&settings, arguments.node.server_cpu)?;
         let hello: Arc<[u8]> = Wire::Json.hello("none", None).into();
         let hellos = std::iter::repeat_n(hello, arguments.connections);
-        let settings = FleetSettings { server: raw.address, wire: Wire::Json, patience: PATIENCE };
-        measure(arguments, "raw", settings, raw.usage(), hellos, &mut report)?;
+        let settings = FleetSettings { servers: vec![raw.address], wire: Wire::Json, patience: PATIENCE };
+        measure(arguments, "raw", settings, &raw.usage(), hellos, &mut report)?;
     }
     report.finish(&arguments.output)
 }
@@ -80,7 +81,7 @@ fn measure(
     arguments: &Arguments,
     name: &str,
     settings: FleetSettings,
-    usage: Usage,
+    usage: &Usage,
     hellos: impl Iterator<Item = Arc<[u8]>>,
     report: &mut Report,
 ) -> anyhow::Result<()> {

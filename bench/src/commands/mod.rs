@@ -1,5 +1,7 @@
 //! What can be measured: one file per command.
 
+mod closed;
+pub mod cluster;
 pub mod connect;
 pub mod fanout;
 pub mod idle;

@@ -43,8 +43,8 @@ pub trait Sink {
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct FleetSettings {
-    /// Where.
-    pub server: SocketAddr,
+    /// Where, at least one: connection `c` goes to server `c % servers`.
+    pub servers: Vec<SocketAddr>,
     /// What to speak.
     pub wire: Wire,
     /// Nothing may take longer to open, counted from the last one that did.
@@ -80,7 +80,8 @@ struct Conn {
 #[derive(Debug)]
 pub struct Fleet {
     settings: FleetSettings,
-    handshake: Vec<u8>,
+    /// One per server.
+    handshakes: Vec<Vec<u8>>,
     poller: Poller,
     ready: Vec<Ready>,
     scratch: Vec<u8>,
@@ -98,15 +99,20 @@ impl Fleet {
     /// # Errors
     /// The system's.
     pub fn new(settings: FleetSettings) -> anyhow::Result<Self> {
-        let handshake = format!(
-            "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: {}\r\n\r\n",
-            settings.server,
-            settings.wire.subprotocol().name()
-        );
+        if settings.servers.is_empty() {
+            bail!("there is no server to connect to");
+        }
+        let subprotocol = settings.wire.subprotocol().name();
+        let handshake = |server: &SocketAddr| {
+            format!(
+                "GET /v1/ws HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+            )
+            .into_bytes()
+        };
         Ok(Self {
-            handshake: handshake.into_bytes(),
+            handshakes: settings.servers.iter().map(handshake).collect(),
             settings,
             poller: Poller::new()?,
             ready: Vec::new(),
@@ -222,7 +228,7 @@ impl Fleet {
     /// The system's: no more local ports or files.
     pub fn connect(&mut self, conn: usize) -> anyhow::Result<()> {
         self.drop_socket(conn);
-        let server = self.settings.server;
+        let server = self.settings.servers[conn % self.settings.servers.len()];
         let socket = Socket::new(Domain::for_address(server), Type::STREAM.nonblocking().cloexec(), None)?;
         socket.set_tcp_nodelay(true)?;
         // Closed by a reset: a benchmark's sockets must not wait a minute each in TIME_WAIT.
@@ -311,7 +317,7 @@ impl Fleet {
         if event.writable {
             if slot.state == State::Connecting && !event.ending {
                 slot.state = State::Upgrading;
-                slot.out.extend_from_slice(&self.handshake);
+                slot.out.extend_from_slice(&self.handshakes[conn % self.handshakes.len()]);
             }
             if !slot.out.is_empty() {
                 self.flush(conn, sink);

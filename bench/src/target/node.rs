@@ -138,8 +138,8 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Settings under which one machine may be all clients at once.
-fn unlimited() -> impl Iterator<Item = (String, String)> {
+/// Settings under which one machine may be all clients at once, as variables.
+pub(super) fn unlimited() -> impl Iterator<Item = (String, String)> {
     let calls = ["register", "verify", "ticket", "login"];
     let limits = calls.into_iter().flat_map(|call| {
         ["per_address", "per_account", "global"]

@@ -6,10 +6,19 @@ use serde::{Deserialize, Serialize};
 /// Clock ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust's Linux targets have.
 const TICKS: f64 = 100.0;
 
-/// Reads the use of one process.
-#[derive(Debug, Clone, Copy)]
+/// Reads the use of one process, or of several together.
+#[derive(Debug, Clone)]
 pub struct Usage {
-    pid: u32,
+    pids: Vec<u32>,
+}
+
+/// Processes whose use is told together: the nodes of a cluster, its NATS servers.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// Its processes.
+    pub usage: Usage,
 }
 
 /// Memory of a process, bytes.
@@ -24,16 +33,22 @@ pub struct Memory {
 impl Usage {
     /// Of the process with this id.
     pub fn of(pid: u32) -> Self {
-        Self { pid }
+        Self { pids: vec![pid] }
     }
 
-    /// CPU seconds that all its threads have used, ended ones too; to 10 ms.
+    /// Of all these processes together.
+    pub fn of_all(pids: Vec<u32>) -> Self {
+        Self { pids }
+    }
+
+    /// CPU seconds that all threads have used, ended ones too; to 10 ms for each process.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = self.read("stat")?;
-        cpu_seconds(&stat).context("/proc/PID/stat is not as proc(5) says")
+        let of =
+            |pid: &u32| cpu_seconds(&read(*pid, "stat")?).context("/proc/PID/stat is not as proc(5) says");
+        self.pids.iter().map(of).sum()
     }
 
     /// Its memory now.
@@ -41,13 +56,18 @@ impl Usage {
     /// # Errors
     /// When the process is gone, or another user's.
     pub fn memory(&self) -> anyhow::Result<Memory> {
-        Ok(memory(&self.read("smaps_rollup")?))
+        let mut all = Memory::default();
+        for pid in &self.pids {
+            let one = memory(&read(*pid, "smaps_rollup")?);
+            all = Memory { rss: all.rss + one.rss, uss: all.uss + one.uss };
+        }
+        Ok(all)
     }
+}
 
-    fn read(&self, file: &str) -> anyhow::Result<String> {
-        let path = format!("/proc/{}/{file}", self.pid);
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has the server ended?"))
-    }
+fn read(pid: u32, file: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has the server ended?"))
 }
 
 /// CPU seconds of this process.

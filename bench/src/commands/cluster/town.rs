@@ -1,0 +1,81 @@
+//! A cluster with users, in which rooms are made and connections opened.
+
+use std::{cell::RefCell, sync::Arc};
+
+use super::Arguments;
+use crate::{
+    bed::{Bed, PATIENCE, Sending},
+    socket::{Fleet, FleetSettings, SendTemplate, Wire},
+    target::{Cluster, api},
+};
+
+/// Connections that send, spread over the nodes: a multiple of 1, 2, 3 and 4, so that each node has as many.
+pub(super) const SENDERS: usize = 24;
+/// A password costs the server tens of milliseconds on purpose, so a few users have all the connections.
+const USERS: usize = 3;
+
+pub(super) struct Town<'a> {
+    pub(super) cluster: &'a Cluster,
+    wire: Wire,
+    text_bytes: usize,
+    users: Vec<api::User>,
+    run: String,
+    /// Rooms that several measurements share.
+    rooms: RefCell<Vec<String>>,
+}
+
+impl<'a> Town<'a> {
+    pub(super) fn new(cluster: &'a Cluster, arguments: &Arguments) -> anyhow::Result<Self> {
+        let run = super::super::run_name();
+        let users = api::users(cluster.http()?, USERS, &run)?;
+        let (wire, text_bytes) = (arguments.protocol, arguments.text_bytes);
+        Ok(Self { cluster, wire, text_bytes, users, run, rooms: RefCell::default() })
+    }
+
+    /// So many rooms, the same at each call.
+    pub(super) fn rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
+        let mut rooms = self.rooms.borrow_mut();
+        if rooms.len() < count {
+            let more = self.new_rooms(count - rooms.len())?;
+            rooms.extend(more);
+        }
+        Ok(rooms[..count].to_vec())
+    }
+
+    /// Rooms that nobody else uses.
+    pub(super) fn new_rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
+        api::rooms(self.cluster.http()?, &vec![self.users.iter().collect(); count])
+    }
+
+    /// Connections that send to these rooms, and `readers` that read all of them; both spread over the nodes.
+    pub(super) fn bed(&self, rooms: &[String], readers: usize) -> anyhow::Result<Bed> {
+        let hellos =
+            (0..readers + SENDERS).map(|conn| self.hello(conn, if conn < readers { rooms } else { &[] }));
+        let sending = |(at, template): (usize, SendTemplate)| {
+            let mut senders: Vec<usize> = (readers..readers + SENDERS).collect();
+            // Else all rooms would be written to by the same connection at a time.
+            senders.rotate_left(at % SENDERS);
+            Sending { template, senders }
+        };
+        let sendings = self.templates(rooms)?.into_iter().enumerate().map(sending).collect();
+        let servers = (self.cluster.addresses(), self.cluster.parts());
+        Bed::on_cluster(servers, self.wire, hellos.collect(), sendings, readers as u64)
+    }
+
+    /// Connections that only send.
+    pub(super) fn fleet(&self) -> anyhow::Result<Fleet> {
+        let servers = self.cluster.addresses();
+        let mut fleet = Fleet::new(FleetSettings { servers, wire: self.wire, patience: PATIENCE })?;
+        fleet.open_all((0..SENDERS).map(|conn| self.hello(conn, &[])))?;
+        Ok(fleet)
+    }
+
+    /// How to send to each of these rooms.
+    pub(super) fn templates(&self, rooms: &[String]) -> anyhow::Result<Vec<SendTemplate>> {
+        rooms.iter().map(|room| self.wire.send(room, self.text_bytes, &self.run)).collect()
+    }
+
+    fn hello(&self, conn: usize, rooms: &[String]) -> Arc<[u8]> {
+        self.wire.hello(&self.users[conn % self.users.len()].token, Some(rooms)).into()
+    }
+}
