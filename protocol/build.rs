@@ -134,7 +134,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     config.compile_fds(files)?;
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
-        let files = protox::compile(["proto/rookery/v1/peer.proto"], ["proto"])?;
+        let mut compiler = protox::Compiler::new(["proto"])?;
+        compiler.include_imports(true).include_source_info(true);
+        compiler.open_files(["rookery/v1/peer.proto", "rookery/v1/translator.proto"])?;
+        let files = compiler.file_descriptor_set();
+        let out = std::env::var("OUT_DIR")?;
+        std::fs::write(format!("{out}/services.bin"), compiler.encode_file_descriptor_set())?;
         tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     }
     Ok(())

@@ -40,3 +40,14 @@ pub mod peer {
 pub mod rows {
     include!(concat!(env!("OUT_DIR"), "/rookery.rows.v1.rs"));
 }
+
+/// What the translator is asked (`proto/rookery/v1/translator.proto`), with a client and a server.
+#[cfg(feature = "grpc")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
+pub mod translator {
+    include!(concat!(env!("OUT_DIR"), "/rookery.translator.v1.rs"));
+}
+
+/// The services above as an encoded `FileDescriptorSet`, for gRPC's reflection.
+#[cfg(feature = "grpc")]
+pub const SERVICES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/services.bin"));

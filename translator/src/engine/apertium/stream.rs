@@ -1,0 +1,51 @@
+//! Apertium's stream format: what its programs read and write.
+//! See <https://wiki.apertium.org/wiki/Apertium_stream_format>.
+
+/// Letters that mean something in the format.
+const RESERVED: &[char] = &['[', ']', '{', '}', '^', '$', '/', '\\', '@', '<', '>'];
+/// Ends a text that has no end of its own, so that its last words are taken for a whole sentence; not part of the text.
+const END: &str = ".[]";
+
+/// A line as the programs read it.
+pub(super) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if RESERVED.contains(&c) {
+            out.push('\\');
+        }
+        out.push(if c == '\0' || c == '\n' { ' ' } else { c });
+    }
+    out.push_str(END);
+    out
+}
+
+/// A line as the programs wrote it.
+pub(super) fn decode(answer: &str) -> String {
+    let answer =
+        answer.trim_end().strip_suffix("[]").map_or(answer, |rest| rest.strip_suffix('.').unwrap_or(rest));
+    let mut out = String::with_capacity(answer.len());
+    let mut letters = answer.chars();
+    let mut blank = false;
+    while let Some(c) = letters.next() {
+        match c {
+            '\\' => out.extend(letters.next()),
+            '[' => blank = true,
+            ']' => blank = false,
+            _ if blank => {}
+            _ => out.push(c),
+        }
+    }
+    out.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back() {
+        for text in ["plain", "a [b] c", "1/2 ^x$ <y> {z} @w \\", "", "Done."] {
+            assert_eq!(decode(&encode(text)), text);
+        }
+    }
+}

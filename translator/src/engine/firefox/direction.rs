@@ -1,0 +1,117 @@
+//! One model and its thread.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use fxtranslate::{engine, shortlist::Shortlist};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::models::Files;
+use crate::{engine::EngineError, text::Lang};
+
+/// Requests that wait for one model; more are refused.
+const WAITING: usize = 64;
+/// A model that nobody needs gives its memory back.
+const IDLE: Duration = Duration::from_secs(600);
+
+type Job = (Arc<[String]>, oneshot::Sender<Result<Vec<String>, EngineError>>);
+
+pub(super) struct Direction {
+    name: String,
+    files: Files,
+    /// To the thread that runs now, if one does.
+    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+}
+
+impl Direction {
+    pub(super) fn new((source, target): (Lang, Lang), files: Files) -> Self {
+        Self { name: format!("{source}-{target}"), files, jobs: Mutex::default() }
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.files.version
+    }
+
+    pub(super) async fn ask(&self, texts: Arc<[String]>) -> Result<Vec<String>, EngineError> {
+        let (done, answer) = oneshot::channel();
+        self.send((texts, done))?;
+        // A thread that ends with a request still waiting leaves it without an answer.
+        answer.await.map_err(|_| EngineError::Away("the model's thread has ended".into()))?
+    }
+
+    fn send(&self, job: Job) -> Result<(), EngineError> {
+        let mut jobs = self.jobs.lock();
+        let mut job = job;
+        if let Some(running) = &*jobs {
+            match running.try_send(job) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::TrySendError::Full(_)) => {
+                    return Err(EngineError::Away("too many requests wait for it".into()));
+                }
+                // It has ended, having had nothing to do: another one begins.
+                Err(mpsc::TrySendError::Disconnected(back)) => job = back,
+            }
+        }
+        let (sender, queue) = mpsc::sync_channel(WAITING);
+        let files = self.files.clone();
+        let started = std::thread::Builder::new()
+            .name(format!("firefox {}", self.name))
+            .spawn(move || run(&files, &queue));
+        started.map_err(|error| EngineError::Away(format!("no thread: {error}").into()))?;
+        let sent = sender.try_send(job).map_err(|_| EngineError::Away("the model's thread has ended".into()));
+        *jobs = Some(sender);
+        sent
+    }
+}
+
+fn load(files: &Files) -> Result<engine::Engine, String> {
+    let loaded = catch_unwind(|| {
+        let engine =
+            engine::Engine::load_mmapped(&files.model, &files.source_vocabulary, &files.target_vocabulary)?;
+        Ok(match &files.shortlist {
+            Some(path) => engine.with_shortlist(Shortlist::load(path).map_err(|error| error.to_string())?),
+            None => engine,
+        })
+    });
+    // The library takes a file that is cut short for a whole one, and panics.
+    loaded.unwrap_or_else(|_| Err("its files are damaged".to_owned()))
+}
+
+fn run(files: &Files, queue: &mpsc::Receiver<Job>) {
+    let engine = load(files);
+    if let Err(why) = &engine {
+        tracing::error!(model = %files.model.display(), why, "a model cannot be loaded");
+    }
+    while let Ok((texts, done)) = queue.recv_timeout(IDLE) {
+        let answer = match &engine {
+            Err(_) => Err(EngineError::Away("its model cannot be loaded".into())),
+            // Nobody waits for it any more.
+            Ok(_) if done.is_closed() => continue,
+            Ok(engine) => {
+                catch_unwind(AssertUnwindSafe(|| texts.iter().map(|text| line(engine, text)).collect()))
+                    .map_err(|_| EngineError::Garbage("the model failed on this text"))
+            }
+        };
+        let _ = done.send(answer);
+        if engine.is_err() {
+            // The next request tries again: the files may be there by then.
+            return;
+        }
+    }
+}
+
+fn line(engine: &engine::Engine, text: &str) -> String {
+    if text.split_whitespace().nth(1).is_some() {
+        return engine.translate_long(text);
+    }
+    // The models were taught sentences. Of a single word they make one up, less often if it ends like a sentence.
+    let ended = text.ends_with(['.', '!', '?']);
+    let asked = if ended { text.to_owned() } else { format!("{text}.") };
+    let answer = engine.translate_long(&asked);
+    let answer = if ended { &*answer } else { answer.trim_end_matches('.') };
+    if answer.split_whitespace().count() > 2 { text.to_owned() } else { answer.to_owned() }
+}

@@ -1,0 +1,82 @@
+//! Asking a service, and what its refusals mean.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use serde_json::Value;
+
+use crate::engine::EngineError;
+
+/// To connect.
+const CONNECT: Duration = Duration::from_secs(5);
+/// An answer has at most so many bytes.
+const LONGEST: usize = 2 << 20;
+/// A spent quota does not come back sooner.
+const QUOTA: Duration = Duration::from_secs(3600);
+
+/// A client that goes where it is told and nowhere else.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn client() -> Result<Client, String> {
+    Client::builder()
+        .connect_timeout(CONNECT)
+        .redirect(Policy::none())
+        .user_agent(concat!("rookery-translator/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| error.without_url().to_string())
+}
+
+/// Sends a request and reads its answer as JSON.
+pub(super) async fn ask(request: RequestBuilder) -> Result<Value, EngineError> {
+    let mut response = request.send().await.map_err(|error| away(&error))?;
+    let status = response.status();
+    if !status.is_success() {
+        let after =
+            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        return Err(refused(status, after.map(Duration::from_secs)));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(EngineError::Garbage("its answer is too long"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|_| EngineError::Garbage("its answer is no JSON"))
+}
+
+fn away(error: &reqwest::Error) -> EngineError {
+    // Not the error's own text, which may hold an address.
+    let why = if error.is_timeout() {
+        return EngineError::Late;
+    } else if error.is_connect() {
+        "cannot connect"
+    } else {
+        "the connection broke"
+    };
+    EngineError::Away(why.into())
+}
+
+fn refused(status: StatusCode, after: Option<Duration>) -> EngineError {
+    match status.as_u16() {
+        429 => EngineError::Limited(after),
+        // DeepL: the quota is spent.
+        456 => EngineError::Limited(Some(after.unwrap_or(QUOTA))),
+        408 | 504 => EngineError::Late,
+        503 if after.is_some() => EngineError::Limited(after),
+        401 | 403 => EngineError::Refused(format!("status {}: check its key", status.as_u16()).into()),
+        400..=499 => EngineError::Refused(format!("status {}", status.as_u16()).into()),
+        other => EngineError::Away(format!("status {other}").into()),
+    }
+}
+
+/// Texts at a path of each item of a list: as many as lines were sent.
+pub(super) fn texts<'a>(
+    items: Option<&'a Value>,
+    text: impl Fn(&'a Value) -> Option<&'a str>,
+) -> Result<Vec<String>, EngineError> {
+    const GARBAGE: EngineError = EngineError::Garbage("its answer is not as documented");
+    let items = items.and_then(Value::as_array).ok_or(GARBAGE)?;
+    items.iter().map(|item| text(item).map(str::to_owned).ok_or(GARBAGE)).collect()
+}

@@ -1,0 +1,363 @@
+//! Which engine translates what: order, fall-back, and what engines are spared.
+//!
+//! Here belong everything that does not depend on how an engine is asked: caches, equal requests that become one, time limits,
+//! budgets, engines that are left alone while they fail, and the judgement of answers. What engines get and give are lines.
+
+mod breaker;
+mod budget;
+mod cache;
+mod gather;
+mod guarded;
+mod lines;
+mod order;
+mod shared;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::{FutureExt, Shared, join_all};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use self::shared::SharedStore;
+use self::{
+    cache::{Cache, Content},
+    guarded::Guarded,
+    order::Order,
+};
+use crate::{
+    engine::{Engine, EngineError},
+    metrics::TranslatorMetrics,
+    settings::TranslatorSettings,
+    text::{Lang, MarkedText, detect, in_wrong_language, phrase},
+};
+
+/// Languages that may be asked for at once.
+pub const MOST_TARGETS: usize = 64;
+/// Named as the engine of a text that needed none.
+const PHRASES: &str = "phrases";
+/// After which it may be tried again when nothing else is known.
+const LATER: Duration = Duration::from_secs(5);
+
+/// A text to translate.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The text.
+    pub text: String,
+    /// The language that its writer says he writes.
+    pub source: Option<Lang>,
+    /// Believe that, whatever the text looks like.
+    pub source_is_sure: bool,
+    /// The languages that are wanted.
+    pub targets: Vec<Lang>,
+}
+
+/// What became of one language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The translation.
+    Text {
+        /// The text.
+        text: Arc<str>,
+        /// Whose.
+        engine: Arc<str>,
+    },
+    /// The text is in this language, or nothing in it is language.
+    NotNeeded,
+    /// No engine has the pair.
+    NoEngine,
+    /// It may work later.
+    Away {
+        /// Not sooner than this.
+        retry_after: Duration,
+    },
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The language that the text was taken for.
+    pub source: Option<Lang>,
+    /// For each target, in their order.
+    pub outcomes: Vec<Outcome>,
+}
+
+type Flight = Shared<oneshot::Receiver<Outcome>>;
+
+/// Translates texts with the engines that there are.
+pub struct Translator {
+    engines: Vec<Arc<Guarded>>,
+    order: Order,
+    cache: Cache,
+    flights: Mutex<HashMap<(Content, Lang), Flight>>,
+    places: Arc<Semaphore>,
+    text_bytes: usize,
+    metrics: TranslatorMetrics,
+}
+
+/// A target that is being translated.
+struct Wanted {
+    target: Lang,
+    done: oneshot::Sender<Outcome>,
+    /// Engines that have the pair, best first, and how many of them were tried.
+    engines: Vec<usize>,
+    tried: usize,
+    retry_after: Option<Duration>,
+}
+
+impl Translator {
+    /// With these engines, in this order unless settings say otherwise.
+    pub fn new(
+        engines: Vec<Arc<dyn Engine>>,
+        settings: &TranslatorSettings,
+        shared: Option<&SharedStore>,
+        metrics: TranslatorMetrics,
+    ) -> Arc<Self> {
+        let names: Vec<_> = engines.iter().map(|engine| engine.name()).collect();
+        let guard = |engine| Arc::new(Guarded::new(engine, settings, shared.cloned(), metrics.clone()));
+        Arc::new(Self {
+            order: Order::new(settings, &names),
+            engines: engines.into_iter().map(guard).collect(),
+            cache: Cache::new(settings, shared.cloned(), metrics.clone()),
+            flights: Mutex::default(),
+            places: Arc::new(Semaphore::new(settings.concurrent)),
+            text_bytes: settings.text_bytes,
+            metrics,
+        })
+    }
+
+    /// Names of the engines, with their pairs as far as they can tell.
+    pub fn engines(&self) -> impl Iterator<Item = (&'static str, Vec<(Lang, Lang)>)> {
+        self.engines.iter().map(|guarded| (guarded.engine.name(), guarded.engine.pairs()))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.engines.is_empty()
+    }
+
+    /// Translates. Whoever asks may go away: what is under way goes on for the caches.
+    pub async fn translate(self: &Arc<Self>, request: Request) -> Reply {
+        let all = |outcome: Outcome| vec![outcome; request.targets.len()];
+        if request.text.len() > self.text_bytes || request.targets.len() > MOST_TARGETS {
+            self.metrics.outcome("too_large");
+            return Reply { source: request.source, outcomes: all(Outcome::NoEngine) };
+        }
+        let marked = MarkedText::new(&request.text);
+        let source = match request.source {
+            Some(source) if request.source_is_sure => Some(source),
+            hint => detect(&marked.words(), hint),
+        };
+        let Some(language) = source.filter(|_| marked.sentences().next().is_some()) else {
+            return Reply { source: None, outcomes: all(Outcome::NotNeeded) };
+        };
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.metrics.outcome("busy");
+            return Reply { source, outcomes: all(Outcome::Away { retry_after: Duration::from_secs(1) }) };
+        };
+        let outcomes = self.fly(request, marked, language, place).await;
+        for outcome in &outcomes {
+            self.metrics.outcome(match outcome {
+                Outcome::Text { .. } => "translated",
+                Outcome::NotNeeded => "not_needed",
+                Outcome::NoEngine => "no_engine",
+                Outcome::Away { .. } => "away",
+            });
+        }
+        Reply { source, outcomes }
+    }
+
+    async fn fly(
+        self: &Arc<Self>,
+        request: Request,
+        marked: MarkedText,
+        source: Lang,
+        place: OwnedSemaphorePermit,
+    ) -> Vec<Outcome> {
+        let content = Content::new(&request.text, source);
+        let mut waits = Vec::with_capacity(request.targets.len());
+        let mut mine = Vec::new();
+        {
+            let mut flights = self.flights.lock();
+            for target in request.targets {
+                if target == source {
+                    waits.push(Err(Outcome::NotNeeded));
+                    continue;
+                }
+                let engines = self.order.of(source, target, |at| self.engines[at].engine.has(source, target));
+                if engines.is_empty() {
+                    waits.push(Err(Outcome::NoEngine));
+                    continue;
+                }
+                if let Some(flight) = flights.get(&(content, target)) {
+                    self.metrics.joined.inc();
+                    waits.push(Ok(flight.clone()));
+                    continue;
+                }
+                let (done, landed) = oneshot::channel();
+                let flight = landed.shared();
+                flights.insert((content, target), flight.clone());
+                mine.push(Wanted { target, done, engines, tried: 0, retry_after: None });
+                waits.push(Ok(flight));
+            }
+        }
+        if !mine.is_empty() {
+            let landing = Landing {
+                translator: self.clone(),
+                content,
+                targets: mine.iter().map(|wanted| wanted.target).collect(),
+            };
+            self.metrics.active.inc();
+            tokio::spawn(async move {
+                landing.translator.work(content, source, &marked, mine).await;
+                drop((landing, place));
+            });
+        }
+        let away = Outcome::Away { retry_after: LATER };
+        join_all(waits.into_iter().map(|wait| async {
+            match wait {
+                Ok(flight) => flight.await.unwrap_or_else(|_| away.clone()),
+                Err(known) => known,
+            }
+        }))
+        .await
+    }
+
+    /// Translates one text into several languages.
+    async fn work(&self, content: Content, source: Lang, marked: &MarkedText, wanted: Vec<Wanted>) {
+        let mut left = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let target = wanted.target;
+            let known: Option<Vec<_>> =
+                marked.sentences().map(|sentence| phrase(&sentence.original(), source, target)).collect();
+            match known {
+                Some(phrases) => wanted.land(marked.join(phrases), PHRASES),
+                None => left.push(wanted),
+            }
+        }
+        let mut left = self.remembered(content, source, left).await;
+        while !left.is_empty() {
+            let mut calls: HashMap<usize, Vec<Wanted>> = HashMap::new();
+            for wanted in left {
+                match wanted.engines.get(wanted.tried) {
+                    Some(engine) => calls.entry(*engine).or_default().push(wanted),
+                    None => {
+                        let retry_after = wanted.retry_after.unwrap_or(LATER);
+                        let _ = wanted.done.send(Outcome::Away { retry_after });
+                    }
+                }
+            }
+            let mut groups = Vec::new();
+            for (engine, wanted) in calls {
+                let guarded = &self.engines[engine];
+                if guarded.engine.takes_many_targets() {
+                    groups.push((guarded, wanted));
+                } else {
+                    groups.extend(wanted.into_iter().map(|one| (guarded, vec![one])));
+                }
+            }
+            let tries = groups
+                .into_iter()
+                .map(|(guarded, wanted)| self.attempt(guarded, content, source, marked, wanted));
+            left = join_all(tries).await.into_iter().flatten().collect();
+        }
+    }
+
+    /// Takes from the caches; returns the rest.
+    async fn remembered(&self, content: Content, source: Lang, wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let keys: Vec<Vec<_>> = wanted
+            .iter()
+            .map(|wanted| {
+                wanted
+                    .engines
+                    .iter()
+                    .map(|at| self.engines[*at].key(content, source, wanted.target))
+                    .collect()
+            })
+            .collect();
+        let found = self.cache.get(keys).await;
+        let mut left = Vec::new();
+        for (wanted, found) in wanted.into_iter().zip(found) {
+            match found {
+                Some((text, engine)) => {
+                    let _ = wanted.done.send(Outcome::Text { text, engine: engine.into() });
+                }
+                None => left.push(wanted),
+            }
+        }
+        left
+    }
+
+    /// Asks one engine; returns what it did not translate.
+    async fn attempt(
+        &self,
+        guarded: &Arc<Guarded>,
+        content: Content,
+        source: Lang,
+        marked: &MarkedText,
+        mut wanted: Vec<Wanted>,
+    ) -> Vec<Wanted> {
+        let targets: Vec<_> = wanted.iter().map(|wanted| wanted.target).collect();
+        let answers = match lines::translate(guarded, marked, source, &targets, &self.metrics).await {
+            Ok(answers) => answers,
+            Err((error, wait)) => {
+                tracing::debug!(engine = guarded.engine.name(), %source, %error, "an engine did not translate");
+                for wanted in &mut wanted {
+                    wanted.failed(wait);
+                }
+                return wanted;
+            }
+        };
+        let mut left = Vec::new();
+        for (mut wanted, text) in wanted.into_iter().zip(answers) {
+            if unusable(&text, marked, wanted.target) {
+                guarded.gave_garbage();
+                wanted.failed(LATER);
+                left.push(wanted);
+                continue;
+            }
+            guarded.worked();
+            self.cache.put(guarded.key(content, source, wanted.target), &text).await;
+            wanted.land(text, guarded.engine.name());
+        }
+        left
+    }
+}
+
+/// Whether an answer cannot be a translation: engines repeat themselves without end, answer in another language, or not at all.
+fn unusable(text: &str, marked: &MarkedText, target: Lang) -> bool {
+    let words = marked.words();
+    let answer = MarkedText::new(text).words();
+    let (asked, got) = (words.chars().count(), answer.chars().count());
+    got > asked * 4 + 60 || (got * 8 < asked && asked > 24) || in_wrong_language(&answer, target)
+}
+
+impl Wanted {
+    fn land(self, text: String, engine: &str) {
+        let _ = self.done.send(Outcome::Text { text: text.into(), engine: engine.into() });
+    }
+
+    fn failed(&mut self, wait: Duration) {
+        self.tried += 1;
+        self.retry_after = Some(self.retry_after.map_or(wait, |other| other.min(wait)));
+    }
+}
+
+/// However a translation ends, nobody is to wait for it any more.
+struct Landing {
+    translator: Arc<Translator>,
+    content: Content,
+    targets: Vec<Lang>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.translator.metrics.active.dec();
+        let mut flights = self.translator.flights.lock();
+        for target in &self.targets {
+            flights.remove(&(self.content, *target));
+        }
+    }
+}
+
+/// An engine's failure, and when it may be asked again.
+type Refusal = (EngineError, Duration);

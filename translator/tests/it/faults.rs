@@ -1,0 +1,170 @@
+//! What services do wrong, and what becomes of it.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use rookery_translator::{router::Outcome, settings::TranslatorSettings};
+
+use crate::{
+    services::{Fault, KEY, Services},
+    support::{ask, text, translator, with_further},
+};
+
+const HOUSE: &str = "The house is big and the water is cold, and the dog is in the garden.";
+
+const FAULTS: [Fault; 11] = [
+    Fault::Hang,
+    Fault::TooMany(Some(30)),
+    Fault::TooMany(None),
+    Fault::Quota,
+    Fault::Broken,
+    Fault::WrongKey,
+    Fault::Echo,
+    Fault::NoJson,
+    Fault::OtherJson,
+    Fault::FewerLines,
+    Fault::Endless,
+];
+
+fn impatient(services: &Services, service: &str) -> TranslatorSettings {
+    TranslatorSettings { timeout_ms: 300, ..services.settings(service) }
+}
+
+#[tokio::test]
+async fn another_engine_takes_over_whatever_a_service_does() {
+    let Some(services) = Services::start().await else { return };
+    // The programs that both stand on are started now, not while somebody is impatient.
+    text(&translator(&services.settings("deepl")).await, "Good water is cold", "en", "es").await;
+    for service in ["libretranslate", "deepl", "google", "azure"] {
+        for fault in FAULTS {
+            // A slow machine may make Apertium late, so only the service is impatient here: it answers at once or never.
+            let mut settings = services.settings(service);
+            settings.timeout_ms = if fault == Fault::Hang { 1_500 } else { 10_000 };
+            settings.engines = format!("{service} apertium");
+            let translator = with_further(&settings, None, Some(services.apertium())).await;
+            services.fault(fault);
+            let calls = services.calls();
+            let (answer, engine) = text(&translator, HOUSE, "en", "es").await;
+            assert!(
+                answer.contains("casa") && engine == "apertium",
+                "{service} {fault:?}: {engine}: {answer}"
+            );
+            assert_eq!(services.calls(), calls + 1, "{service} {fault:?}");
+        }
+        services.fault(Fault::None);
+    }
+}
+
+#[tokio::test]
+async fn without_another_engine_it_is_said_when_to_come_again() {
+    let Some(services) = Services::start().await else { return };
+    for fault in FAULTS {
+        let translator = translator(&impatient(&services, "deepl")).await;
+        services.fault(fault);
+        let outcome = ask(&translator, HOUSE, "en", "es").await;
+        let Outcome::Away { retry_after } = outcome else { panic!("{fault:?}: {outcome:?}") };
+        match fault {
+            Fault::TooMany(Some(30)) => assert_eq!(retry_after, Duration::from_secs(30)),
+            Fault::Quota => assert_eq!(retry_after, Duration::from_secs(3600)),
+            _ => assert!((1..=10).contains(&retry_after.as_secs()), "{fault:?}: {retry_after:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_wants_fewer_requests_gets_none_until_then() {
+    let Some(services) = Services::start().await else { return };
+    let translator = translator(&services.settings("deepl")).await;
+    services.fault(Fault::TooMany(Some(30)));
+    ask(&translator, HOUSE, "en", "es").await;
+    services.fault(Fault::None);
+    for number in 0..5 {
+        let outcome = ask(&translator, &format!("{HOUSE} {number}"), "en", "es").await;
+        assert!(
+            matches!(outcome, Outcome::Away { retry_after } if retry_after.as_secs() >= 20),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(services.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_left_alone_and_tried_again() {
+    let Some(services) = Services::start().await else { return };
+    for fault in [Fault::Broken, Fault::Echo] {
+        let settings =
+            TranslatorSettings { breaker_failures: 3, breaker_seconds: 2, ..services.settings("deepl") };
+        let translator = translator(&settings).await;
+        services.fault(fault);
+        let before = services.calls();
+        for number in 0..10 {
+            ask(&translator, &format!("{HOUSE} {number}"), "en", "es").await;
+        }
+        assert_eq!(services.calls() - before, 3, "{fault:?}");
+        services.fault(Fault::None);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !matches!(ask(&translator, HOUSE, "en", "es").await, Outcome::Text { .. }) {
+            assert!(Instant::now() < deadline, "it is never tried again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_spent_than_allowed() {
+    let Some(services) = Services::start().await else { return };
+    let mut settings = services.settings("deepl");
+    settings.deepl.day_characters = 100;
+    let translator = translator(&settings).await;
+    let mut spent = 0;
+    for number in 0..10 {
+        let sent = format!("{HOUSE} {number}");
+        if matches!(ask(&translator, &sent, "en", "es").await, Outcome::Text { .. }) {
+            spent += sent.len();
+        }
+    }
+    assert!(
+        (1..=100).contains(&spent) && services.calls() == 1,
+        "{spent} characters in {} calls",
+        services.calls()
+    );
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// On one thread, so that all that is logged goes here.
+#[tokio::test(flavor = "current_thread")]
+async fn neither_keys_nor_texts_are_logged() {
+    let Some(services) = Services::start().await else { return };
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    for service in ["libretranslate", "deepl", "google", "azure"] {
+        for fault in FAULTS.into_iter().chain([Fault::None]) {
+            services.fault(fault);
+            let translator = translator(&impatient(&services, service)).await;
+            ask(&translator, HOUSE, "en", "es").await;
+        }
+    }
+    let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    assert!(logged.contains("left alone"), "nothing was logged: {logged}");
+    assert!(!logged.contains(KEY) && !logged.contains("the dog is in"), "{logged}");
+}

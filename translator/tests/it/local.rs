@@ -1,0 +1,98 @@
+//! The engines that run on this machine.
+
+use std::sync::Arc;
+
+use rookery_translator::engine::{Batch, Engine, EngineError, apertium::Apertium, firefox::Firefox};
+
+use crate::support::{self, lang};
+
+async fn ask(
+    engine: &dyn Engine,
+    source: &str,
+    target: &str,
+    texts: &[&str],
+) -> Result<Vec<String>, EngineError> {
+    let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+    let batch = Batch { texts, source: lang(source), targets: vec![lang(target)] };
+    engine.translate(batch).await.map(|mut all| all.remove(0))
+}
+
+#[tokio::test]
+async fn apertium_translates_line_by_line_in_order() {
+    let Some(engine) = support::apertium().await else { return };
+    let answers = ask(&engine, "en", "es", &["The house is big", "I have two cats."]).await.unwrap();
+    assert_eq!(answers, ["La casa es grande", "Tengo dos gatos."]);
+    // Letters that mean something in its own format, and a word that it does not know.
+    let odd = ask(&engine, "en", "es", &["the [big] house/tree ^x$ Q1Q <b> \\ {zzyzx}"]).await.unwrap();
+    for kept in ["[", "]", "/", "Q1Q", "<b>", "\\", "{zzyzx}"] {
+        assert!(odd[0].contains(kept), "{odd:?}");
+    }
+    assert_eq!(ask(&engine, "en", "es", &[""]).await.unwrap(), [""]);
+    assert!(matches!(ask(&engine, "en", "ja", &["no"]).await, Err(EngineError::Refused(_))));
+}
+
+#[tokio::test]
+async fn apertium_serves_many_at_once_and_long_texts() {
+    let Some(engine) = support::apertium().await else { return };
+    let engine = Arc::new(engine);
+    let tasks: Vec<_> = (0..20)
+        .map(|number| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let text = format!("There are {number} houses. ").repeat(100);
+                let answers = ask(&*engine, "en", "es", &[&text, "Hello"]).await.unwrap();
+                assert_eq!(answers[0].matches(&number.to_string()).count() % 100, 0, "{answers:?}");
+                assert!(answers[0].contains("casas") && answers.len() == 2, "{answers:?}");
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_mode_that_does_not_work_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("eng-spa.mode", "lt-proc '/nowhere/x.bin'");
+    write("eng-fra.mode", "cat");
+    write("eng-deu_AT.mode", "lt-proc '/nowhere/y.bin'");
+    assert!(Apertium::find(folder.path()).await.is_empty());
+    assert!(Apertium::find("/nowhere".as_ref()).await.is_empty());
+}
+
+#[tokio::test]
+async fn firefox_translates_both_ways_and_by_way_of_english() {
+    let Some(engine) = support::firefox() else { return };
+    let answers =
+        ask(&engine, "en", "pt", &["The weather is nice today.", "Look at Q1Q, please."]).await.unwrap();
+    assert!(answers[0].starts_with("O tempo") && answers[1].contains("Q1Q"), "{answers:?}");
+    let answers = ask(&engine, "pt", "en", &["O tempo está bom hoje."]).await.unwrap();
+    assert!(answers[0].contains("weather"), "{answers:?}");
+    assert!(engine.has(lang("pt"), lang("en")) && !engine.has(lang("pt"), lang("fr")));
+    assert_ne!(engine.version(lang("pt"), lang("en")), engine.version(lang("en"), lang("pt")));
+    // One word does not become a story.
+    for answer in ask(&engine, "en", "pt", &["thanks", "Hello", "cats"]).await.unwrap() {
+        assert!(answer.split_whitespace().count() <= 2, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_model_is_an_error_and_nothing_else() {
+    let Some(models) = support::models() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let from = models.join("enpt");
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("lex.") {
+            bytes.truncate(bytes.len() / 2);
+        }
+        std::fs::write(folder.path().join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    let engine = Firefox::find(folder.path()).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(ask(&engine, "en", "pt", &["Hello there"]).await, Err(EngineError::Away(_))));
+    }
+}

@@ -1,0 +1,103 @@
+//! Engines that are asked over HTTP, on a server that speaks their APIs.
+
+use rookery_translator::{engine::Engine as _, router::Outcome, settings::TranslatorSettings};
+
+use crate::{
+    services::{Fault, KEY, Services},
+    support::{ask, lang, request, skipped, text, translator},
+};
+
+const CASA: &str = "La casa es grande y el agua está fría.";
+const HOUSE: &str = "The house is big and the water is cold.";
+
+fn spanish(text: &str) -> bool {
+    text.starts_with("La casa es grande y el agua")
+}
+
+#[tokio::test]
+async fn each_service_translates_lines_in_their_order() {
+    let Some(services) = Services::start().await else { return };
+    for service in ["libretranslate", "deepl", "google", "azure"] {
+        let translator = translator(&services.settings(service)).await;
+        let before = services.calls();
+        let (answer, engine) = text(&translator, &format!("{HOUSE}\nThere are two cats"), "en", "es").await;
+        let lines: Vec<_> = answer.lines().collect();
+        assert!(spanish(lines[0]) && lines[1].contains("gatos") && lines.len() == 2, "{service}: {answer}");
+        assert_eq!(engine, service);
+        assert_eq!(services.calls(), before + 1, "lines go in one call");
+        // English is a target that some services want to know more of.
+        let (answer, _) = text(&translator, CASA, "es", "en").await;
+        assert!(answer.contains("house") && answer.contains("cold"), "{service}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn azure_is_asked_once_for_many_languages() {
+    let Some(services) = Services::start().await else { return };
+    if !services.apertium().has(lang("es"), lang("ca")) {
+        skipped("apertium's pair spa-cat and cg3 are not installed");
+        return;
+    }
+    let translator = translator(&services.settings("azure")).await;
+    let reply = translator.translate(request(CASA, "es", &["en", "ca", "es"])).await;
+    assert!(matches!(&reply.outcomes[0], Outcome::Text { text, .. } if text.contains("house")), "{reply:?}");
+    assert!(matches!(&reply.outcomes[1], Outcome::Text { text, .. } if text.contains("aigua")), "{reply:?}");
+    assert_eq!(reply.outcomes[2], Outcome::NotNeeded);
+    // The server counts a translation for each language of a call.
+    assert_eq!(services.calls(), 2);
+}
+
+#[tokio::test]
+async fn google_s_third_version_signs_for_its_account() {
+    let Some(services) = Services::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("account.json");
+    let key = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output();
+    let Ok(key) = key.map(|made| String::from_utf8(made.stdout).unwrap()) else { return };
+    let account = serde_json::json!({
+        "type": "service_account", "client_email": "tea@example.iam", "private_key": key,
+        "token_uri": format!("http://{}/token", services.address),
+    });
+    std::fs::write(&path, account.to_string()).unwrap();
+    let mut settings = services.settings("google");
+    settings.google.version = 3;
+    settings.google.project = "tea".to_owned();
+    settings.google.credentials_file = Some(path);
+    let translator = translator(&settings).await;
+    assert!(spanish(&text(&translator, HOUSE, "en", "es").await.0));
+}
+
+#[tokio::test]
+async fn a_service_is_used_for_its_languages_alone() {
+    let Some(services) = Services::start().await else { return };
+    let mut settings = services.settings("deepl");
+    settings.deepl.languages = "en de".to_owned();
+    let translator = translator(&settings).await;
+    assert_eq!(ask(&translator, HOUSE, "en", "es").await, Outcome::NoEngine);
+    assert_eq!(services.calls(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_service_goes_into_its_next_call_together() {
+    let Some(services) = Services::start().await else { return };
+    services.fault(Fault::Slow);
+    let translator = translator(&services.settings("deepl")).await;
+    let all = (0..30).map(|number| {
+        let translator = translator.clone();
+        tokio::spawn(async move {
+            text(&translator, &format!("There are {number} houses here"), "en", "es").await.0
+        })
+    });
+    for (number, task) in all.collect::<Vec<_>>().into_iter().enumerate() {
+        let answer = task.await.unwrap();
+        assert!(answer.contains(&number.to_string()) && answer.contains("casas"), "{answer}");
+    }
+    assert!(services.calls() <= 5, "{} calls for 30 texts", services.calls());
+}
+
+#[test]
+fn keys_are_not_in_what_is_printed_of_settings() {
+    let mut settings = TranslatorSettings::default();
+    settings.deepl.api_key = KEY.to_owned().into();
+    assert!(!format!("{settings:?}").contains(KEY) && !toml::to_string(&settings).unwrap().contains(KEY));
+}

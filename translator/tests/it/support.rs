@@ -1,0 +1,124 @@
+//! What the tests share: which engines are installed.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
+
+use rookery_translator::{
+    engine::{Engine, apertium, apertium::Apertium, firefox::Firefox},
+    engines,
+    metrics::TranslatorMetrics,
+    router::{Outcome, Request, SharedStore, Translator},
+    settings::TranslatorSettings,
+    text::Lang,
+};
+
+pub(crate) fn lang(tag: &str) -> Lang {
+    Lang::parse(tag).unwrap()
+}
+
+pub(crate) fn skipped(what: &str) {
+    // Not by `eprintln!`, which the test harness would swallow.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}; run scripts/setup test to get it");
+}
+
+/// A folder with the few modes that are used here: each is tested at every start.
+fn modes() -> &'static Path {
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["eng-spa.mode", "spa-eng.mode", "spa-cat.mode"] {
+            let _ = std::fs::copy(Path::new(apertium::MODES).join(name), folder.path().join(name));
+        }
+        folder
+    });
+    FOLDER.path()
+}
+
+/// Apertium with English and Spanish.
+pub(crate) async fn apertium() -> Option<Apertium> {
+    let found = Apertium::find(modes()).await;
+    let usable = found.has(lang("en"), lang("es")) && found.has(lang("es"), lang("en"));
+    if !usable {
+        skipped("apertium and its pair eng-spa are not installed");
+    }
+    usable.then_some(found)
+}
+
+/// Where `scripts/servers` puts the models.
+pub(crate) fn models() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let servers = set("ROOKERY_SERVERS").or_else(|| Some(cache()?.join("rookery/servers")))?;
+    let models = servers.join("firefox-models");
+    if !models.is_dir() {
+        skipped("the models of Firefox Translations are not there");
+        return None;
+    }
+    Some(models)
+}
+
+/// Firefox' models, English and Portuguese.
+pub(crate) fn firefox() -> Option<Firefox> {
+    match Firefox::find(&models()?) {
+        Ok(found) => Some(found),
+        Err(why) => {
+            skipped(&why);
+            None
+        }
+    }
+}
+
+/// A translator with the engines of `settings`.
+pub(crate) async fn translator(settings: &TranslatorSettings) -> Arc<Translator> {
+    with_redis(settings, None).await
+}
+
+pub(crate) async fn with_redis(
+    settings: &TranslatorSettings,
+    redis: Option<&SharedStore>,
+) -> Arc<Translator> {
+    with_further(settings, redis, None).await
+}
+
+/// With an engine that is there already besides.
+pub(crate) async fn with_further(
+    settings: &TranslatorSettings,
+    redis: Option<&SharedStore>,
+    further: Option<Arc<Apertium>>,
+) -> Arc<Translator> {
+    assert_eq!(settings.check(), []);
+    let mut engines = engines::set_up(settings).await.unwrap();
+    engines.extend(further.map(|engine| engine as Arc<dyn Engine>));
+    Translator::new(engines, settings, redis, TranslatorMetrics::default())
+}
+
+/// Apertium alone.
+pub(crate) fn only_apertium() -> TranslatorSettings {
+    let mut settings = TranslatorSettings { engines: "apertium".to_owned(), ..TranslatorSettings::default() };
+    settings.apertium.modes = modes().to_owned();
+    settings
+}
+
+pub(crate) fn request(text: &str, source: &str, targets: &[&str]) -> Request {
+    let targets = targets.iter().map(|tag| lang(tag)).collect();
+    Request { text: text.to_owned(), source: Some(lang(source)), source_is_sure: true, targets }
+}
+
+pub(crate) async fn ask(translator: &Arc<Translator>, text: &str, source: &str, target: &str) -> Outcome {
+    translator.translate(request(text, source, &[target])).await.outcomes.remove(0)
+}
+
+/// The text, and whose it is.
+pub(crate) async fn text(
+    translator: &Arc<Translator>,
+    text: &str,
+    source: &str,
+    target: &str,
+) -> (String, String) {
+    match ask(translator, text, source, target).await {
+        Outcome::Text { text, engine } => (text.to_string(), engine.to_string()),
+        other => panic!("{text:?} was not translated: {other:?}"),
+    }
+}
