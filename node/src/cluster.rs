@@ -29,6 +29,7 @@ use crate::{
     serve::{Drain, Process, greet},
     server::{Failure, Health, Readiness},
     telemetry::Metrics,
+    translation::{Mode, OverNats, Translation},
 };
 
 /// Between two tries of something that was not there.
@@ -238,7 +239,14 @@ impl Node {
         if mailbox.is_some() {
             tracing::warn!("http.dev_mailbox is on: everybody can read all mails, with their codes");
         }
-        let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox };
+        let translation = (settings.translation.mode == Mode::Nats).then(|| {
+            let asked = OverNats::new(nats.client(), &cluster.name);
+            Translation::new(accounts.clone(), Arc::new(asked), metrics.translation.clone())
+        });
+        if let Some(translation) = &translation {
+            translation.start(&hub);
+        }
+        let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox, translation };
         Ok(Self { app: Arc::new(app), membership, peers, steering })
     }
 

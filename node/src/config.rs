@@ -38,6 +38,10 @@ pub struct Settings {
     pub redis: crate::backend::redis::RedisSettings,
     /// NATS, in a cluster.
     pub nats: crate::backend::jetstream::NatsSettings,
+    /// Translation.
+    pub translation: crate::translation::TranslationSettings,
+    /// Engines, where this process translates itself.
+    pub translator: rookery_translator::settings::TranslatorSettings,
 }
 
 impl Configuration for Settings {
@@ -56,6 +60,7 @@ impl Configuration for Settings {
         wrong.extend(self.etcd.check());
         wrong.extend(self.redis.check());
         wrong.extend(self.nats.check());
+        wrong.extend(self.translator.check());
         wrong
     }
 }

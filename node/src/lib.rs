@@ -18,4 +18,5 @@ pub mod serve;
 pub mod server;
 pub mod standalone;
 pub mod telemetry;
+pub mod translation;
 pub mod workers;

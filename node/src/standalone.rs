@@ -12,6 +12,7 @@ use crate::{
     serve::{Drain, Process, greet},
     server::Failure,
     telemetry::Metrics,
+    translation::{InProcess, Mode, Translation},
     workers::Workers,
 };
 
@@ -87,6 +88,15 @@ async fn services(
         store.clone(),
         metrics.rooms.clone(),
     );
+    let translation = match settings.translation.mode {
+        Mode::Auto => InProcess::find(&settings.translator, metrics.translation.translator.clone()),
+        Mode::Off | Mode::Nats => None,
+    };
+    let translation = translation
+        .map(|asked| Translation::new(accounts.clone(), Arc::new(asked), metrics.translation.clone()));
+    if let Some(translation) = &translation {
+        translation.start(&hub);
+    }
     let app = App {
         node: settings.server.node.clone(),
         accounts,
@@ -94,6 +104,7 @@ async fn services(
         hub,
         http: settings.http.clone(),
         mailbox: Some(mailbox),
+        translation,
     };
     Ok((Arc::new(app), store))
 }

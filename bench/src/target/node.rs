@@ -80,6 +80,8 @@ impl Node {
             .arg("--data")
             .arg(directory.path().join("data"))
             .envs(unlimited())
+            // Nothing else is to run beside it, whatever is installed here.
+            .env("ROOKERY_TRANSLATION__MODE", "off")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);

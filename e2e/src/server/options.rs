@@ -17,6 +17,8 @@ impl Options {
         keys.fold(Self::default(), |options, key| options.set(&key, "off"))
             .set("edge.frames_per_second", 0)
             .set("edge.sends_per_second", 0)
+            // What is installed must make no difference to tests of other things.
+            .set("translation.mode", "off")
     }
 
     /// With short times and low limits, for tests that run into them.

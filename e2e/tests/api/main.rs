@@ -16,6 +16,7 @@ mod raw;
 mod rooms;
 mod schema;
 mod support;
+mod translation;
 mod two_clients;
 mod users;
 mod websocket;

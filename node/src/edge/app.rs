@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::http::HttpSettings;
-use crate::{accounts::Accounts, backend::Mails, live::Hub, rooms::Rooms};
+use crate::{accounts::Accounts, backend::Mails, live::Hub, rooms::Rooms, translation::Translation};
 
 /// Shared by all handlers and connections of a node.
 pub struct App {
@@ -19,4 +19,6 @@ pub struct App {
     pub http: HttpSettings,
     /// Mails that can be read at `/dev/mailbox`: in `standalone`, and in clusters that are tested.
     pub mailbox: Option<Arc<dyn Mails>>,
+    /// Translations, if somebody translates.
+    pub translation: Option<Arc<Translation>>,
 }

@@ -14,6 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use rookery_core::{feed::Gap, record::Record};
 use rookery_protocol::id::RoomId;
+use tokio::sync::mpsc;
 
 use super::{
     LiveMetrics, LiveSettings,
@@ -25,6 +26,7 @@ use crate::backend::{
     CommitSink, Committed, Read, RoomLog,
     bus::{Bus, NodeRun, RoomNews, Tell},
 };
+use crate::translation::Spoken;
 
 /// How much of the log one step of a repair reads.
 const REPAIR_RECORDS: usize = 256;
@@ -49,6 +51,8 @@ pub struct Live {
     pub(super) dismissals: AtomicU64,
     /// Other nodes.
     pub(super) news: Tell,
+    /// Who translates what is said, if somebody does.
+    pub(super) translates: OnceLock<mpsc::Sender<Spoken>>,
 }
 
 /// Live delivery of this node. One per node.
@@ -116,6 +120,16 @@ impl Hub {
     /// There are other nodes, whose users follow the same rooms. Once, at the start.
     pub fn join(&self, bus: Arc<dyn Bus>) {
         self.live.news.join(bus);
+    }
+
+    /// What is said in rooms is told to `translates`, for those who read other languages. Once, at the start.
+    pub fn translate(&self, translates: mpsc::Sender<Spoken>) {
+        let _ = self.live.translates.set(translates);
+    }
+
+    /// A room that somebody here follows.
+    pub fn find(&self, id: RoomId) -> Option<Arc<Room>> {
+        self.shard(id).rooms.lock().get(&id).cloned()
     }
 
     /// What another node tells of a room.

@@ -18,6 +18,7 @@ use rookery_protocol::{
 };
 
 use super::{frame, room::Following};
+use crate::translation::Lang;
 
 /// Frames for one connection alone may wait up to so many bytes; more means that it does not read.
 const MAX_OUTBOX: usize = 1024 * 1024;
@@ -109,6 +110,8 @@ impl Mail {
 pub struct Link {
     mail: Mutex<Mail>,
     user: OnceLock<Arc<Profile>>,
+    /// The language that its user wants translations into.
+    reads: OnceLock<Lang>,
     session: Mutex<Option<SessionId>>,
     /// The subprotocol it speaks.
     pub protocol: Subprotocol,
@@ -139,6 +142,7 @@ impl Link {
         Arc::new(Self {
             mail: Mutex::default(),
             user: OnceLock::new(),
+            reads: OnceLock::new(),
             session: Mutex::new(None),
             protocol,
             closed: AtomicBool::new(false),
@@ -162,6 +166,16 @@ impl Link {
     /// Says who it is; once.
     pub fn identify(&self, user: Arc<Profile>) {
         let _ = self.user.set(user);
+    }
+
+    /// The language that its user wants translations into, if he does.
+    pub fn reads(&self) -> Option<Lang> {
+        self.reads.get().copied()
+    }
+
+    /// Says which language its user reads; once, before it follows a room.
+    pub fn read_in(&self, language: Lang) {
+        let _ = self.reads.set(language);
     }
 
     /// Its login.

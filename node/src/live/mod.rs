@@ -19,6 +19,6 @@ mod tests;
 pub use hub::{Hub, Live};
 pub use ids::IdHasher;
 pub use metrics::LiveMetrics;
-pub use room::{Following, Joined, Room};
+pub use room::{Following, Joined, Room, Told};
 pub use settings::LiveSettings;
 pub use tape::{Chunk, NotHeld, Tape};

@@ -1,6 +1,7 @@
 //! A room that somebody on this node follows: its tapes, who reads them, and who is present.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -8,23 +9,25 @@ use std::{
 use parking_lot::Mutex;
 use rookery_core::{
     feed::{Feed, Gap, Ready},
-    record::{Body, MemberChange, Record, RoomChanged},
+    record::{Body, Event, MemberChange, Record, RoomChanged},
 };
 use rookery_protocol::{
     Subprotocol,
     client::{self, server_frame::Frame},
     id::{RoomId, UserId},
 };
+use tokio::sync::mpsc;
 
 use super::{
     Live, frame,
-    link::{Link, Signal, Sub, opcode},
+    link::{Link, Signal, Sub, opcode, put_message},
     presence::Attendance,
     tape::{Batch, Tape},
 };
 use crate::{
     backend::bus::{NodeRun, RoomNews},
     rooms,
+    translation::{Lang, Spoken},
 };
 
 /// How many subprotocols there are: each has its own tape.
@@ -33,6 +36,8 @@ const PROTOCOLS: usize = 2;
 const HELD: usize = 64;
 /// A tape is looked at for what can be cut off whenever it has grown by so many bytes.
 const CUT_EVERY: u64 = 16 * 1024;
+/// Messages whose newest edit is remembered, so that nobody is told a translation of what they said before.
+const REVISIONS: usize = 1024;
 
 /// What a connection holds of a room that it follows.
 #[derive(Debug)]
@@ -69,6 +74,10 @@ struct Inner {
     ask: bool,
     /// How often somebody was dismissed.
     dismissals: u64,
+    /// Languages that those who follow the room read, and how many do.
+    readers: BTreeMap<Lang, u32>,
+    /// Messages, and the seq of what last changed them.
+    revisions: BTreeMap<u64, u64>,
     /// Nobody has followed the room since then.
     idle_since: Option<Instant>,
     /// Taken out of the hub: follow it anew.
@@ -90,6 +99,17 @@ struct Lane {
 pub(super) struct Scratch {
     payload: Vec<u8>,
     batches: [Batch; PROTOCOLS],
+}
+
+/// Who was told a translation.
+#[derive(Debug)]
+pub enum Told {
+    /// All who read its language.
+    All,
+    /// Nobody: the message says something else by now, or nothing.
+    Outdated,
+    /// All but these, who have yet to be written the message itself.
+    Behind(Vec<Arc<Sub>>),
 }
 
 /// How an attempt to follow a room went.
@@ -123,6 +143,8 @@ impl Room {
                 typing: [(0, 0); 2],
                 ask: false,
                 dismissals: 0,
+                readers: BTreeMap::new(),
+                revisions: BTreeMap::new(),
                 idle_since: Some(Instant::now()),
                 retired: false,
             }),
@@ -229,6 +251,9 @@ impl Room {
             lane.subs.push(sub.clone());
         }
         inner.idle_since = None;
+        if let Some(language) = link.reads() {
+            *inner.readers.entry(language).or_default() += 1;
+        }
         let caught_up = after.map(|_| (end, newest));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
     }
@@ -247,6 +272,14 @@ impl Room {
             lane.subs.swap_remove(slot);
             if let Some(moved) = lane.subs.get(slot) {
                 moved.slot.store(u32::try_from(slot).unwrap_or(u32::MAX), Ordering::Relaxed);
+            }
+        }
+        if let Some(language) = sub.link.reads()
+            && let Some(readers) = inner.readers.get_mut(&language)
+        {
+            *readers -= 1;
+            if *readers == 0 {
+                inner.readers.remove(&language);
             }
         }
         if inner.lanes.iter().flatten().all(|lane| lane.subs.is_empty()) {
@@ -320,6 +353,52 @@ impl Room {
         inner.attendance.share_all();
     }
 
+    /// Whether a message still has the text that event `revision` gave it, as far as is known.
+    pub fn says_still(&self, seq: u64, revision: u64) -> bool {
+        self.inner.lock().says_still(seq, revision)
+    }
+
+    /// Tells `frame`, the translation of message `seq` as of event `revision`, to those who read `language` and have been
+    /// written the message; or, of those, to `behind`, whom it could not be told before.
+    pub fn translated(
+        &self,
+        frame: &client::ServerFrame,
+        seq: u64,
+        revision: u64,
+        language: Lang,
+        behind: Option<Vec<Arc<Sub>>>,
+    ) -> Told {
+        let inner = self.inner.lock();
+        if !inner.says_still(seq, revision) {
+            return Told::Outdated;
+        }
+        let readers = behind.unwrap_or_else(|| {
+            let subs = inner.lanes.iter().flatten().flat_map(|lane| &lane.subs);
+            subs.filter(|sub| sub.link.reads() == Some(language)).cloned().collect()
+        });
+        let mut left = Vec::new();
+        for protocol in Subprotocol::ALL {
+            let Some(lane) = &inner.lanes[lane(protocol)] else { continue };
+            // What the tape no longer has, all have read or will never.
+            let place = lane.tape.position_after(revision).unwrap_or_default();
+            let mut bytes = Vec::new();
+            for sub in readers.iter().filter(|sub| sub.link.protocol == protocol && !sub.link.is_closed()) {
+                if sub.cursor.load(Ordering::Acquire) < place {
+                    left.push(sub.clone());
+                    continue;
+                }
+                if bytes.is_empty() {
+                    put_message(&mut bytes, protocol, frame);
+                }
+                // One who was removed meanwhile is told nothing of the room any more.
+                if sub.until.load(Ordering::Acquire) == u64::MAX {
+                    sub.link.post_bytes(|out| out.extend_from_slice(&bytes));
+                }
+            }
+        }
+        if left.is_empty() { Told::All } else { Told::Behind(left) }
+    }
+
     /// Connections that follow it.
     #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {
@@ -378,6 +457,9 @@ impl Inner {
     fn deliver(&mut self, room: RoomId, from: u64, record: &Record, scratch: &mut Scratch, live: &Live) {
         for (seq, event) in record.numbered().skip_while(|(seq, _)| *seq < from) {
             self.put(&rooms::frame(room, seq, event), Some(seq), scratch);
+            if let Some(translates) = live.translates.get() {
+                self.speak(room, seq, event, translates);
+            }
             if let Some(gone) = gone(&event.body) {
                 self.flush(scratch, live);
                 self.dismiss(gone);
@@ -392,6 +474,35 @@ impl Inner {
                 self.flush(scratch, live);
             }
         }
+    }
+
+    fn says_still(&self, seq: u64, revision: u64) -> bool {
+        self.revisions.get(&seq).is_none_or(|newest| *newest <= revision)
+    }
+
+    /// Says what was said, if anybody here may need a translation; never waits.
+    fn speak(&mut self, room: RoomId, seq: u64, event: &Event, translates: &mpsc::Sender<Spoken>) {
+        let (message, text) = match &event.body {
+            Body::Posted(posted) => (seq, Some(&posted.text)),
+            Body::Edited { message_seq, text, .. } => (*message_seq, Some(text)),
+            Body::Deleted { message_seq } => (*message_seq, None),
+            _ => return,
+        };
+        if message != seq {
+            self.revisions.insert(message, seq);
+            if self.revisions.len() > REVISIONS {
+                self.revisions.pop_first();
+            }
+        }
+        let Some(text) = text.filter(|_| !self.readers.is_empty()) else { return };
+        let _ = translates.try_send(Spoken {
+            room,
+            seq: message,
+            revision: seq,
+            sender: event.actor,
+            text: text.clone(),
+            languages: self.readers.keys().copied().collect(),
+        });
     }
 
     /// Writes a frame once for each subprotocol that is spoken here.

@@ -12,6 +12,7 @@ use crate::{
     membership::MembershipMetrics,
     peer::PeerMetrics,
     rooms::RoomsMetrics,
+    translation::TranslationMetrics,
 };
 
 /// What each part counts.
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub membership: MembershipMetrics,
     /// Calls between nodes.
     pub peer: PeerMetrics,
+    /// Translation.
+    pub translation: TranslationMetrics,
 }
 
 impl Metrics {
@@ -55,6 +58,7 @@ impl Metrics {
             edge: EdgeMetrics::register(&mut registry),
             membership: MembershipMetrics::register(&mut registry),
             peer: PeerMetrics::register(&mut registry),
+            translation: TranslationMetrics::register(&mut registry),
         };
         (metrics, Arc::new(registry))
     }

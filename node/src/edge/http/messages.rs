@@ -8,7 +8,7 @@ use rookery_protocol::{client, id::RoomId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Auth, Body, Path, Query, cursor, rfc3339};
-use crate::{edge::App, problem::Problem, rooms::Part};
+use crate::{edge::App, problem::Problem, rooms::Part, translation};
 
 /// Messages on a page, unless asked for otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
@@ -60,6 +60,20 @@ pub(super) struct Message {
     reactions: BTreeMap<String, ReactionCount>,
     /// Ids of mentioned users.
     mentions: Vec<String>,
+    /// Where one was asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    translation: Option<Translated>,
+}
+
+/// A message in another language.
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+struct Translated {
+    /// As it was asked for.
+    #[schema(example = "es")]
+    language: String,
+    text: String,
+    /// What translated it.
+    engine: String,
 }
 
 impl From<client::Message> for Message {
@@ -83,6 +97,11 @@ impl From<client::Message> for Message {
                 })
                 .collect(),
             mentions: message.mentions,
+            translation: message.translation.map(|translated| Translated {
+                language: translated.language,
+                text: translated.text,
+                engine: translated.engine,
+            }),
         }
     }
 }
@@ -97,7 +116,8 @@ struct Messages {
     /// well, unless the page is empty: so many events without a message lie there.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<u64>,
-    /// `unavailable` when a translation was asked for and this service has no translator.
+    /// `unavailable` when a translation was asked for and not all messages that need one have it: there is no translator,
+    /// it has no engine for their languages, or engines are away.
     #[serde(skip_serializing_if = "Option::is_none")]
     translation: Option<&'static str>,
 }
@@ -181,12 +201,24 @@ async fn list_messages(
         (None, Some(after)) => Some(Part::After(after)),
         (None, None) => None,
     };
-    let page = app.rooms.history(room, me.profile.id, part, limit).await?;
+    let mut page = app.rooms.history(room, me.profile.id, part, limit).await?;
+    let translation = match query.translate {
+        None => None,
+        Some(language) => {
+            let complete = match &app.translation {
+                Some(translation) => {
+                    translation::translate_page(translation, &mut page.messages, &language).await
+                }
+                None => false,
+            };
+            (!complete).then_some("unavailable")
+        }
+    };
     Ok(Json(Messages {
         messages: page.messages.into_iter().map(Into::into).collect(),
         has_more: page.has_more,
         next: page.has_more.then_some(page.reached),
-        translation: query.translate.map(|_| "unavailable"),
+        translation,
     }))
 }
 

@@ -18,6 +18,7 @@ use crate::{
     accounts::Principal,
     live::link::{Link, Order, Phase, Signal},
     problem::Problem,
+    translation::Lang,
 };
 
 /// Credentials that came in the URL. Never printed.
@@ -107,6 +108,11 @@ async fn admit(
         orders.push(Order { room: standing.room, after: after.or(Some(standing.last_seq)), known });
     }
     link.identify(principal.profile.clone());
+    if edge.app.translation.is_some()
+        && let Some(language) = Lang::parse(&principal.language)
+    {
+        link.read_in(language);
+    }
     link.follows_all.store(wanted.all, Ordering::Release);
     edge.registry.admit(link, user, principal.session);
     link.enter(Phase::Open, principal.expires_at);

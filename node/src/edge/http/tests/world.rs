@@ -106,6 +106,7 @@ impl World {
             hub: Arc::default(),
             http,
             mailbox: Some(mailbox.clone()),
+            translation: None,
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();

@@ -123,6 +123,7 @@ impl World {
             hub,
             http: HttpSettings::default(),
             mailbox: None,
+            translation: None,
         });
         let edge = Edge::start(app.clone(), settings, EdgeMetrics::default());
         Self { app, edge, mailbox, store, ttl, hubs, dir }

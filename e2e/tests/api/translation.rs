@@ -1,0 +1,118 @@
+//! Translation, with the engine that is installed: Apertium, English and Spanish.
+
+use std::io::Write as _;
+
+use rookery_e2e::{
+    server::{Options, Server},
+    service::Service,
+    user::{User, seq_of},
+    ws::Subprotocol,
+};
+use serde_json::{Value, json};
+
+const MODES: [&str; 2] = ["/usr/share/apertium/modes/eng-spa.mode", "/usr/share/apertium/modes/spa-eng.mode"];
+
+/// `None`, said loudly, when the engine is not installed.
+fn started() -> Option<Server> {
+    if MODES.iter().any(|mode| !std::path::Path::new(mode).exists()) {
+        // Not by `eprintln!`, which the test harness would swallow.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: apertium-eng-spa is not installed; run scripts/setup test to get it"
+        );
+        return None;
+    }
+    Some(Server::start(Options::generous().set("translation.mode", "auto")))
+}
+
+fn is_translation(event: &Value, seq: u64) -> bool {
+    event["t"] == "translation" && event["seq"] == seq
+}
+
+/// `translation`: `room, seq, language, text, engine`: follows the message. Only those who read another language get one; an edit has
+/// one of its own.
+#[tokio::test]
+async fn follows_the_message_to_those_who_read_another_language() {
+    let Some(server) = tokio::task::spawn_blocking(started).await.unwrap() else { return };
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    let [bob, carol] = [User::register(&service, "bob").await, User::register(&service, "carol").await];
+    bob.api.patch("/v1/users/me", json!({"language": "es-MX"})).await.is(200);
+    let room = ada.room_with(&[&bob, &carol]).await;
+    for subprotocol in Subprotocol::BOTH {
+        let mut hers = carol.online(subprotocol).await;
+        let mut his = bob.online(subprotocol).await;
+        let said = seq_of(&ada.say(&room, "The house is big and the water is cold, `x = 1` 😀").await);
+        let events = his.events_until("the translation", |event| is_translation(event, said)).await;
+        let message = events.iter().position(|event| event["t"] == "message" && event["seq"] == said);
+        assert!(message.is_some(), "the message comes first: {events:?}");
+        let told = events.last().unwrap();
+        let text = told["text"].as_str().unwrap();
+        assert!(text.contains("casa") && text.ends_with("`x = 1` 😀"), "{told}");
+        assert_eq!(
+            (&told["room"], &told["language"], &told["engine"]),
+            (&json!(room), &json!("es"), &json!("apertium"))
+        );
+
+        ada.api
+            .patch(
+                &format!("/v1/rooms/{room}/messages/{said}"),
+                json!({"text": "There are two dogs in the garden."}),
+            )
+            .await
+            .is(200);
+        let events = his.events_until("the edit's translation", |event| is_translation(event, said)).await;
+        assert!(
+            events.iter().any(|event| event["t"] == "edited" && event["message_seq"] == said),
+            "{events:?}"
+        );
+        assert!(events.last().unwrap()["text"].as_str().unwrap().contains("perros"), "{events:?}");
+
+        // The other way round; and what he reads himself needs none.
+        let said = seq_of(&bob.say(&room, "La casa es grande y el agua está muy fría hoy.").await);
+        let events = hers.events_until("hers", |event| is_translation(event, said)).await;
+        assert!(events.last().unwrap()["text"].as_str().unwrap().contains("house"), "{events:?}");
+        let others = events.iter().filter(|event| event["t"] == "translation").count();
+        assert_eq!(others, 1, "what is English needs no translation for her: {events:?}");
+    }
+}
+
+/// GET messages with `translate=es`: each carries `translation` where there is one.
+#[tokio::test]
+async fn history_is_translated_on_demand() {
+    let Some(server) = tokio::task::spawn_blocking(started).await.unwrap() else { return };
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    let room = ada.room_with(&[]).await;
+    ada.say(&room, "The house is big and the water is cold.").await;
+    ada.say(&room, "https://example.org/ 😀").await;
+    let page = |language: &'static str| {
+        let (api, path) = (ada.api.clone(), format!("/v1/rooms/{room}/messages?translate={language}"));
+        async move { api.get(&path).await.is(200) }
+    };
+    let deadline = std::time::Instant::now() + rookery_e2e::PATIENCE;
+    let spanish = loop {
+        // Engines are set up while the node serves already.
+        let page = page("es").await;
+        if page.get("translation").is_none() {
+            break page;
+        }
+        assert_eq!(page["translation"], "unavailable");
+        assert!(std::time::Instant::now() < deadline, "no engine is ever there: {page}");
+    };
+    assert!(spanish["messages"][0].get("translation").is_none(), "it is no language: {spanish}");
+    let told = &spanish["messages"][1]["translation"];
+    assert!(told["text"].as_str().unwrap().contains("casa"), "{spanish}");
+    assert_eq!((&told["language"], &told["engine"]), (&json!("es"), &json!("apertium")));
+    assert_eq!(spanish["messages"][1]["text"], "The house is big and the water is cold.");
+    let english = page("en-GB").await;
+    assert!(
+        english.get("translation").is_none() && english["messages"][1].get("translation").is_none(),
+        "{english}"
+    );
+    let japanese = page("ja").await;
+    assert!(
+        japanese["translation"] == "unavailable" && japanese["messages"][1].get("translation").is_none(),
+        "{japanese}"
+    );
+}

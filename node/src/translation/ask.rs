@@ -1,0 +1,82 @@
+//! The translator: in this process, or over NATS.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use prost::Message as _;
+use rookery_protocol::translator::{TranslateReply, TranslateRequest};
+use rookery_translator::{
+    engines, metrics::TranslatorMetrics, router::Translator, settings::TranslatorSettings, wire,
+};
+
+/// Longer than a translator takes with several engines that are late.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who is asked for translations.
+#[async_trait]
+pub trait Asked: Send + Sync {
+    /// `None`: it is away.
+    async fn translate(&self, request: TranslateRequest) -> Option<TranslateReply>;
+}
+
+/// A translator of this process, with the engines that are found on this machine.
+pub struct InProcess {
+    translator: Arc<OnceLock<Arc<Translator>>>,
+}
+
+impl InProcess {
+    /// Begins to set engines up, which takes a moment; until then it is away. `None`: nothing is set up or installed. In a Tokio
+    /// runtime.
+    pub fn find(settings: &TranslatorSettings, metrics: TranslatorMetrics) -> Option<Self> {
+        if !engines::may_be_there(settings) {
+            return None;
+        }
+        let translator = Arc::new(OnceLock::new());
+        let (ready, settings) = (translator.clone(), settings.clone());
+        tokio::spawn(async move {
+            match engines::set_up(&settings).await {
+                Ok(engines) if engines.is_empty() => tracing::warn!("no engine works: nothing is translated"),
+                Ok(engines) => {
+                    let _ = ready.set(Translator::new(engines, &settings, None, metrics));
+                }
+                Err(why) => tracing::error!(why, "nothing is translated"),
+            }
+        });
+        Some(Self { translator })
+    }
+}
+
+#[async_trait]
+impl Asked for InProcess {
+    async fn translate(&self, request: TranslateRequest) -> Option<TranslateReply> {
+        wire::answer(self.translator.get()?, &request).await.ok()
+    }
+}
+
+/// The cluster's translators.
+pub struct OverNats {
+    client: async_nats::Client,
+    subject: String,
+}
+
+impl OverNats {
+    /// Those that serve this cluster.
+    pub fn new(client: async_nats::Client, cluster: &str) -> Self {
+        Self { client, subject: rookery_translator::serve::subject(cluster) }
+    }
+}
+
+#[async_trait]
+impl Asked for OverNats {
+    async fn translate(&self, request: TranslateRequest) -> Option<TranslateReply> {
+        let asked = async_nats::Request::new().payload(request.encode_to_vec().into()).timeout(Some(TIMEOUT));
+        let answer = self.client.send_request(self.subject.clone(), asked).await.ok()?;
+        if answer.headers.is_some_and(|headers| headers.get("Nats-Service-Error").is_some()) {
+            return None;
+        }
+        TranslateReply::decode(&answer.payload[..]).ok()
+    }
+}
