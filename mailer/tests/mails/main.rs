@@ -1,5 +1,8 @@
 //! The mailer as a process, with real NATS and a real SMTP server.
 
+// What is not as it must be ends a test, in helpers, too.
+#![allow(clippy::unwrap_used)]
+
 mod crash;
 mod delivery;
 mod login;
