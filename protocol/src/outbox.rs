@@ -124,6 +124,39 @@ pub enum JobError {
     UnknownMail,
 }
 
+/// A job of version 1, which was JSON.
+#[derive(serde::Deserialize)]
+struct First {
+    id: String,
+    to: String,
+    language: String,
+    mail: FirstMail,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum FirstMail {
+    SignUpCode { code: String, username: String, minutes: u64 },
+    AlreadyRegistered { username: String },
+    LoginCode { code: String, username: String, minutes: u64 },
+    PasswordReset { code: String, username: String, minutes: u64 },
+    Welcome { username: String },
+}
+
+impl From<FirstMail> for Mail {
+    fn from(mail: FirstMail) -> Self {
+        match mail {
+            FirstMail::SignUpCode { code, username, minutes } => Self::SignUpCode { code, username, minutes },
+            FirstMail::AlreadyRegistered { username } => Self::AlreadyRegistered { username },
+            FirstMail::LoginCode { code, username, minutes } => Self::LoginCode { code, username, minutes },
+            FirstMail::PasswordReset { code, username, minutes } => {
+                Self::PasswordReset { code, username, minutes }
+            }
+            FirstMail::Welcome { username } => Self::Welcome { username },
+        }
+    }
+}
+
 impl Mail {
     /// Its kind, as metrics and folders of templates name it.
     pub fn kind(&self) -> &'static str {
@@ -186,6 +219,23 @@ impl MailJob {
             mail: Some(mail),
         };
         job.encode_to_vec()
+    }
+
+    /// Reads one of a version, as its header says it: of this one or of version 1.
+    ///
+    /// # Errors
+    /// [`JobError`]; [`JobError::UnknownMail`] for other versions.
+    pub fn read(version: &str, bytes: &[u8]) -> Result<Self, JobError> {
+        match version {
+            VERSION => Self::decode(bytes),
+            "1" if bytes.len() <= MAX_JOB_BYTES => {
+                let First { id, to, language, mail } =
+                    serde_json::from_slice(bytes).map_err(|_| JobError::Malformed)?;
+                Ok(Self { id, to, language, not_after: None, mail: mail.into() })
+            }
+            "1" => Err(JobError::Malformed),
+            _ => Err(JobError::UnknownMail),
+        }
     }
 
     /// Reads one.
@@ -277,6 +327,18 @@ mod tests {
             assert_eq!(MailJob::decode(&job.encode()), Ok(job.clone()));
             assert!(!format!("{job:?}").contains("123456"));
         }
+    }
+
+    #[test]
+    fn jobs_of_version_1_are_read() {
+        let json = br#"{"id":"a","to":"a@x.org","language":"de","mail":{"kind":"login_code","code":"123456","username":"ada","minutes":5,"more":1}}"#;
+        let mail = Mail::LoginCode { code: "123456".into(), username: "ada".into(), minutes: 5 };
+        let job =
+            MailJob { id: "a".into(), to: "a@x.org".into(), language: "de".into(), not_after: None, mail };
+        assert_eq!(MailJob::read("1", json), Ok(job.clone()));
+        assert_eq!(MailJob::read(VERSION, &job.encode()), Ok(job));
+        assert_eq!(MailJob::read("1", b"{}"), Err(JobError::Malformed));
+        assert_eq!(MailJob::read("3", json), Err(JobError::UnknownMail));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl DeadLetter {
             since: message.time.to_string(),
             why: text(WHY),
             tries: text(TRIES),
-            job: MailJob::decode(&message.payload).ok(),
+            job: MailJob::read(&text(VERSION_HEADER), &message.payload).ok(),
             id: text(JOB),
             version: text(VERSION_HEADER),
             payload: message.payload,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message, consumer::PullConsumer};
 use futures_util::StreamExt as _;
-use rookery_protocol::outbox::{JobError, MailJob, VERSION, VERSION_HEADER};
+use rookery_protocol::outbox::{JobError, MailJob, VERSION_HEADER};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -187,13 +187,13 @@ impl Worker {
         let enqueued_ms = info.published.unix_timestamp_nanos() / 1_000_000;
         let header = message.headers.as_ref().and_then(|headers| headers.get(VERSION_HEADER));
         let version = header.map_or("", |version| version.as_str());
-        let job = match MailJob::decode(&message.payload) {
-            Ok(job) if version == VERSION => job,
-            Err(JobError::Malformed) if version == VERSION => {
+        let job = match MailJob::read(version, &message.payload) {
+            Ok(job) => job,
+            Err(JobError::Malformed) => {
                 return self.give_up(message, seq, None, "the job cannot be read", 0).await;
             }
             // A later version may be rolled out now, and its mailers will know.
-            _ => {
+            Err(JobError::UnknownMail) => {
                 let failures = u32::try_from(delivery).unwrap_or(u32::MAX);
                 return match self.retry.after(failures) {
                     Some(after) => {
