@@ -36,6 +36,10 @@ const ROWS: usize = 500;
 /// Mentions counted, and cleared away at once, at most.
 pub(super) const MENTIONS: usize = 100;
 
+/// After mentions that were read have been cleared away, it is believed for so long that none is left, unless this node stores
+/// one. Others may, if the room moves: what they leave counts nowhere, and is cleared away later.
+const CLEARED: Duration = Duration::from_secs(3600);
+
 /// With other nodes, a mark that was looked up is believed for so long.
 const BELIEVED: Duration = Duration::from_millis(200);
 
@@ -51,6 +55,8 @@ struct Entry {
     own: bool,
     /// When it was looked up last.
     at: Option<Instant>,
+    /// When mentions were cleared away last, if no new one is known of.
+    cleared: Option<Instant>,
     /// Seq of the newest message that the user has posted through this node to another node's room: he has read it, but how
     /// many messages there are up to it was not said.
     posted: u64,
@@ -121,6 +127,7 @@ impl Marks {
                     entry.dirty = true;
                     dirty.push((user, room));
                 }
+                entry.cleared = None;
             }
             Some(entry.mark).filter(|newer| entry.own && *newer > mark)
         };
@@ -198,6 +205,22 @@ impl Marks {
         }
     }
 
+    /// A user moves his mark forward himself; as [`Self::raise`]. Mentions are looked for that another node has stored.
+    pub(super) fn read(&self, room: RoomId, user: UserId, mark: Mark) {
+        self.raise(room, [(user, mark)]);
+        self.mentioned(room, [user]);
+    }
+
+    /// This node has stored mentions of these users.
+    pub(super) fn mentioned(&self, room: RoomId, users: impl IntoIterator<Item = UserId>) {
+        let mut known = self.known.lock();
+        for user in users {
+            if let Some(entry) = known.entries.get_mut(&(user, room)) {
+                entry.cleared = None;
+            }
+        }
+    }
+
     /// Mentions after a seq.
     pub(super) async fn mentions(&self, user: UserId, room: RoomId, after: u64) -> Result<u32, Problem> {
         let (prefix, after) = (rows::of_user(user, room), rows::of_mention(user, room, after));
@@ -221,6 +244,7 @@ impl Marks {
                 for key in &some {
                     if let Some(entry) = known.entries.get_mut(key) {
                         entry.dirty = true;
+                        entry.cleared = None;
                     }
                 }
                 known.dirty.extend(some.into_iter().chain(dirty));
@@ -232,27 +256,39 @@ impl Marks {
     async fn store(&self, keys: &[(UserId, RoomId)]) -> Result<(), Problem> {
         let mut writes = Vec::with_capacity(keys.len());
         for &(user, room) in keys {
-            let mark = {
+            let (mark, cleared) = {
                 let mut known = self.known.lock();
                 let Some(entry) = known.entries.get_mut(&(user, room)) else { continue };
                 // Moved again while this is written, it is dirty again.
                 entry.dirty = false;
-                entry.mark
+                let cleared = entry.cleared.is_some_and(|at| at.elapsed() < CLEARED);
+                if !cleared {
+                    // Before it is looked: who is mentioned meanwhile takes it back.
+                    entry.cleared = Some(Instant::now());
+                }
+                (entry.mark, cleared)
             };
             let key = rows::of_user(user, room);
-            let old = self
-                .rows
-                .scan(Table::ReadMarks, &key, Some(&key), MENTIONS)
-                .await
-                .map_err(|why| unavailable(&why))?;
-            let seen =
-                old.into_iter().filter(|row| rows::seq_in(&row.key).is_some_and(|seq| seq <= mark.seq));
-            let seen = seen.map(|row| Row { table: Table::ReadMarks, key: row.key, value: None });
-            writes.extend(seen.map(|row| (row, Expect::Any)));
+            if !cleared {
+                let old = self.rows.scan(Table::ReadMarks, &key, Some(&key), MENTIONS).await;
+                let old = old.map_err(|why| unavailable(&why))?;
+                if old.len() == MENTIONS || old.iter().any(|row| !is_seen(&row.key, mark)) {
+                    // Some are left, for the next time.
+                    self.mentioned(room, [user]);
+                }
+                let seen = old.into_iter().filter(|row| is_seen(&row.key, mark));
+                let seen = seen.map(|row| Row { table: Table::ReadMarks, key: row.key, value: None });
+                writes.extend(seen.map(|row| (row, Expect::Any)));
+            }
             writes.push((Row { table: Table::ReadMarks, key, value: Some(mark.encode()) }, Expect::Any));
         }
         self.rows.write(writes).await.map_err(|why| unavailable(&why))?;
         self.metrics.mark_flushes.inc();
         Ok(())
     }
+}
+
+/// Whether the mention with this key is of a message up to the mark.
+fn is_seen(key: &[u8], mark: Mark) -> bool {
+    rows::seq_in(key).is_some_and(|seq| seq <= mark.seq)
 }

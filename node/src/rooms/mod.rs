@@ -599,7 +599,7 @@ impl Rooms {
         };
         let mark = rows::Mark { seq, messages };
         let marks = &self.env().marks;
-        marks.raise(room, [(user, mark)]);
+        marks.read(room, user, mark);
         marks.tell(room, user, mark);
         Ok(true)
     }

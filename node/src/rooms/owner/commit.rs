@@ -21,6 +21,8 @@ pub(super) struct Consequences {
     pub(super) end: End,
     /// Marks of those who posted, or came.
     pub(super) marks: HashMap<UserId, Mark>,
+    /// Those who were mentioned.
+    pub(super) mentioned: Vec<UserId>,
     /// Those who came, with the seq of the event.
     pub(super) newcomers: Vec<(UserId, u64)>,
     /// Messages in it.
@@ -34,8 +36,14 @@ pub(super) struct Consequences {
 /// `state` has seen all of its events.
 pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>) -> (Vec<Row>, Consequences) {
     let record = &*append.record;
-    let mut all =
-        Gathered { room, rows: Vec::new(), marks: HashMap::new(), newcomers: Vec::new(), info: false };
+    let mut all = Gathered {
+        room,
+        rows: Vec::new(),
+        marks: HashMap::new(),
+        mentioned: Vec::new(),
+        newcomers: Vec::new(),
+        info: false,
+    };
     let mut messages = record.messages_before;
     for (seq, event) in record.numbered() {
         messages += u64::from(matches!(event.body, Body::Posted(_)));
@@ -70,6 +78,7 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
     let known = Consequences {
         end,
         marks: all.marks,
+        mentioned: all.mentioned,
         newcomers: all.newcomers,
         messages: end.messages - record.messages_before,
         events: record.events.len(),
@@ -81,6 +90,7 @@ struct Gathered {
     room: RoomId,
     rows: Vec<Row>,
     marks: HashMap<UserId, Mark>,
+    mentioned: Vec<UserId>,
     newcomers: Vec<(UserId, u64)>,
     info: bool,
 }
@@ -90,6 +100,7 @@ impl Gathered {
         for &user in users.iter().filter(|user| **user != by) {
             let key = rows::of_mention(user, self.room, seq);
             self.rows.push(Row { table: Table::ReadMarks, key, value: Some(bytes::Bytes::new()) });
+            self.mentioned.push(user);
         }
     }
 

@@ -379,6 +379,7 @@ impl Shell {
     fn committed(&mut self, LogSeq(at): LogSeq, record: &Arc<Record>) {
         if let Some(known) = self.pending.take() {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
+            self.env.marks.mentioned(self.room, known.mentioned);
             self.env.marks.raise(self.room, known.marks);
             for (user, seq) in known.newcomers {
                 if let Some(hook) = self.env.on_newcomer.get() {

@@ -1,7 +1,13 @@
 //! Read marks that several nodes know.
 
 use super::house::{House, on, user};
-use crate::rooms::{RoomsSettings, rows::Mark};
+use crate::{
+    backend::{Expect, Row, Rows as _, Table},
+    rooms::{
+        RoomsSettings,
+        rows::{self, Mark},
+    },
+};
 
 /// Never by itself: the tests say when marks are stored.
 fn never() -> RoomsSettings {
@@ -48,4 +54,39 @@ async fn who_posts_to_another_nodes_room_has_read_it_here_at_once() {
     here.env().marks.flush().await;
     let fresh = on(&house.store, house.store.clone(), never());
     assert_eq!(fresh.standings(bob.id).await.unwrap()[0].unread, 3);
+}
+
+#[tokio::test]
+async fn mentions_are_looked_for_when_there_may_be_some() {
+    let (house, ada, bob) = (House::with(never()), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    let key = rows::of_user(bob.id, room);
+    // As another node leaves it that owned the room meanwhile.
+    let left_behind = |seq| {
+        let row = Row {
+            table: Table::ReadMarks,
+            key: rows::of_mention(bob.id, room, seq),
+            value: Some(bytes::Bytes::new()),
+        };
+        house.store.write(vec![(row, Expect::Any)])
+    };
+    let mentions = || async {
+        house.rooms.env().marks.flush().await;
+        house.store.scan(Table::ReadMarks, &key, Some(&key), 10).await.unwrap().len()
+    };
+    house.say(room, &bob, "one", "1").await;
+    assert_eq!(mentions().await, 0);
+
+    left_behind(1).await.unwrap();
+    house.say(room, &bob, "two", "2").await;
+    assert_eq!(mentions().await, 1, "none is known of: it was not looked");
+    house.say(room, &ada, "three, @bob", "3").await;
+    assert_eq!(mentions().await, 2);
+    house.say(room, &bob, "four", "4").await;
+    assert_eq!(mentions().await, 0, "one was known of");
+
+    left_behind(2).await.unwrap();
+    let seq = house.say(room, &ada, "five", "5").await;
+    house.rooms.mark_read(room, bob.id, seq).await.unwrap();
+    assert_eq!(mentions().await, 0, "who reads has it looked for always");
 }
