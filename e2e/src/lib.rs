@@ -1,4 +1,5 @@
-//! End-to-end tests of Rookery: real processes, real sockets, nothing shared with the node's own code.
+//! End-to-end tests of Rookery: real processes, real sockets, nothing shared with the node's own code but the
+//! codec of records, by which the fault suite reads the logs themselves.
 //!
 //! Here belong the clients, the server that tests start, and the checker of client histories. Tests are in
 //! `tests/`; what they expect comes from the client API alone, so the same suite can be pointed at any
@@ -14,8 +15,11 @@
 //! | `ROOKERY_TESTBED_KEEP` | `1`: keep the data directories and logs of the servers that were started |
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
 //! | `ROOKERY_E2E_FAULTS` | how many faults the fault suite does (a few, fixed; `make faults`: 1000) |
+//! | `ROOKERY_E2E_CLUSTERS` | on how many clusters the fault suite works at the same time (1) |
+//! | `ROOKERY_E2E_ROUND` | the only round of the fault suite that is done |
+//! | `ROOKERY_E2E_KIND` | only faults whose kind, as the report names it, has this in it |
 //! | `ROOKERY_E2E_SEED` | seed of the crash test and of the fault suite; printed by each run |
-//! | `ROOKERY_E2E_REPORT` | file that the fault suite writes its report to |
+//! | `ROOKERY_E2E_REPORT` | file that the fault suite writes its report to, after each round |
 //!
 //! Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
 //! connection may ask for, since all tests ask from one address, and some as fast as they can.

@@ -1,9 +1,10 @@
 //! What the tests talk to: a server of their own, or the nodes that the environment names.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Mutex, OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -152,13 +153,19 @@ fn started(options: Options) -> Service {
     let server = Server::start(options);
     show_log_at_panic(vec![server.log()]);
     let service = Service::of(&server);
-    KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(server);
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(server);
     service
 }
 
 /// Servers that are shared by many tests show their last lines under each that fails.
 #[allow(clippy::print_stderr)]
 fn show_log_at_panic(logs: Vec<PathBuf>) {
+    static SHOWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let logs: Vec<PathBuf> = logs.into_iter().filter(|log| shown.insert(log.clone())).collect();
+    if logs.is_empty() {
+        return;
+    }
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);

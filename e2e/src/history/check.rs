@@ -10,6 +10,10 @@ use super::{Body, Entry, Fault, History, Truth, What};
 /// The code of refusals that say nothing about the request.
 const AWAY: &str = "unavailable";
 
+/// A node refuses what it could not do for so long, and not earlier unless it says so about other requests too (the default
+/// deadline is 5 s).
+const DEADLINE: Duration = Duration::from_millis(4_500);
+
 /// Compares what clients did and saw with what is stored in the end. No faults: every promise was kept.
 pub fn check(history: &History, truth: &Truth) -> Vec<Fault> {
     let facts = Facts::of(history, truth);
@@ -19,9 +23,15 @@ pub fn check(history: &History, truth: &Truth) -> Vec<Fault> {
     operations(&facts, &mut faults);
     invented(&facts, truth, &mut faults);
     deliveries(history, &facts, &mut faults);
-    sender_order(&facts, &mut faults);
+    faults.extend(sender_order(history, &facts, false));
     real_time(history, &facts, &mut faults);
     faults
+}
+
+/// What only looks like a broken promise 6: messages that changed places when the first may have been refused, unheard. Few, and each
+/// with a reason, in a history that is worth something.
+pub fn excused(history: &History, truth: &Truth) -> Vec<Fault> {
+    sender_order(history, &Facts::of(history, truth), true)
 }
 
 /// One request, over all its tries.
@@ -33,7 +43,9 @@ struct Operation<'a> {
     answers: Vec<Option<u64>>,
     /// Codes of refusals.
     refused: Vec<&'a str>,
-    /// It may have been refused, unheard.
+    /// A try that may have been refused on the way to somebody who did not listen any more.
+    away: bool,
+    /// A try that was not answered over its connection.
     unheard: bool,
     /// Seqs of the events that are what it wanted.
     stored: Vec<u64>,
@@ -63,6 +75,7 @@ impl<'a> Facts<'a> {
                     tries: Vec::new(),
                     answers: Vec::new(),
                     refused: Vec::new(),
+                    away: false,
                     unheard: false,
                     stored: by_name
                         .get(&(room.as_str(), name(wanted)))
@@ -82,9 +95,10 @@ impl<'a> Facts<'a> {
                         operation.answers.push(*seq);
                     }
                 }
-                What::Unheard { op } => {
+                What::Unheard { op, away } => {
                     if let Some(operation) = operations.get_mut(op) {
                         operation.unheard = true;
+                        operation.away |= away;
                     }
                 }
                 What::Refused { op, code } => {
@@ -243,29 +257,57 @@ fn deliveries(history: &History, facts: &Facts<'_>, faults: &mut Vec<Fault>) {
 }
 
 /// Messages that were first sent on one connection keep their order. One that was refused there and sent again
-/// later has lost its place by rule.
-fn sender_order(facts: &Facts<'_>, faults: &mut Vec<Fault>) {
-    type Sends = Vec<(Duration, u64, u64)>;
-    let mut sends: BTreeMap<(u64, &str), Sends> = BTreeMap::new();
+/// later has lost its place by rule, and so has one that may have been refused, unheard: when its deadline had passed before
+/// the later one is known to be stored. `excused`: only those.
+fn sender_order(history: &History, facts: &Facts<'_>, excused: bool) -> Vec<Fault> {
+    struct Send {
+        at: Duration,
+        op: u64,
+        seq: u64,
+        unheard: bool,
+    }
+    let mut sends: BTreeMap<(u64, &str), Vec<Send>> = BTreeMap::new();
     for (&op, operation) in &facts.operations {
         if let (Body::Message { .. }, Some(&(connection, at)), Some(&seq), true) = (
             operation.wanted,
             operation.tries.first(),
             operation.stored.first(),
-            operation.refused.is_empty() && !operation.unheard,
+            operation.refused.is_empty() && !operation.away,
         ) {
-            sends.entry((connection, operation.room)).or_default().push((at, op, seq));
+            let unheard = operation.unheard && operation.tries.len() > 1;
+            sends.entry((connection, operation.room)).or_default().push(Send { at, op, seq, unheard });
         }
     }
+    let known = first_known(history, facts);
+    let mut faults = Vec::new();
     for ((connection, room), mut sends) in sends {
-        sends.sort_unstable();
+        sends.sort_unstable_by_key(|send| (send.at, send.op));
         for pair in sends.windows(2) {
-            let (first, second) = ((pair[0].1, pair[0].2), (pair[1].1, pair[1].2));
-            if first.1 > second.1 {
+            let [first, second] = pair else { continue };
+            let late = known.get(&(room, second.seq)).is_none_or(|at| *at >= first.at + DEADLINE);
+            if first.seq > second.seq && (first.unheard && late) == excused {
+                let (first, second) = ((first.op, first.seq), (second.op, second.seq));
                 faults.push(Fault::SenderOrder { connection, room: room.to_owned(), first, second });
             }
         }
     }
+    faults
+}
+
+/// When each event was first known to a client, by an answer or by its delivery.
+fn first_known<'a>(history: &'a History, facts: &Facts<'a>) -> HashMap<(&'a str, u64), Duration> {
+    let mut known = HashMap::new();
+    for Entry { at, what } in &history.entries {
+        let event = match what {
+            What::Acked { op, seq: Some(seq) } => facts.operations.get(op).map(|known| (known.room, *seq)),
+            What::Delivered { room, seq, .. } => Some((room.as_str(), *seq)),
+            _ => None,
+        };
+        if let Some(event) = event {
+            known.entry(event).or_insert(*at);
+        }
+    }
+    known
 }
 
 /// What begins after an event is known to anybody comes after that event.

@@ -36,6 +36,13 @@ pub enum Fault {
     SenderOrder { connection: u64, room: String, first: (u64, u64), second: (u64, u64) },
     /// Promise 1: a request that began after an event was known is in the order before it.
     BackInTime { op: u64, room: String, seq: u64, known: u64 },
+    /// The log of a room is not one: an epoch is less than that of a record before it, a seq is missing or there twice, or a record
+    /// does not name the one before it.
+    BrokenLog { room: String, why: String },
+    /// Two owners wrote under one epoch.
+    SharedEpoch { room: String, epoch: u64, owners: (String, String) },
+    /// Nodes tell other events than the log holds; `told` or `stored` is absent where only one of them has it.
+    LogDiffers { room: String, seq: u64, stored: Option<Body>, told: Option<Body> },
     /// An event that nobody asked for.
     Invented { room: String, seq: u64, body: Body },
 }

@@ -5,17 +5,21 @@
 
 mod check;
 mod event;
+mod evidence;
 mod fault;
 mod fold;
+mod log;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use check::check;
+pub use check::{check, excused};
 pub use event::Body;
+pub use evidence::evidence;
 pub use fault::Fault;
 pub use fold::fold;
+pub use log::check_log;
 
 /// All durable events of each room as they are in the end: `room → [(seq, event)]`, in the order they were read.
 pub type Truth = BTreeMap<String, Vec<(u64, Body)>>;
@@ -48,10 +52,13 @@ pub enum What {
         /// Why.
         code: String,
     },
-    /// Its connection ended when it had waited so long that it may have been refused, unheard.
+    /// Its connection ended before it was answered.
     Unheard {
         /// Which.
         op: u64,
+        /// Another request on the connection had been refused because the service was away: its own refusal may have been
+        /// on the way.
+        away: bool,
     },
     /// A connection follows a room: what comes has seqs from `after + 1`.
     Attached {

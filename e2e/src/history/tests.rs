@@ -272,16 +272,36 @@ fn a_refused_message_has_no_place_to_keep() {
     assert_eq!(check(&history(whats), &truth(&[(1, message("b")), (2, message("a"))])), []);
 }
 
+/// `a` and `b` are sent over one connection, only `b` is answered, at the end; then `a` is sent again over another one.
+fn sent_again(b_after: Duration, unheard: Option<bool>) -> (History, Truth) {
+    let ms = Duration::from_millis;
+    let mut history = History::default();
+    history.add(ms(1), asked(1, 1, message("a")));
+    history.add(ms(2), asked(2, 1, message("b")));
+    history.add(ms(1) + b_after, acked(2, 1));
+    if let Some(away) = unheard {
+        history.add(ms(2) + b_after, What::Unheard { op: 1, away });
+    }
+    history.add(ms(3) + b_after, asked(1, 2, message("a")));
+    history.add(ms(4) + b_after, acked(1, 2));
+    (history, truth(&[(1, message("b")), (2, message("a"))]))
+}
+
 #[test]
 fn a_message_whose_refusal_may_be_unheard_has_no_place_to_keep() {
-    let whats = |unheard: Option<What>| {
-        let before = [asked(1, 1, message("a")), asked(2, 1, message("b")), acked(2, 1)];
-        let after = [asked(1, 2, message("a")), acked(1, 2)];
-        before.into_iter().chain(unheard).chain(after).collect()
+    let (early, late) = (Duration::from_secs(1), Duration::from_secs(5));
+    let is_found = |(history, truth): (History, Truth)| match &check(&history, &truth)[..] {
+        [] => false,
+        [Fault::SenderOrder { first: (1, 2), second: (2, 1), .. }] => true,
+        other => panic!("{other:?}"),
     };
-    let truth = truth(&[(1, message("b")), (2, message("a"))]);
-    assert_eq!(check(&history(whats(Some(What::Unheard { op: 1 }))), &truth), []);
-    assert!(matches!(check(&history(whats(None)), &truth)[..], [Fault::SenderOrder { .. }]));
+    // Its deadline was over before the later one was stored, or other refusals had come.
+    assert!(!is_found(sent_again(late, Some(false))));
+    assert!(!is_found(sent_again(early, Some(true))));
+    // No node had a reason to refuse it by then.
+    assert!(is_found(sent_again(early, Some(false))));
+    // It was heard.
+    assert!(is_found(sent_again(late, None)));
 }
 
 #[test]
@@ -324,4 +344,91 @@ fn finds_what_nobody_asked_for() {
     truth.get_mut(ROOM).unwrap().push((4, message("out of nothing")));
     let faults = check(&history(whats), &truth);
     assert!(matches!(&faults[..], [Fault::Invented { seq: 4, .. }]), "{faults:?}");
+}
+
+mod log {
+    use rookery_core::{
+        record::{Body as Stored, Event, Opened, Posted, Record},
+        room::Profile,
+    };
+    use rookery_protocol::id::{RecordId, RoomId, UserId};
+
+    use super::super::{Body, Fault, check_log};
+
+    const USER: UserId = UserId(7);
+
+    /// A log of one message a record, of so many epochs and owners; each chained to the one before.
+    fn records(of: &[(u64, &str)]) -> Vec<Opened> {
+        let (mut checksum, mut records) = (0, Vec::new());
+        for (seq, (epoch, owner)) in (1..).zip(of) {
+            let posted = Posted {
+                id: Default::default(),
+                sender: Profile { id: USER, username: "ada".into(), display_name: "Ada".into() },
+                text: format!("text {seq}"),
+                client_msg_id: format!("m{seq}"),
+                reply_to: None,
+                mentions: Vec::new(),
+            };
+            let record = Record {
+                room: RoomId(1),
+                epoch: *epoch,
+                id: RecordId(seq.into()),
+                first_seq: seq,
+                messages_before: seq - 1,
+                previous_checksum: checksum,
+                events: vec![Event { ts: 1, actor: USER, body: Stored::Posted(posted.into()) }],
+                owner: (*owner).to_owned(),
+            };
+            let sealed = record.seal();
+            checksum = sealed.checksum;
+            records.push(Record::open(&sealed.bytes, RoomId(1)).expect("it was just sealed"));
+        }
+        records
+    }
+
+    fn told(seqs: std::ops::RangeInclusive<u64>) -> Vec<(u64, Body)> {
+        let message = |seq| Body::Message {
+            user: USER.to_string(),
+            client_msg_id: format!("m{seq}"),
+            text: Some(format!("text {seq}")),
+        };
+        seqs.map(|seq| (seq, message(seq))).collect()
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_a_good_log() {
+        assert_eq!(check_log("room", &records(&[(1, "a"), (1, "a"), (4, "b")]), &told(1..=3)), []);
+    }
+
+    #[test]
+    fn finds_an_epoch_that_went_back() {
+        let faults = check_log("room", &records(&[(1, "a"), (4, "b"), (1, "a")]), &told(1..=3));
+        assert!(
+            matches!(&faults[..], [Fault::BrokenLog { why, .. }] if why.contains("epoch 1 after epoch 4")),
+            "{faults:?}"
+        );
+    }
+
+    #[test]
+    fn finds_an_epoch_of_two_owners() {
+        let faults = check_log("room", &records(&[(1, "a"), (1, "b")]), &told(1..=2));
+        assert!(matches!(&faults[..], [Fault::SharedEpoch { epoch: 1, .. }]), "{faults:?}");
+    }
+
+    #[test]
+    fn finds_a_record_that_is_gone() {
+        let mut log = records(&[(1, "a"), (1, "a"), (1, "a")]);
+        log.remove(1);
+        let faults = check_log("room", &log, &told(1..=3));
+        assert!(matches!(&faults[..], [Fault::BrokenLog { .. }]), "{faults:?}");
+    }
+
+    #[test]
+    fn finds_what_only_the_log_or_only_the_nodes_have() {
+        let log = records(&[(1, "a"), (1, "a"), (1, "a")]);
+        let faults = check_log("room", &log, &told(1..=2));
+        assert!(matches!(&faults[..], [Fault::LogDiffers { seq: 3, told: None, .. }]), "{faults:?}");
+        let faults = check_log("room", &log, &told(1..=4));
+        assert!(matches!(&faults[..], [Fault::LogDiffers { seq: 4, stored: None, .. }]), "{faults:?}");
+    }
 }

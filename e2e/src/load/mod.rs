@@ -4,6 +4,7 @@
 //! faults happen when is for tests; what the history must be like is [`crate::history`]'s.
 
 mod http;
+mod log;
 mod socket;
 mod truth;
 
@@ -26,6 +27,7 @@ use crate::{
     user::User,
 };
 pub use http::{log_in_again, post, run as run_http};
+pub use log::{LOG_STREAMS, read as read_log};
 pub use socket::run as run_socket;
 pub use truth::{compare_with_pages, read as read_truth};
 
@@ -46,6 +48,15 @@ impl Manners {
     }
 }
 
+/// The way back of a client whose node was drained, by the clock of the history.
+#[derive(Debug, Clone, Copy)]
+pub struct Return {
+    /// The end of the delay that it was told.
+    pub due: Duration,
+    /// It has caught up with all rooms.
+    pub live: Duration,
+}
+
 /// What clients share.
 pub struct Load {
     /// Made the rooms.
@@ -53,7 +64,7 @@ pub struct Load {
     /// Ids of the rooms.
     pub rooms: Vec<String>,
     finishing: AtomicBool,
-    returns: Mutex<Vec<Duration>>,
+    returns: Mutex<Vec<Return>>,
     began: Instant,
     operations: AtomicU64,
     connections: AtomicU64,
@@ -99,13 +110,15 @@ impl Load {
         self.finishing.load(Ordering::Acquire)
     }
 
-    /// How long after the delay that they were told clients of draining nodes were live again.
-    pub fn returns(&self) -> Vec<Duration> {
+    /// When clients of draining nodes were live again.
+    pub fn returns(&self) -> Vec<Return> {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn returned(&self, after: Duration) {
-        self.returns.lock().unwrap_or_else(PoisonError::into_inner).push(after);
+    fn returned(&self, due: Instant) {
+        let live = self.now();
+        let due = due.saturating_duration_since(self.began);
+        self.returns.lock().unwrap_or_else(PoisonError::into_inner).push(Return { due, live });
     }
 
     /// By the clock of the history.

@@ -20,8 +20,6 @@ use crate::{
 
 /// Requests under way at once.
 const WINDOW: usize = 8;
-/// A node that cannot do what it is asked says so after a deadline, which is longer than this.
-const MAY_REFUSE: Duration = Duration::from_secs(2);
 /// Messages that may be unanswered over all connections before nothing new is asked for.
 const UNANSWERED: usize = 64;
 
@@ -144,7 +142,7 @@ impl<'a> Connection<'a> {
             self.take(&frame);
         }
         if let Some(due) = self.client.due.take() {
-            self.client.load.returned(due.elapsed());
+            self.client.load.returned(due);
         }
         // What the replay did not show is not stored: again, in the old order.
         for request in self.client.unanswered.clone() {
@@ -189,11 +187,8 @@ impl<'a> Connection<'a> {
     }
 
     async fn end(self) {
-        for (request, asked) in self.under_way.values() {
-            // Where one was refused, the others' refusals may be on their way.
-            if self.is_away || asked.elapsed() > MAY_REFUSE {
-                self.client.load.note(What::Unheard { op: request.op });
-            }
+        for (request, _) in self.under_way.values() {
+            self.client.load.note(What::Unheard { op: request.op, away: self.is_away });
         }
         if self.client.random.random_bool(0.5) {
             let _ = timeout(self.client.manners.give_up, self.ws.close()).await;

@@ -1,20 +1,27 @@
 //! Faults of every part of a cluster, one after the other, while clients on all nodes write and follow: every promise of the
 //! client API holds, and rooms are written again soon after.
 //!
-//! By default a few fixed faults; `ROOKERY_E2E_FAULTS=1000` does so many that `ROOKERY_E2E_SEED` chooses. What is checked is in
-//! `rookery_e2e::history`, which faults there are in `rookery_testbed::Fault`.
+//! By default a few fixed faults; `ROOKERY_E2E_FAULTS=1000` does so many that `ROOKERY_E2E_SEED` chooses, in rounds of 20, each from a
+//! seed of its own: `ROOKERY_E2E_ROUND=7` repeats one. `ROOKERY_E2E_CLUSTERS=2` does rounds on so many clusters at the same time. A
+//! broken promise, or a cluster that does not come back, is written down and the next round goes on; the report is written after each
+//! round. What is checked is in `rookery_e2e::history`, which faults there are in `rookery_testbed::Fault`.
 //!
-//! The fixed faults catch a node that takes an append of unknown outcome for committed (178 broken promises, the first a lost
-//! acknowledgement), and one that remembers no `client_msg_id` (5, each a message that is stored twice).
+//! That the fixed faults catch a node that keeps no promise is shown by `scripts/mutations`.
 
 #![allow(clippy::print_stdout, reason = "what a long run does is shown while it runs")]
 
+mod aims;
+mod findings;
 mod meter;
 mod plan;
 mod report;
 mod round;
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use rookery_e2e::{
@@ -22,6 +29,7 @@ use rookery_e2e::{
     service,
 };
 use rookery_testbed::{Cluster, ClusterOptions};
+use tokio::runtime::Runtime;
 
 use plan::Step;
 use report::Report;
@@ -32,9 +40,134 @@ const ROUND: usize = 20;
 /// A short run begins no further fault after this, on machines so busy that it would take too long.
 const SMOKE: Duration = Duration::from_secs(55);
 
-fn number(name: &str) -> Option<u64> {
+fn number(name: &str) -> Option<usize> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: must be a number")))
+}
+
+/// What is to be done, and what was.
+struct Run {
+    seed: u64,
+    /// None: a short run.
+    faults: Option<usize>,
+    /// The next round, and one after the last.
+    rounds: Mutex<std::ops::Range<usize>>,
+    report: Mutex<Report>,
+    began: Instant,
+}
+
+impl Run {
+    fn from_environment() -> Self {
+        let faults = number("ROOKERY_E2E_FAULTS");
+        let default = if faults.is_some() { u64::from(std::process::id()) } else { 1 };
+        let seed = number("ROOKERY_E2E_SEED").map_or(default, |seed| u64::try_from(seed).unwrap_or(default));
+        let all = 0..faults.unwrap_or(1).div_ceil(ROUND);
+        let rounds = Mutex::new(number("ROOKERY_E2E_ROUND").map_or(all, |round| round..round + 1));
+        Self { seed, faults, rounds, report: Mutex::new(Report::new(seed)), began: Instant::now() }
+    }
+
+    fn next_round(&self) -> Option<usize> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    /// Seeds of rounds differ, also between runs whose seeds follow each other.
+    fn random(&self, round: usize) -> StdRng {
+        let round = u64::try_from(round).unwrap_or_default();
+        StdRng::seed_from_u64(self.seed ^ ((round + 1) << 32))
+    }
+
+    fn steps(&self, round: usize, random: &mut StdRng) -> Vec<Step> {
+        match self.faults {
+            Some(count) => {
+                let left = count.saturating_sub(round * ROUND).clamp(1, ROUND);
+                (0..left).map(|_| plan::next(random)).collect()
+            }
+            None => plan::smoke(),
+        }
+    }
+
+    fn add(&self, part: Report) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.add(part);
+        report.took = self.began.elapsed();
+        report.save();
+    }
+
+    /// Does rounds until none is left. `None`: there is no cluster.
+    fn lane(&self, options: &ClusterOptions) -> Option<()> {
+        let mut cluster: Option<Cluster> = None;
+        while let Some(number) = self.next_round() {
+            let mut tries = 0;
+            let part = loop {
+                // After something that ought not to have happened the next round has a cluster of its own.
+                let on = match cluster.take() {
+                    Some(cluster) => cluster,
+                    None => Cluster::start(options)?,
+                };
+                let mut part = Report::new(self.seed);
+                let done = catch_unwind(AssertUnwindSafe(|| self.round(number, &on, &mut part)));
+                let stopped = match done {
+                    Ok(done) => done.err(),
+                    Err(panic) => {
+                        let said = panic.downcast_ref::<String>().cloned();
+                        let said =
+                            said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+                        Some(said.unwrap_or_default())
+                    }
+                };
+                if stopped.is_some() && part.outcomes.is_empty() && tries < 3 {
+                    // Nothing was done to it yet: its users could not be registered, or its rooms made, in time.
+                    tries += 1;
+                    continue;
+                }
+                part.broken.extend(stopped.map(|stopped| format!("round {number}: {stopped}")));
+                if part.broken.is_empty() {
+                    cluster = Some(on);
+                } else {
+                    findings::keep(self.seed, number, &on, &part.broken);
+                }
+                break part;
+            };
+            self.add(part);
+        }
+        Some(())
+    }
+
+    fn round(&self, number: usize, cluster: &Cluster, report: &mut Report) -> Result<(), String> {
+        let mut random = self.random(number);
+        let steps = self.steps(number, &mut random);
+        let runtime = Background::new();
+        let round = Round::begin(number, cluster, runtime.runtime(), &mut random);
+        for step in steps {
+            if self.faults.is_none() && self.began.elapsed() >= SMOKE {
+                break;
+            }
+            round.step(step, report)?;
+        }
+        round.end(report)
+    }
+}
+
+/// A runtime whose tasks, whatever became of them, hold up nobody when it ends.
+struct Background(Option<Runtime>);
+
+impl Background {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        Self(Some(runtime.expect("a runtime")))
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("it has not ended")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Promises 1-6 of the client API, and progress, under faults of every part.
@@ -43,13 +176,8 @@ fn promises_hold_under_faults_of_every_part() {
     if service::is_external() {
         return rookery_e2e::skipped("faults", "the service is not ours to break");
     }
-    let faults = number("ROOKERY_E2E_FAULTS").map(|count| usize::try_from(count).expect("a count"));
-    let seed = number("ROOKERY_E2E_SEED").unwrap_or(if faults.is_some() {
-        u64::from(std::process::id())
-    } else {
-        1
-    });
-    println!("ROOKERY_E2E_SEED={seed}");
+    let run = Run::from_environment();
+    println!("ROOKERY_E2E_SEED={}", run.seed);
     let options = ClusterOptions {
         // One shard, so that every room has somewhere to go when its owner is gone.
         shards: ["main"; 3].map(str::to_owned).to_vec(),
@@ -57,42 +185,23 @@ fn promises_hold_under_faults_of_every_part() {
         settings: Options::under_load().environment().to_vec(),
         ..ClusterOptions::of(server::program())
     };
-    let began = Instant::now();
-    let Some(cluster) = Cluster::start(&options) else {
+    let done = std::thread::scope(|scope| {
+        let lanes =
+            (0..number("ROOKERY_E2E_CLUSTERS").unwrap_or(1)).map(|_| scope.spawn(|| run.lane(&options)));
+        let lanes: Vec<_> = lanes.collect();
+        lanes.into_iter().map(|lane| lane.join().expect("a lane ends")).collect::<Option<Vec<()>>>()
+    });
+    if done.is_none() {
         return rookery_e2e::skipped("faults", "the servers of a cluster are not installed: scripts/servers");
-    };
-    println!("the cluster serves after {:?}", began.elapsed());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut report = Report { seed, ..Report::default() };
-    while report.outcomes.len() < faults.unwrap_or(1) {
-        let steps: Vec<Step> = match faults {
-            Some(count) => {
-                let left = count - report.outcomes.len();
-                (0..left.min(ROUND)).map(|_| plan::any(&mut random)).collect()
-            }
-            None => plan::smoke(),
-        };
-        let round = Round::begin(&cluster, &runtime, &mut random);
-        let stopped = steps
-            .into_iter()
-            .take_while(|_| faults.is_some() || began.elapsed() < SMOKE)
-            .try_for_each(|step| round.step(step, &mut report))
-            .and_then(|()| round.end(&mut report));
-        report.took = began.elapsed();
-        if let Err(stopped) = stopped {
-            report.broken.push(stopped);
-            break;
-        }
     }
-    report.publish();
+    let report = run.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{}", report.page());
     assert!(
         report.broken.is_empty(),
-        "{} promises broken with ROOKERY_E2E_SEED={seed}; the first:\n{}",
+        "{} promises broken with ROOKERY_E2E_SEED={}; the first:\n{}",
         report.broken.len(),
+        run.seed,
         report.broken.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
     );
     assert!(report.acked > report.outcomes.len() * 10, "too little happened to prove anything");
-    drop(cluster);
 }

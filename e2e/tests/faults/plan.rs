@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use rand::{RngExt as _, rngs::StdRng};
+use rookery_e2e::load::LOG_STREAMS;
 use rookery_testbed::{Cluster, Fault, Flow};
 
-/// Streams of room logs, as nodes make them by default.
-const LOG_STREAMS: usize = 8;
 const NODES: usize = 3;
 
 /// One thing to do to the cluster.
@@ -15,7 +14,7 @@ pub(crate) enum Step {
     /// A fault, for so long at least.
     Fault(Fault, Duration),
     /// The server that leads a stream of room logs is killed or paused; which one that is shows only then.
-    StreamLeader { stream: usize, pause: Option<Duration> },
+    StreamLeader { stream: u16, pause: Option<Duration> },
     /// Every node in turn is drained and started again.
     Rolling,
 }
@@ -56,6 +55,7 @@ impl Step {
                 Fault::CutPeersOneWay(..) => "node cut from all nodes, one way",
                 Fault::Part(..) => "two nodes cut from each other",
                 Fault::Slow(..) => "all wires of a node slow",
+                Fault::Lose(..) => "packet loss (stalls of a retransmission)",
                 Fault::Reset(_) => "all wires of a node reset",
                 Fault::KillNats(_) => "kill -9 of a NATS server",
                 Fault::PauseNats(_) => "pause of a NATS server",
@@ -79,20 +79,27 @@ pub(crate) fn smoke() -> Vec<Step> {
         Step::Fault(Fault::Part(0, 2), ms(1_000)),
         Step::Fault(Fault::DrainNode(0), ms(300)),
         Step::Fault(Fault::KillRedis, ms(200)),
+        Step::Fault(Fault::Lose(1, 50), ms(1_000)),
         Step::Fault(Fault::CutNats(2), ms(2_000)),
         Step::StreamLeader { stream: 0, pause: None },
         Step::Fault(Fault::PauseNode(0), ms(4_500)),
     ]
 }
 
-/// The next one of a long run.
-pub(crate) fn any(random: &mut StdRng) -> Step {
+/// The next one of a long run; `ROOKERY_E2E_KIND=drain` lets only those happen whose kind has that word.
+pub(crate) fn next(random: &mut StdRng) -> Step {
+    let kind = std::env::var("ROOKERY_E2E_KIND").unwrap_or_default();
+    let next = (0..10_000).map(|_| any(random)).find(|step| step.kind().contains(&kind));
+    next.unwrap_or_else(|| panic!("ROOKERY_E2E_KIND={kind}: there is no such fault"))
+}
+
+fn any(random: &mut StdRng) -> Step {
     let node = random.random_range(0..NODES);
     let other = (node + random.random_range(1..NODES)) % NODES;
     let flow = if random.random_bool(0.5) { Flow::ToServer } else { Flow::ToClient };
     let short = Duration::from_millis(random.random_range(200..2_500));
     let long = Duration::from_millis(random.random_range(3_500..6_500));
-    let either = if random.random_bool(0.5) { short } else { long };
+    let either = if random.random_bool(0.7) { short } else { long };
     let stream = random.random_range(0..LOG_STREAMS);
     let fault = match random.random_range(0..100) {
         0..18 => Fault::KillNode(node),
@@ -108,8 +115,9 @@ pub(crate) fn any(random: &mut StdRng) -> Step {
         62..66 => Fault::CutPeers(node),
         66..69 => Fault::CutPeersOneWay(node, flow),
         69..74 => Fault::Part(node, other),
-        74..78 => Fault::Slow(node, Duration::from_millis(random.random_range(20..200))),
-        78..82 => Fault::Reset(node),
+        74..77 => Fault::Slow(node, Duration::from_millis(random.random_range(20..200))),
+        77..80 => Fault::Lose(node, random.random_range(5..100)),
+        80..82 => Fault::Reset(node),
         82..88 => return Step::StreamLeader { stream, pause: None },
         88..91 => return Step::StreamLeader { stream, pause: Some(either) },
         91..93 => Fault::KillNats(node),
@@ -136,6 +144,7 @@ pub(crate) fn node_of(fault: Fault) -> Option<usize> {
         | Fault::CutPeersOneWay(node, _)
         | Fault::Part(node, _)
         | Fault::Slow(node, _)
+        | Fault::Lose(node, _)
         | Fault::Reset(node) => Some(node),
         _ => None,
     }

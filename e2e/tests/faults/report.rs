@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, time::Duration};
 
+use crate::aims;
+
 /// What one fault did.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
@@ -24,26 +26,53 @@ pub(crate) struct Report {
     /// Broken promises, in words.
     pub(crate) broken: Vec<String>,
     pub(crate) events: usize,
+    pub(crate) records: usize,
+    /// Changes of the epoch along the logs.
+    pub(crate) takeovers: usize,
     pub(crate) acked: usize,
     pub(crate) delivered: usize,
     pub(crate) connections: usize,
+    /// Messages that changed places because the first may have been refused, unheard.
+    pub(crate) excused: usize,
     pub(crate) returns: Vec<Duration>,
+    /// Those that came back while another fault was done.
+    pub(crate) returns_into_fault: usize,
     pub(crate) took: Duration,
 }
 
 impl Report {
-    /// The page.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Adds what another round found.
+    pub(crate) fn add(&mut self, part: Self) {
+        self.outcomes.extend(part.outcomes);
+        self.broken.extend(part.broken);
+        self.events += part.events;
+        self.records += part.records;
+        self.takeovers += part.takeovers;
+        self.acked += part.acked;
+        self.delivered += part.delivered;
+        self.connections += part.connections;
+        self.excused += part.excused;
+        self.returns.extend(part.returns);
+        self.returns_into_fault += part.returns_into_fault;
+    }
+
+    /// The part of the page that a run writes.
     pub(crate) fn page(&self) -> String {
-        let mut page = String::from(
-            "# Faults\n\nThree nodes in one shard, three NATS servers (R3, every write synced), three etcd members and a Redis run as \
-             processes; clients on all\nnodes write, follow, reconnect and write down all they see, while one fault after the \
-             other is done to the parts\nand put right again. Then the promises 1-6 of the client API are checked: nothing \
-             acknowledged is lost, nothing is\nstored twice, `seq` has no gap and is the same through every node, senders' order and \
-             real time are kept, every\nconnection's stream is exact, nothing is seen that is not stored.\n\n",
-        );
+        let mut page = String::new();
+        let chosen = ["CLUSTERS", "LOSS", "KIND", "ROUND"].map(|name| format!("ROOKERY_E2E_{name}"));
+        let chosen: String = chosen
+            .iter()
+            .filter_map(|name| {
+                Some(format!(" {name}={}", std::env::var(name).ok().filter(|value| !value.is_empty())?))
+            })
+            .collect();
         let _ = writeln!(
             page,
-            "    ROOKERY_E2E_SEED={} ROOKERY_E2E_FAULTS={} make faults\n\nRevision {}, {}; {} build of the node; {:.0} minutes.\n",
+            "    ROOKERY_E2E_SEED={} ROOKERY_E2E_FAULTS={}{chosen} make faults\n\nRevision {}, {}; {} build of the node; {:.0} minutes.\n",
             self.seed,
             self.outcomes.len(),
             from_environment("ROOKERY_E2E_REVISION"),
@@ -53,11 +82,13 @@ impl Report {
         );
         let _ = writeln!(
             page,
-            "**{} faults, {} broken promises**; {} events stored, {} acknowledgements, {} deliveries, {} attachments of connections to \
-             rooms checked.\n",
+            "**{} faults, {} broken promises**; {} events in {} records stored under {} changes of the epoch, {} acknowledgements, {} \
+             deliveries, {} attachments of connections to rooms checked.\n",
             self.outcomes.len(),
             self.broken.len(),
             self.events,
+            self.records,
+            self.takeovers,
             self.acked,
             self.delivered,
             self.connections,
@@ -65,6 +96,13 @@ impl Report {
         for broken in self.broken.iter().take(20) {
             let _ = writeln!(page, "- {broken}");
         }
+        let _ = writeln!(
+            page,
+            "{} times two messages changed places because the first had waited longer than its deadline when its client left: it may \
+             have been refused,\nunheard, and was sent again. That is no broken promise.\n",
+            self.excused,
+        );
+        page.push_str(&aims::table(self));
         page.push_str(
             "\nA room's *wait* is the longest that its writer (one message after the other, over a node that the fault is not done \
              to)\nwaited for an acknowledgement, repeats included, around one fault. *Failed* counts its tries that were answered \
@@ -100,38 +138,45 @@ impl Report {
             let returns = Times::of(self.returns.iter().copied());
             let _ = writeln!(
                 page,
-                "\nClients of draining nodes were live again, after the delay that they were told: {} times, p50 {} ms, p99 {} ms, max {} ms.",
+                "\nClients of draining nodes were live again, after the delay that they were told: {} times, p50 {} ms, p99 {} ms, max {} \
+                 ms; {} more came back into another fault.",
                 self.returns.len(),
                 returns.at(50),
                 returns.at(99),
                 returns.at(100),
+                self.returns_into_fault,
             );
         }
         page
     }
 
-    /// Shows it, and writes it where the environment says.
-    pub(crate) fn publish(&self) {
-        let page = self.page();
-        println!("{page}");
-        if let Some(path) = std::env::var_os("ROOKERY_E2E_REPORT") {
-            fs::write(&path, page).unwrap_or_else(|error| panic!("cannot write the report: {error}"));
-        }
+    /// Writes it where the environment says: between the marks of a page that has them, else as a file of its own.
+    pub(crate) fn save(&self) {
+        const FROM: &str = "<!-- the run -->\n";
+        const TO: &str = "<!-- end of the run -->\n";
+        let Some(path) = std::env::var_os("ROOKERY_E2E_REPORT").filter(|path| !path.is_empty()) else {
+            return;
+        };
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let around = before.split_once(FROM).and_then(|(head, rest)| Some((head, rest.split_once(TO)?.1)));
+        let (head, tail) = around.unwrap_or_default();
+        let page = format!("{head}{FROM}{}{TO}{tail}", self.page());
+        fs::write(&path, page).unwrap_or_else(|error| panic!("cannot write the report: {error}"));
     }
 }
 
 /// Sorted times.
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    fn of(times: impl Iterator<Item = Duration>) -> Self {
+    pub(crate) fn of(times: impl Iterator<Item = Duration>) -> Self {
         let mut times: Vec<_> = times.collect();
         times.sort_unstable();
         Self(times)
     }
 
     /// A percentile in milliseconds: the smallest time that so many percent do not exceed.
-    fn at(&self, percent: usize) -> u128 {
+    pub(crate) fn at(&self, percent: usize) -> u128 {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).map_or(0, Duration::as_millis)
     }

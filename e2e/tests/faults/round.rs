@@ -1,13 +1,19 @@
 //! Some faults over fresh rooms, and the check of all that happened meanwhile. Long runs are many rounds, so that what is to be
 //! remembered and read again in the end stays small, and a broken promise is found near its cause.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt as _, rngs::StdRng};
+use rookery_core::record::Opened;
 use rookery_e2e::{
-    history::{Truth, What, check},
+    history::{self, Truth, What, check, check_log, evidence, excused},
     http::Api,
-    load::{self, Load, Manners},
+    load::{self, Load, Manners, Return},
     service::Service,
     ws::Subprotocol,
 };
@@ -21,6 +27,8 @@ use crate::{
 };
 
 const ROOMS: usize = 6;
+/// Name of the cluster, as `ClusterOptions` has it by default.
+const CLUSTER: &str = "rookery";
 /// How long a room may stand still after everything was put right.
 const BOUND: Duration = Duration::from_secs(60);
 /// A draining node has so long until it is killed.
@@ -28,17 +36,25 @@ const DRAIN: Duration = Duration::from_secs(45);
 
 /// A round that has begun.
 pub(crate) struct Round<'a> {
+    number: usize,
     cluster: &'a Cluster,
     runtime: &'a Runtime,
     load: Arc<Load>,
     meter: Arc<Meter>,
     clients: Vec<JoinHandle<()>>,
     urls: Vec<String>,
+    /// From when to when there were faults that are no drains.
+    others: RefCell<Vec<(Duration, Duration)>>,
 }
 
 impl<'a> Round<'a> {
     /// Makes rooms and clients, and lets them go.
-    pub(crate) fn begin(cluster: &'a Cluster, runtime: &'a Runtime, random: &mut StdRng) -> Self {
+    pub(crate) fn begin(
+        number: usize,
+        cluster: &'a Cluster,
+        runtime: &'a Runtime,
+        random: &mut StdRng,
+    ) -> Self {
         let service = Service::of_cluster(cluster);
         let urls = cluster.urls();
         let manners = Manners {
@@ -71,7 +87,7 @@ impl<'a> Round<'a> {
             clients.extend((0..ROOMS).map(|room| tokio::spawn(meter.clone().run(room))));
             (load, meter, clients)
         });
-        Self { cluster, runtime, load, meter, clients, urls }
+        Self { number, cluster, runtime, load, meter, clients, urls, others: RefCell::default() }
     }
 
     /// Does one step and puts it right.
@@ -121,9 +137,13 @@ impl<'a> Round<'a> {
             }
         }
         let healed = self.load.now();
+        if !matches!(fault, Fault::DrainNode(_)) {
+            self.others.borrow_mut().push((began, healed));
+        }
         let (waits, failed) = self.meter.between(began, healed);
         println!(
-            "{:>4} {fault}, {hold:?}: worst wait {:?}, {failed} failed, put right in {:?}{}",
+            "{:>4}.{:<3} {fault}, {hold:?}: worst wait {:?}, {failed} failed, put right in {:?}{}",
+            self.number,
             report.outcomes.len() + 1,
             waits.last().copied().unwrap_or_default(),
             healed - ended,
@@ -185,18 +205,50 @@ impl<'a> Round<'a> {
             }
         }
         let history = self.load.history();
-        println!("     {}", load::summary(&history));
+        println!("{:>4}     {}", self.number, load::summary(&history));
         report.events += truths[0].values().map(Vec::len).sum::<usize>();
         let count = |is: fn(&What) -> bool| history.entries.iter().filter(|entry| is(&entry.what)).count();
         report.acked += count(|what| matches!(what, What::Acked { .. }));
         report.delivered += count(|what| matches!(what, What::Delivered { .. }));
         report.connections += count(|what| matches!(what, What::Attached { .. }));
-        report.returns.extend(self.load.returns());
-        let broken = check(&history, &truths[0]);
-        for fault in broken.iter().take(10) {
-            println!("BROKEN {fault:?}");
+        let others = self.others.into_inner();
+        for Return { due, live } in self.load.returns() {
+            // What another fault did to it is not the drain's.
+            if others.iter().any(|(began, healed)| *began <= live && due <= *healed) {
+                report.returns_into_fault += 1;
+            } else {
+                report.returns.push(live.saturating_sub(due));
+            }
         }
-        report.broken.extend(broken.iter().map(|fault| format!("{fault:?}")));
+        let mut broken = check(&history, &truths[0]);
+        for (room, records) in self.runtime.block_on(logs(self.cluster, &self.load.rooms))? {
+            broken.extend(check_log(&room, &records, truths[0].get(&room).map_or(&[][..], Vec::as_slice)));
+            report.records += records.len();
+            let epochs: BTreeSet<u64> = records.iter().map(|opened| opened.record.epoch).collect();
+            report.takeovers += epochs.len().saturating_sub(1);
+        }
+        let tell = |what: &str, fault: &history::Fault| {
+            println!("{what} {fault:?}");
+            evidence(&history, fault).iter().for_each(|line| println!("    {line}"));
+        };
+        broken.iter().take(10).for_each(|fault| tell("BROKEN", fault));
+        report.broken.extend(broken.iter().map(|fault| format!("round {}: {fault:?}", self.number)));
+        let excused = excused(&history, &truths[0]);
+        excused.iter().take(2).for_each(|fault| tell("excused", fault));
+        report.excused += excused.len();
         Ok(())
+    }
+}
+
+/// All records of the rooms, from JetStream itself.
+async fn logs(cluster: &Cluster, rooms: &[String]) -> Result<Vec<(String, Vec<Opened>)>, String> {
+    let urls = cluster.nats().urls();
+    let until = Instant::now() + BOUND;
+    loop {
+        match load::read_log(&urls, CLUSTER, rooms).await {
+            Ok(logs) => return Ok(logs),
+            Err(error) if Instant::now() >= until => return Err(format!("the logs cannot be read: {error}")),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     }
 }

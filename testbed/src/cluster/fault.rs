@@ -34,6 +34,8 @@ pub enum Fault {
     Part(usize, usize),
     /// All wires of a node take longer, each way.
     Slow(usize, Duration),
+    /// Of a thousand pieces of data over a node's wires, each way, so many are lost once.
+    Lose(usize, u32),
     /// All connections of a node's wires are reset, once.
     Reset(usize),
     /// A NATS server is killed, and started again at the end.
@@ -57,7 +59,13 @@ impl Fault {
     /// If it concerns wires, and the cluster has no proxies in them.
     pub fn begin(self, cluster: &Cluster) {
         match self {
-            Self::KillNode(node) => cluster.nodes()[node].process().kill(),
+            Self::KillNode(node) => {
+                cluster.nodes()[node].process().kill();
+                // Nobody listens where it was, and the others must see that, not a proxy that takes their connections.
+                if let Some(links) = cluster.links.get(node) {
+                    links.to_peer().refuse();
+                }
+            }
             Self::PauseNode(node) => cluster.nodes()[node].process().pause(),
             Self::DrainNode(node) => cluster.nodes()[node].process().terminate(),
             Self::CutNats(node) => cluster.links(node).nats().iter().for_each(Proxy::cut),
@@ -73,6 +81,7 @@ impl Fault {
             Self::CutPeersOneWay(node, flow) => cluster.links(node).to_peer().cut_one_way(flow),
             Self::Part(one, other) => cluster.part(one, other),
             Self::Slow(node, by) => cluster.links(node).delay(by),
+            Self::Lose(node, of_a_thousand) => cluster.links(node).lose(of_a_thousand),
             Self::Reset(node) => cluster.links(node).reset(),
             Self::KillNats(server) => cluster.nats().kill(server),
             Self::PauseNats(server) => cluster.nats().pause(server),
@@ -90,7 +99,12 @@ impl Fault {
     pub fn end(self, cluster: &Cluster) {
         match self {
             // A drain that has not ended by now ends here.
-            Self::KillNode(node) | Self::DrainNode(node) => cluster.nodes()[node].restart(),
+            Self::KillNode(node) | Self::DrainNode(node) => {
+                if let Some(links) = cluster.links.get(node) {
+                    links.to_peer().heal();
+                }
+                cluster.nodes()[node].restart();
+            }
             Self::PauseNode(node) => cluster.nodes()[node].process().resume(),
             Self::CutPeers(node) => {
                 cluster.links(node).heal();
@@ -108,6 +122,7 @@ impl Fault {
             | Self::CutRedis(node)
             | Self::CutPeersOneWay(node, _)
             | Self::Slow(node, _)
+            | Self::Lose(node, _)
             | Self::Reset(node) => cluster.links(node).heal(),
             Self::KillNats(server) => cluster.nats().restart(server),
             Self::PauseNats(server) => cluster.nats().resume(server),
@@ -143,6 +158,7 @@ impl fmt::Display for Fault {
             Self::CutPeersOneWay(node, flow) => write!(f, "cut all nodes from node-{node}, {}", way(flow)),
             Self::Part(one, other) => write!(f, "cut node-{one} from node-{other}"),
             Self::Slow(node, by) => write!(f, "slow node-{node} by {} ms", by.as_millis()),
+            Self::Lose(node, of_a_thousand) => write!(f, "lose {of_a_thousand} ‰ of node-{node}'s packets"),
             Self::Reset(node) => write!(f, "reset connections of node-{node}"),
             Self::KillNats(server) => write!(f, "kill nats-{server}"),
             Self::PauseNats(server) => write!(f, "pause nats-{server}"),

@@ -71,6 +71,13 @@ impl Links {
         }
     }
 
+    /// Of a thousand pieces of data over these wires so many are lost once, each way.
+    pub fn lose(&self, of_a_thousand: u32) {
+        for proxy in self.all() {
+            proxy.lose(of_a_thousand);
+        }
+    }
+
     /// Resets all connections, once.
     pub fn reset(&self) {
         for proxy in self.all() {

@@ -1,6 +1,6 @@
 //! One proxied connection: two directions, each read into a short queue and written from it when the rules allow.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,6 +21,8 @@ use super::{
 const CHUNK: usize = 16 << 10;
 /// Chunks of one direction that wait; then the sender is made to wait, as by a full TCP window.
 const WAITING: usize = 64;
+/// What was lost comes so much later, in milliseconds.
+const RETRANSMISSION_MS: std::ops::Range<u64> = 200..400;
 
 /// What was read, and when it may be written. No bytes: the sender has ended its side. An error: it is gone.
 struct Piece {
@@ -28,21 +30,37 @@ struct Piece {
     bytes: io::Result<Vec<u8>>,
 }
 
-/// Accepts until the proxy is dropped.
+/// Accepts until the proxy is dropped. While it refuses nobody listens: the system answers, as it does for a dead process.
 pub(super) async fn serve(
     listener: std::net::TcpListener,
     target: SocketAddr,
     mut rules: watch::Receiver<Rules>,
 ) {
-    let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
+    let address = listener.local_addr().expect("a listener has an address");
+    let mut listener = Some(TcpListener::from_std(listener).expect("the runtime takes a listener"));
     loop {
-        tokio::select! {
-            accepted = listener.accept() => if let Ok((client, address)) = accepted {
-                tokio::spawn(carry(client, Source::new(address), target, rules.clone()));
-            },
-            alive = rules.changed() => if alive.is_err() {
-                return;
-            },
+        let accept = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = accept => accepted,
+            alive = rules.changed() => {
+                if alive.is_err() {
+                    return;
+                }
+                if rules.borrow_and_update().refusing {
+                    listener = None;
+                } else if listener.is_none() {
+                    listener = Some(TcpListener::bind(address).await.expect("the port was ours"));
+                }
+                continue;
+            }
+        };
+        if let Ok((client, address)) = accepted {
+            tokio::spawn(carry(client, Source::new(address), target, rules.clone()));
         }
     }
 }
@@ -105,7 +123,11 @@ async fn read(
         let mut bytes = Vec::with_capacity(CHUNK);
         let bytes = from.read_buf(&mut bytes).await.map(|_| bytes);
         let last = bytes.as_ref().map_or(true, Vec::is_empty);
-        let due = Instant::now() + rules.borrow().side(flow).delay;
+        let side = rules.borrow().side(flow);
+        let mut due = Instant::now() + side.delay;
+        if side.loss > 0 && rand::random_range(0..1_000) < side.loss {
+            due += Duration::from_millis(rand::random_range(RETRANSMISSION_MS));
+        }
         if queue.send(Piece { due, bytes }).await.is_err() || last {
             return Ok(());
         }

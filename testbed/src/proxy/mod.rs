@@ -83,12 +83,21 @@ impl Proxy {
         });
     }
 
+    /// Packets are lost: of a thousand pieces of data so many, in each direction, come only after the sender has sent them again.
+    /// TCP shows no more of a loss than that: all that follows waits with it, for a retransmission time (Linux: 200 ms at least).
+    pub fn lose(&self, of_a_thousand: u32) {
+        self.rules.send_modify(|rules| {
+            rules.to_server.loss = of_a_thousand;
+            rules.to_client.loss = of_a_thousand;
+        });
+    }
+
     /// Resets all connections, as a router does that forgot them; new ones work.
     pub fn reset(&self) {
         self.rules.send_modify(|rules| rules.resets += 1);
     }
 
-    /// Resets all connections, and new ones at once, as when nobody listens.
+    /// Resets all connections, and nobody listens for new ones any more.
     pub fn refuse(&self) {
         self.rules.send_modify(|rules| {
             rules.refusing = true;

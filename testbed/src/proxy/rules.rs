@@ -28,6 +28,8 @@ impl Flow {
 pub(super) struct Side {
     pub(super) held: bool,
     pub(super) delay: Duration,
+    /// Of a thousand pieces, so many are lost once.
+    pub(super) loss: u32,
 }
 
 #[derive(Debug, Clone, Default)]
