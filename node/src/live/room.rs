@@ -236,19 +236,22 @@ impl Room {
             },
         };
         first(newest);
-        // The others are told before it joins: it knows of itself.
         let away = link.away.load(Ordering::Acquire);
+        // It is one of the readers before the others are told: what they are told may be the occasion to cut off what all
+        // have read, and it has read nothing.
+        let sub = Arc::new(Sub::new(link.clone(), index, start.unwrap_or_else(|| tape.end())));
+        sub.away.store(away, Ordering::Relaxed);
+        sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        lane.subs.push(sub.clone());
         if let Some(user) = link.user() {
             inner.attendance.greet(self.id, user.id, link, &live.settings);
             let news = inner.attendance.enter(self.id, user.id, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
         let end = tape.end();
-        let sub = Arc::new(Sub::new(link.clone(), index, start.unwrap_or(end)));
-        sub.away.store(away, Ordering::Relaxed);
-        if let Some(lane) = &mut inner.lanes[self::lane(link.protocol)] {
-            sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-            lane.subs.push(sub.clone());
+        if start.is_none() {
+            // It knows of itself.
+            sub.cursor.store(end, Ordering::Relaxed);
         }
         inner.idle_since = None;
         if let Some(language) = link.reads() {

@@ -1,6 +1,9 @@
 //! The hub over a log in memory, between which records get lost, repeated and mixed up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -149,6 +152,43 @@ async fn the_tape_has_every_event_once() {
         let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
         assert_eq!(seqs(&bytes), (1..=next).collect::<Vec<_>>(), "seed {seed}");
     }
+}
+
+/// Who comes finds on the tape what he came for, also when it is his coming that lets the tape be cut.
+#[tokio::test]
+async fn who_comes_is_a_reader_before_anything_is_cut() {
+    let log = Arc::new(Log { records: Mutex::default(), random: Mutex::new(StdRng::seed_from_u64(1)) });
+    // All are told of each who comes.
+    let settings = LiveSettings { tape_keep_bytes: 0, presence_members: 10_000, ..LiveSettings::default() };
+    let hub = Arc::new(Hub::new(settings, LiveMetrics::default()));
+    hub.start(log.clone());
+    let room = hub.open(ROOM);
+    hub.begin(&room, 0);
+    let join = |number: u128, after: u64| {
+        let link = Link::new(Subprotocol::Proto, 0, i64::MAX);
+        let name = format!("user-{number}");
+        link.identify(Arc::new(Profile { id: UserId(number), username: name.clone(), display_name: name }));
+        match room.join(&link, 0, Some(after), room.dismissals(), |_| {}, &hub.live) {
+            Joined::Yes(following) => following,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = join(1, 0);
+    let tape = first.tape.clone();
+    let mut cut = 0;
+    for seq in 1..600 {
+        let record = Record::open(&log.commit(seq, 1).record, ROOM).expect("it was just sealed").record;
+        hub.stored_here(&Arc::new(record));
+        first.sub.cursor.store(tape.end(), Ordering::Relaxed);
+        let held = tape.held();
+        let next = join(1 + u128::from(seq), seq - 1);
+        cut += u64::from(tape.held() < held);
+        let mut chunks = Vec::new();
+        let cursor = next.sub.cursor.load(Ordering::Relaxed);
+        tape.read(cursor, tape.end(), usize::MAX, &mut chunks).expect("it is there for who came for it");
+        room.leave(&next.sub, &hub.live);
+    }
+    assert!(cut > 0, "nothing was cut when somebody came");
 }
 
 /// The seqs of messages in short binary frames.

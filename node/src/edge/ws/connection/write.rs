@@ -77,6 +77,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
                 // Something to write, so it keeps waiting for its turn.
                 Some(true) => at += 1,
                 Some(false) => {}
+                // It was too slow: what goes out is what was begun, and that it is over.
+                None if self.state.is_closing() => {
+                    shared.chunks.clear();
+                    shared.shares.clear();
+                    return;
+                }
                 None => {
                     self.waiting.swap_remove(at);
                 }

@@ -105,7 +105,16 @@ async fn every_event_once_over_a_socket_that_takes_little() {
 /// A reader that stops is closed with 4409 at the end of a whole frame, and nobody else waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stops_is_closed_and_resumes() {
-    let live = LiveSettings { max_lag_bytes: 65_536, tape_max_bytes: 131_072, ..LiveSettings::default() };
+    stops(LiveSettings { max_lag_bytes: 65_536, tape_max_bytes: 131_072, ..LiveSettings::default() }).await;
+}
+
+/// The same, when he notices only by himself that the tape has gone on without him.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_whose_place_is_gone_is_closed_and_resumes() {
+    stops(LiveSettings { max_lag_bytes: u64::MAX, tape_max_bytes: 131_072, ..LiveSettings::default() }).await;
+}
+
+async fn stops(live: LiveSettings) {
     let world = World::new(settings(), live).await;
     let ada = world.user("ada").await;
     let room = world.room(&ada).await;
