@@ -66,6 +66,10 @@ use self::{
     rows::Info,
 };
 
+/// How long a message that is stored is looked for, and how often.
+const STORED: Duration = Duration::from_secs(2);
+const STORED_AGAIN: Duration = Duration::from_millis(25);
+
 /// Told of each user who became a member of a room of this node's, with the seq of the event. Must not block.
 pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 
@@ -561,6 +565,32 @@ impl Rooms {
             seq => history::message(self.store(), room, user, seq).await?,
         };
         found.ok_or_else(|| problem(&rookery_core::room::Refusal::MessageNotFound))
+    }
+
+    /// A message that the room's owner just answered about: it is stored, so a log that does not show it shows what is old,
+    /// as a leader of JetStream does that stood still and does not know yet that it leads no more. It is asked again.
+    ///
+    /// # Errors
+    /// `room_not_found`, `not_a_member`; `unavailable`.
+    pub async fn stored_message(
+        &self,
+        room: RoomId,
+        user: UserId,
+        seq: u64,
+    ) -> Result<client::Message, Problem> {
+        let until = Instant::now() + STORED;
+        loop {
+            match self.message(room, user, seq).await {
+                Err(problem) if problem.code == "message_not_found" => {}
+                known => return known,
+            }
+            if Instant::now() >= until {
+                return Err(Problem::unavailable(
+                    "The message is stored, but cannot be shown now; try again.",
+                ));
+            }
+            tokio::time::sleep(STORED_AGAIN).await;
+        }
     }
 
     /// All rooms of a user.

@@ -169,7 +169,7 @@ async fn post_message(
     let what = What::Post { text: post.text, client_msg_id: post.client_msg_id, reply_to: post.reply_to };
     match app.rooms.member_command(room, &me.profile, what).await? {
         Reply::Posted { seq, repeated, .. } => {
-            let message = app.rooms.message(room, me.profile.id, seq).await?;
+            let message = app.rooms.stored_message(room, me.profile.id, seq).await?;
             let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, Json(message.into())))
         }
@@ -251,7 +251,7 @@ async fn edit_message(
     Body(edit): Body<EditMessage>,
 ) -> Result<Json<Message>, Problem> {
     app.rooms.member_command(room, &me.profile, What::Edit { seq, text: edit.text }).await?;
-    Ok(Json(app.rooms.message(room, me.profile.id, seq).await?.into()))
+    Ok(Json(app.rooms.stored_message(room, me.profile.id, seq).await?.into()))
 }
 
 /// Delete a message
