@@ -81,8 +81,8 @@ pub(crate) fn smoke() -> Vec<Step> {
         Step::Fault(Fault::KillRedis, ms(200)),
         Step::Fault(Fault::Lose(1, 50), ms(1_000)),
         Step::Fault(Fault::CutNats(2), ms(2_000)),
-        Step::StreamLeader { stream: 0, pause: None },
         Step::Fault(Fault::PauseNode(0), ms(4_500)),
+        Step::StreamLeader { stream: 0, pause: None },
     ]
 }
 
