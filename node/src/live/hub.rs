@@ -20,6 +20,7 @@ use super::{
     LiveMetrics, LiveSettings,
     ids::IdHasher,
     inbox::{Inbox, Taken},
+    pacer::Pacer,
     room::{Room, Scratch},
 };
 use crate::backend::{
@@ -49,6 +50,8 @@ pub struct Live {
     pub metrics: LiveMetrics,
     /// See [`Hub::dismissals`].
     pub(super) dismissals: AtomicU64,
+    /// Wakes those who have something to write.
+    pub(super) pacer: Pacer,
     /// Other nodes.
     pub(super) news: Tell,
     /// Who translates what is said, if somebody does.
@@ -115,6 +118,8 @@ impl Hub {
             tokio::spawn(self.clone().work(shard));
         }
         tokio::spawn(self.clone().tick());
+        let hub = self.clone();
+        tokio::spawn(async move { hub.live.pacer.run().await });
     }
 
     /// There are other nodes, whose users follow the same rooms. Once, at the start.

@@ -214,6 +214,14 @@ impl Link {
         }
     }
 
+    /// There is something to read in room `index`. Returns whom to wake for it, if nothing waited before.
+    fn ready(&self, index: u32) -> Option<Waker> {
+        let mut mail = self.mail.lock();
+        let was_empty = mail.is_empty();
+        mail.ready.push(index);
+        mail.waker.clone().filter(|_| was_empty)
+    }
+
     /// Leaves a frame for this connection alone.
     pub fn post(&self, message: &client::ServerFrame) {
         self.post_bytes(|out| put_message(out, self.protocol, message));
@@ -346,7 +354,14 @@ impl Sub {
     /// Says that the tape has grown. One atomic load if that is known already.
     pub fn mark(&self) {
         if !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst) {
-            self.link.change(|mail| mail.ready.push(self.index));
+            self.link.ready(self.index).into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// As [`Self::mark`]; whom to wake for it is added to `wakers`.
+    pub(super) fn mark_for(&self, wakers: &mut Vec<Waker>) {
+        if !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst) {
+            wakers.extend(self.link.ready(self.index));
         }
     }
 

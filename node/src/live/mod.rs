@@ -9,6 +9,7 @@ mod ids;
 mod inbox;
 pub mod link;
 mod metrics;
+mod pacer;
 mod presence;
 mod room;
 mod settings;

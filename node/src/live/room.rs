@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -99,6 +100,7 @@ struct Lane {
 pub(super) struct Scratch {
     payload: Vec<u8>,
     batches: [Batch; PROTOCOLS],
+    wakers: Vec<Waker>,
 }
 
 /// Who was told a translation.
@@ -532,12 +534,13 @@ impl Inner {
                 let end = lane.tape.append(batch);
                 live.metrics.published(batch.len(), lane.subs.len());
                 for sub in &lane.subs {
-                    sub.mark();
+                    sub.mark_for(&mut scratch.wakers);
                 }
                 lane.look(end, live);
             }
             batch.clear();
         }
+        live.pacer.wake(&mut scratch.wakers);
     }
 
     /// Frames that are no durable events, for everybody here.
