@@ -34,7 +34,7 @@ e2e: ## the black-box tests against the built node, then the API's on a cluster 
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
 
-faults: ## 1,000 faults of every part of a cluster under load; writes docs/faults.md (about two hours)
+faults: ## 1,000 faults of every part of a cluster under load; writes docs/faults.md (an hour or two)
 	@scripts/setup test
 	scripts/faults
 

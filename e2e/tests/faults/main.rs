@@ -63,7 +63,13 @@ impl Run {
         let seed = number("ROOKERY_E2E_SEED").map_or(default, |seed| u64::try_from(seed).unwrap_or(default));
         let all = 0..faults.unwrap_or(1).div_ceil(ROUND);
         let rounds = Mutex::new(number("ROOKERY_E2E_ROUND").map_or(all, |round| round..round + 1));
-        Self { seed, faults, rounds, report: Mutex::new(Report::new(seed)), began: Instant::now() }
+        Self {
+            seed,
+            faults,
+            rounds,
+            report: Mutex::new(Report::new(seed, faults.unwrap_or(0))),
+            began: Instant::now(),
+        }
     }
 
     fn next_round(&self) -> Option<usize> {
@@ -104,7 +110,7 @@ impl Run {
                     Some(cluster) => cluster,
                     None => Cluster::start(options)?,
                 };
-                let mut part = Report::new(self.seed);
+                let mut part = Report::default();
                 let done = catch_unwind(AssertUnwindSafe(|| self.round(number, &on, &mut part)));
                 let stopped = match done {
                     Ok(done) => done.err(),

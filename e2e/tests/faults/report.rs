@@ -22,6 +22,8 @@ pub(crate) struct Outcome {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) seed: u64,
+    /// Faults asked for; a rolling restart is one of them and one outcome per node.
+    pub(crate) asked: usize,
     pub(crate) outcomes: Vec<Outcome>,
     /// Broken promises, in words.
     pub(crate) broken: Vec<String>,
@@ -41,8 +43,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
+    pub(crate) fn new(seed: u64, asked: usize) -> Self {
+        Self { seed, asked, ..Self::default() }
     }
 
     /// Adds what another round found.
@@ -74,7 +76,7 @@ impl Report {
             page,
             "    ROOKERY_E2E_SEED={} ROOKERY_E2E_FAULTS={}{chosen} make faults\n\nRevision {}, {}; {} build of the node; {:.0} minutes.\n",
             self.seed,
-            self.outcomes.len(),
+            self.asked,
             from_environment("ROOKERY_E2E_REVISION"),
             machine(),
             from_environment("ROOKERY_E2E_PROFILE"),
@@ -98,8 +100,9 @@ impl Report {
         }
         let _ = writeln!(
             page,
-            "{} times two messages changed places because the first had waited longer than its deadline when its client left: it may \
-             have been refused,\nunheard, and was sent again. That is no broken promise.\n",
+            "{} times two messages changed places, where the first was not answered before its client left and the later one was not known to \
+             be\nstored before the first one's deadline: that one may have been refused, unheard, and was sent again. That is no broken \
+             promise.\n",
             self.excused,
         );
         page.push_str(&aims::table(self));
