@@ -76,7 +76,7 @@ impl Report {
             page,
             "    ROOKERY_E2E_SEED={} ROOKERY_E2E_FAULTS={}{chosen} make faults\n\nRevision {}, {}; {} build of the node; {:.0} minutes.\n",
             self.seed,
-            self.asked,
+            if self.asked > 0 { self.asked } else { self.outcomes.len() },
             from_environment("ROOKERY_E2E_REVISION"),
             machine(),
             from_environment("ROOKERY_E2E_PROFILE"),
