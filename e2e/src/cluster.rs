@@ -10,7 +10,7 @@ use rookery_testbed::{Cluster, ClusterOptions};
 use crate::server::{self, Options};
 
 /// How many nodes are asked for, if a cluster is.
-fn nodes() -> Option<usize> {
+pub fn nodes() -> Option<usize> {
     let text = std::env::var("ROOKERY_E2E_CLUSTER").ok().filter(|text| !text.is_empty())?;
     let count = text.parse().ok().filter(|count| (1..=9).contains(count));
     Some(count.unwrap_or_else(|| panic!("ROOKERY_E2E_CLUSTER={text}: must be 1 to 9")))
