@@ -1,0 +1,91 @@
+//! The translator.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Resources, SecretKey};
+
+/// The translator. Engines are asked in the order deepl, azure, libreTranslate; one that fails is passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.deepl) || has(self.azure) || has(self.libreTranslate)")
+        .message("spec.translator must have an engine: deepl, azure or libreTranslate")
+)]
+pub struct TranslatorSpec {
+    /// How many share the work.
+    #[serde(default = "two")]
+    #[schemars(range(min = 0, max = 50))]
+    pub replicas: i32,
+    /// DeepL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deepl: Option<EngineSpec>,
+    /// Azure AI Translator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureSpec>,
+    /// A LibreTranslate that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libre_translate: Option<LibreTranslateSpec>,
+    /// CPU and memory of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+fn two() -> i32 {
+    2
+}
+
+/// An engine behind a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineSpec {
+    /// Its address, without a path: `https://api.deepl.com`.
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
+    pub url: String,
+    /// Its key.
+    pub key_secret: SecretKey,
+    /// Languages that it is used for, as codes. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub languages: Vec<String>,
+    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub day_characters: i64,
+}
+
+/// Azure AI Translator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureSpec {
+    /// Its address, without a path: `https://api.cognitive.microsofttranslator.com`.
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
+    pub url: String,
+    /// Its key.
+    pub key_secret: SecretKey,
+    /// Region of the resource, unless it is global.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9]+$"))]
+    pub region: Option<String>,
+    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub day_characters: i64,
+}
+
+/// A LibreTranslate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LibreTranslateSpec {
+    /// Its address, without a path.
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
+    pub url: String,
+    /// Its key, if it wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret: Option<SecretKey>,
+}
