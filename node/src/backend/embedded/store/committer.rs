@@ -276,7 +276,7 @@ impl Committer {
             engine.put_row(&mut batch, key, row.as_ref());
         }
         let started = Instant::now();
-        match self.commit.commit(batch) {
+        match self.commit.commit(batch).and_then(|()| engine.seal_full()) {
             Ok(()) => {
                 metrics.sync.observe(started.elapsed().as_secs_f64());
                 metrics.appends.inc_by(staged.records.len() as u64);

@@ -7,10 +7,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Slice};
+use fjall::{Database, KvSeparationOptions, OwnedWriteBatch, PersistMode, Slice};
 use rookery_protocol::id::RoomId;
 
-use super::super::StoreSettings;
+use super::{super::StoreSettings, background, tables::MemoryTable};
 use crate::backend::{Committed, Entry, LogSeq, Read, Table};
 
 /// Version of the keys and values above. A store of another version is refused.
@@ -42,8 +42,8 @@ pub(super) type Versioned = (u64, Bytes);
 /// The engine, opened.
 pub(super) struct Engine {
     db: Database,
-    records: Keyspace,
-    rows: Keyspace,
+    records: MemoryTable,
+    rows: MemoryTable,
 }
 
 /// The key of a row.
@@ -108,53 +108,67 @@ fn versioned(value: Slice) -> fjall::Result<Versioned> {
 impl Engine {
     pub(super) fn open(dir: &Path, settings: &StoreSettings) -> fjall::Result<Self> {
         let mib = |n: u64| n << 20;
-        let db = Database::builder(dir)
+        let builder = Database::builder(dir)
             .manual_journal_persist(true)
             .cache_size(mib(settings.block_cache_mib))
             .max_journaling_size(mib(settings.journal_mib))
-            .worker_threads(2)
-            .open()?;
-        let options = |apart: u32| {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(mib(settings.write_buffer_mib))
-                .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(apart)))
+            // A second one would spin while the first merges tables: it is kept for flushes and puts each merge that
+            // it is asked for back into the queue (`fjall::worker_pool`).
+            .worker_threads(1);
+        let db = background::run(|| builder.open())?;
+        let table = |name: &str, apart: u32| {
+            let options = MemoryTable::options(mib(settings.write_buffer_mib))
+                .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(apart)));
+            Ok::<_, fjall::Error>(MemoryTable::new(
+                db.keyspace(name, || options)?,
+                mib(settings.write_buffer_mib),
+                // What is in memory after a start may be all of it in this one.
+                db.write_buffer_size(),
+            ))
         };
-        let records = db.keyspace("records", || options(RECORD_APART))?;
-        let rows = db.keyspace("rows", || options(ROW_APART))?;
+        let (records, rows) = (table("records", RECORD_APART)?, table("rows", ROW_APART)?);
         Ok(Self { db, records, rows })
     }
 
+    /// After each commit: hands memory tables that are full to the engine's thread.
+    pub(super) fn seal_full(&self) -> fjall::Result<()> {
+        self.records.seal_if_full()?;
+        self.rows.seal_if_full()
+    }
+
     /// A batch that becomes durable as one.
-    pub(super) fn batch(&self) -> fjall::OwnedWriteBatch {
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
         self.db.batch().durability(Some(PersistMode::SyncData))
     }
 
-    pub(super) fn put_record(
-        &self,
-        batch: &mut fjall::OwnedWriteBatch,
-        record: &Committed,
-        first: u64,
-        last: u64,
-    ) {
-        let key = record_key(record.room, first, record.at.0, last);
-        batch.insert(&self.records, key, Slice::from(record.record.clone()));
+    /// Bytes in memory that are not in tables on disk yet.
+    #[cfg(test)]
+    pub(super) fn unwritten(&self) -> u64 {
+        self.db.write_buffer_size()
     }
 
-    pub(super) fn put_row(&self, batch: &mut fjall::OwnedWriteBatch, key: &Bytes, row: Option<&Versioned>) {
+    pub(super) fn put_record(&self, batch: &mut OwnedWriteBatch, record: &Committed, first: u64, last: u64) {
+        let key = record_key(record.room, first, record.at.0, last);
+        self.records.insert(batch, Slice::from(key), Slice::from(record.record.clone()));
+    }
+
+    pub(super) fn put_row(&self, batch: &mut OwnedWriteBatch, key: &Bytes, row: Option<&Versioned>) {
         let key = Slice::from(key.clone());
         match row {
-            None => batch.remove(&self.rows, key),
+            None => self.rows.remove(batch, key),
             Some((revision, value)) => {
                 let mut stored = Vec::with_capacity(REVISION + value.len());
                 stored.extend_from_slice(&revision.to_be_bytes());
                 stored.extend_from_slice(value);
-                batch.insert(&self.rows, key, Slice::from(stored));
+                self.rows.insert(batch, key, Slice::from(stored));
             }
         }
     }
 
     pub(super) fn tail(&self, room: RoomId) -> fjall::Result<Option<Tail>> {
-        let Some(newest) = self.records.prefix(room.to_bytes()).next_back() else { return Ok(None) };
+        let Some(newest) = self.records.keyspace().prefix(room.to_bytes()).next_back() else {
+            return Ok(None);
+        };
         let (key, record) = newest.into_inner()?;
         let span = Span::of(&key)?;
         Ok(Some(Tail { at: LogSeq(span.at), last_seq: span.last, record: record.into() }))
@@ -167,7 +181,7 @@ impl Engine {
         }
         let end = record_key(room, read.to, u64::MAX, u64::MAX);
         if read.backwards {
-            for item in self.records.range(record_key(room, 0, 0, 0)..=end).rev() {
+            for item in self.records.keyspace().range(record_key(room, 0, 0, 0)..=end).rev() {
                 let (key, record) = item.into_inner()?;
                 let span = Span::of(&key)?;
                 if span.last < read.from {
@@ -179,7 +193,7 @@ impl Engine {
             }
         } else {
             let start = self.start(room, read.from)?;
-            for item in self.records.range(start..=end) {
+            for item in self.records.keyspace().range(start..=end) {
                 let (key, record) = item.into_inner()?;
                 if !page.take(Span::of(&key)?, record) {
                     break;
@@ -192,7 +206,7 @@ impl Engine {
     /// The key of the record that holds `seq`, or where it would be.
     fn start(&self, room: RoomId, seq: u64) -> fjall::Result<[u8; RECORD_KEY]> {
         let upto = record_key(room, seq, u64::MAX, u64::MAX);
-        for item in self.records.range(record_key(room, 0, 0, 0)..=upto).rev() {
+        for item in self.records.keyspace().range(record_key(room, 0, 0, 0)..=upto).rev() {
             let span = Span::of(&item.key()?)?;
             if !span.is_empty() {
                 if span.last >= seq {
@@ -205,7 +219,7 @@ impl Engine {
     }
 
     pub(super) fn row(&self, key: &[u8]) -> fjall::Result<Option<Versioned>> {
-        self.rows.get(key)?.map(versioned).transpose()
+        self.rows.keyspace().get(key)?.map(versioned).transpose()
     }
 
     pub(super) fn scan(
@@ -220,7 +234,7 @@ impl Engine {
             _ => Bound::Included(prefix),
         };
         let mut rows = Vec::new();
-        for item in self.rows.range::<&[u8], _>((from, Bound::Unbounded)).take(limit) {
+        for item in self.rows.keyspace().range::<&[u8], _>((from, Bound::Unbounded)).take(limit) {
             let (key, value) = item.into_inner()?;
             if !key.starts_with(prefix) {
                 break;

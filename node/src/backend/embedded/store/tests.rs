@@ -18,6 +18,7 @@ mod disk;
 mod grouping;
 mod model;
 mod speed;
+mod tables;
 mod torn;
 
 /// A store in a directory of its own.
