@@ -9,7 +9,7 @@ use rustix::process::{getpriority_process, setpriority_process};
 const NICER: i32 = 10;
 
 /// Runs it on a thread of low weight. The threads that it starts are of the same: Linux keeps niceness by thread, and a new
-/// one has that of the thread which started it (sched(7)).
+/// one has that of the thread which started it (sched(7)). Looking for them afterwards would be too early: a thread names itself.
 pub(super) fn run<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let low = || {
         let now = getpriority_process(None).unwrap_or(0);
