@@ -1,4 +1,4 @@
-//! Real servers for tests: NATS, etcd and Redis as local processes, and the faults that are done to them.
+//! Real servers for tests: NATS, etcd, Redis and Kubernetes' API server as local processes, and the faults that are done to them.
 //!
 //! Here belong finding, starting, killing, pausing and cutting off what Rookery runs on, and whole clusters of its nodes. No
 //! client of any of these servers, and nothing of Rookery's own code: a test brings those itself.
@@ -24,6 +24,7 @@ mod cluster;
 mod etcd;
 mod guard;
 mod http;
+mod kubernetes;
 mod nats;
 mod ports;
 mod process;
@@ -38,6 +39,7 @@ pub use bed::Bed;
 pub use certificates::certificates;
 pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports};
 pub use etcd::{EtcdCluster, EtcdOptions};
+pub use kubernetes::{ControlPlane, ControlPlaneOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;
 pub use process::Process;

@@ -40,6 +40,6 @@ fn own_places() -> Vec<PathBuf> {
     named.into_iter().chain(cache().map(|dir| Path::new(&dir).join("rookery/servers"))).collect()
 }
 
-fn is_program(file: &Path) -> bool {
+pub(crate) fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
