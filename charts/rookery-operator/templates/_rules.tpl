@@ -1,0 +1,40 @@
+{{- /*
+What the operator may do where it works. No wildcard, no right to give rights, no right beyond namespaces. The roles of scope `cluster`
+and of scope `namespaces` are the same rules.
+*/ -}}
+{{- define "rookery-operator.rules" -}}
+# What it is told to do, and what it says about that. It never makes or deletes one.
+- apiGroups: [rookery.chat]
+  resources: [chatclusters]
+  verbs: [get, list, watch, patch]
+- apiGroups: [rookery.chat]
+  resources: [chatclusters/status]
+  verbs: [get, patch]
+# Where the API server asks for it (OwnerReferencesPermissionEnforcement): to make what belongs to a ChatCluster.
+- apiGroups: [rookery.chat]
+  resources: [chatclusters/finalizers]
+  verbs: [update]
+# What a cluster is made of. Secrets: passwords that it makes, and those that a ChatCluster names.
+- apiGroups: [""]
+  resources: [configmaps, secrets, services, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [statefulsets, deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses, networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+# Pods are made by StatefulSets and Deployments; it deletes them one by one to roll them.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
