@@ -30,7 +30,7 @@ unit: ## the tests that start no node
 	$(CARGO) test --locked --workspace --exclude rookery-e2e
 
 e2e: ## the black-box tests against the built node, then the API's on a cluster of three
-	$(CARGO) build --locked -p rookery-node
+	$(CARGO) build --locked -p rookery-node -p rookery-mailer
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
 

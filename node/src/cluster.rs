@@ -16,7 +16,7 @@ use crate::{
     backend::{
         Mails,
         bus::{Bus, NatsBus},
-        jetstream::{ConnectError, JetStream},
+        jetstream::{ConnectError, JetStream, NatsReminders},
         redis::Redis,
     },
     config::Settings,
@@ -24,6 +24,7 @@ use crate::{
     live::Hub,
     membership::{Me, Membership, Refused},
     neighbours,
+    notices::{self, Running, Sources},
     peer::{Bound, Control, Names, PeerError, Peers},
     rooms::Rooms,
     serve::{Drain, Process, greet},
@@ -98,6 +99,7 @@ struct Node {
     membership: Arc<Membership>,
     peers: Peers,
     steering: Arc<Steering>,
+    _notices: Running,
 }
 
 /// What the operator asks of this node.
@@ -224,6 +226,20 @@ impl Node {
             nats.clone(),
             metrics.rooms.clone(),
         );
+        let sources = Sources {
+            accounts: accounts.clone(),
+            rooms: rooms.clone(),
+            reminders: NatsReminders::new(nats.clone()),
+            ephemeral: redis.clone(),
+            outbox: nats.clone(),
+            public_url: settings.http.public_url.clone(),
+        };
+        if settings.notices.enabled && settings.http.public_url.is_none() {
+            tracing::warn!(
+                "http.public_url is not set: mails about what is unread have no links, not even one to end them"
+            );
+        }
+        let notices = notices::start(settings.notices.clone(), sources, metrics.notices.clone());
         let bus: Arc<dyn Bus> = NatsBus::new(nats.client(), &cluster.name, metrics.bus.clone());
         neighbours::join(&bus, &accounts, &rooms, &hub);
         let steering = Arc::new(Steering {
@@ -247,7 +263,7 @@ impl Node {
             translation.start(&hub);
         }
         let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox, translation };
-        Ok(Self { app: Arc::new(app), membership, peers, steering })
+        Ok(Self { app: Arc::new(app), membership, peers, steering, _notices: notices })
     }
 
     /// Waits until this node is refused; for ever if it is not.

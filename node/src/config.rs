@@ -26,6 +26,10 @@ pub struct Settings {
     pub rooms: crate::rooms::RoomsSettings,
     /// Live delivery.
     pub live: crate::live::LiveSettings,
+    /// Mails about what is unread.
+    pub notices: crate::notices::NoticesSettings,
+    /// Sending mails from this process, in standalone.
+    pub mailer: rookery_mailer::local::LocalSettings,
     /// Calls between nodes.
     pub peer: crate::peer::PeerSettings,
     /// The embedded store.
@@ -54,6 +58,8 @@ impl Configuration for Settings {
         wrong.extend(self.edge.check());
         wrong.extend(self.rooms.check());
         wrong.extend(self.live.check());
+        wrong.extend(self.notices.check());
+        wrong.extend(self.mailer.check());
         wrong.extend(self.peer.check());
         wrong.extend(self.store.check());
         wrong.extend(self.cluster.check());

@@ -11,6 +11,7 @@ pub mod edge;
 pub mod live;
 pub mod membership;
 pub mod neighbours;
+pub mod notices;
 pub mod peer;
 pub mod problem;
 pub mod rooms;

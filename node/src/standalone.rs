@@ -2,12 +2,18 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use rookery_mailer::local::LocalMailer;
+
 use crate::{
     accounts::Accounts,
-    backend::embedded::{FjallCommit, Mailbox, Store, SystemClock, Ttl},
+    backend::{
+        Mails, Outbox,
+        embedded::{EmbeddedOutbox, EmbeddedReminders, FjallCommit, Mailbox, Store, SystemClock, Ttl},
+    },
     config::Settings,
     edge::App,
     live::Hub,
+    notices::{self, Running, Sources},
     rooms::Rooms,
     serve::{Drain, Process, greet},
     server::Failure,
@@ -29,7 +35,7 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     }
     let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
-    let (app, store) = services(&settings, &process.metrics, workers).await?;
+    let Services { app, store, notices, mailer } = services(&settings, &process.metrics, workers).await?;
     let served = process.serve(app.clone(), &settings)?;
     let (listen, management) = (served.address(), process.management);
     write_listen_file(&data, listen, management)
@@ -37,18 +43,31 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     process.readiness.serve();
     let took = process.started.elapsed();
     tracing::info!(%listen, %management, ready_ms = took.as_millis(), "ready");
-    greet(&greeting(process.scheme(), listen, management, &data, took));
+    let mails = app.mailbox.is_some();
+    greet(&greeting((process.scheme(), mails), listen, management, &data, took));
 
     process.stopped().await;
     let Drain { window, deadline } = Drain::of(&settings);
     let drained = async {
         served.drain(window, deadline).await;
         app.rooms.stop(deadline).await;
+        if let Some(mailer) = mailer {
+            mailer.stop(deadline).await;
+        }
     };
     process.unless_hurried(drained).await;
     let _ = std::fs::remove_file(data.join(LISTEN_FILE));
-    drop(store);
+    drop((notices, store));
     Ok(())
+}
+
+/// What runs.
+struct Services {
+    app: Arc<App>,
+    store: Arc<Store>,
+    notices: Running,
+    /// Sends mails, if there is an SMTP server.
+    mailer: Option<LocalMailer>,
 }
 
 /// Opens the store and starts the services on it.
@@ -56,7 +75,7 @@ async fn services(
     settings: &Settings,
     metrics: &Metrics,
     workers: Arc<Workers>,
-) -> Result<(Arc<App>, Arc<Store>), Failure> {
+) -> Result<Services, Failure> {
     let path = &settings.server.data;
     let unusable = |why: String| Failure::Data { path: path.clone(), why };
     // A file of a former run would name addresses that nobody listens on yet.
@@ -67,14 +86,22 @@ async fn services(
     let clock = Arc::new(SystemClock);
     let ttl = Ttl::open(store.clone(), &settings.store, clock.clone()).await;
     let ttl = Arc::new(ttl.map_err(|e| unusable(e.to_string()))?);
-    let mailbox = Mailbox::open(store.clone(), &settings.store, clock).await;
-    let mailbox = Arc::new(mailbox.map_err(|e| unusable(e.to_string()))?);
+    let (outbox, mailbox, mailer): (Arc<dyn Outbox>, Option<Arc<dyn Mails>>, _) = if settings.mailer.sends() {
+        let outbox = EmbeddedOutbox::open(store.clone(), clock.clone()).await;
+        let outbox = Arc::new(outbox.map_err(|e| unusable(e.to_string()))?);
+        let mailer = LocalMailer::start(&settings.mailer, outbox.clone(), metrics.mailer.clone())?;
+        (outbox, None, Some(mailer))
+    } else {
+        let mailbox = Mailbox::open(store.clone(), &settings.store, clock.clone()).await;
+        let mailbox = Arc::new(mailbox.map_err(|e| unusable(e.to_string()))?);
+        (mailbox.clone(), Some(mailbox), None)
+    };
 
     let accounts = Accounts::start(
         settings.accounts.clone(),
         store.clone(),
-        ttl,
-        mailbox.clone(),
+        ttl.clone(),
+        outbox.clone(),
         metrics.accounts.clone(),
     );
     let accounts = accounts.await.map_err(|problem| unusable(problem.to_string()))?;
@@ -97,16 +124,26 @@ async fn services(
     if let Some(translation) = &translation {
         translation.start(&hub);
     }
+    let reminders = EmbeddedReminders::open(store.clone(), clock).await;
+    let sources = Sources {
+        accounts: accounts.clone(),
+        rooms: rooms.clone(),
+        reminders: Arc::new(reminders.map_err(|e| unusable(e.to_string()))?),
+        ephemeral: ttl,
+        outbox,
+        public_url: settings.http.public_url.clone(),
+    };
+    let notices = notices::start(settings.notices.clone(), sources, metrics.notices.clone());
     let app = App {
         node: settings.server.node.clone(),
         accounts,
         rooms,
         hub,
         http: settings.http.clone(),
-        mailbox: Some(mailbox),
         translation,
+        mailbox,
     };
-    Ok((Arc::new(app), store))
+    Ok(Services { app: Arc::new(app), store, notices, mailer })
 }
 
 /// Tells scripts where this process listens. Written whole or not at all.
@@ -118,21 +155,32 @@ fn write_listen_file(data: &Path, listen: SocketAddr, management: SocketAddr) ->
 }
 
 /// What a newcomer sees: what to open, what to try.
-fn greeting(scheme: &str, listen: SocketAddr, management: SocketAddr, data: &Path, took: Duration) -> String {
+fn greeting(
+    (scheme, shown): (&str, bool),
+    listen: SocketAddr,
+    management: SocketAddr,
+    data: &Path,
+    took: Duration,
+) -> String {
+    let mails = if shown {
+        format!("{scheme}://{listen}/dev/mailbox   (codes arrive here; nothing is sent)")
+    } else {
+        "sent by SMTP".to_owned()
+    };
     let ws = if scheme == "https" { "wss" } else { "ws" };
     format!(
         "Rookery is running (ready after {took} ms, data in {data}).
 
   start here   {scheme}://{listen}/
   API          {scheme}://{listen}/docs
-  mails        {scheme}://{listen}/dev/mailbox   (codes arrive here; nothing is sent)
+  mails        {mails}
   WebSocket    {ws}://{listen}/v1/ws
   metrics      http://{management}/metrics
 
 Try it:
   curl {scheme}://{listen}/v1/auth/register -H 'content-type: application/json' \\
     -d '{{\"email\":\"ada@example.com\",\"username\":\"ada\",\"password\":\"correct horse ada\"}}'
-  then look at the mailbox for the code. README.md shows a whole chat. Ctrl-C stops it.
+  then look at the mails for the code. README.md shows a whole chat. Ctrl-C stops it.
 ",
         took = took.as_millis(),
         data = data.display(),

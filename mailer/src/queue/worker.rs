@@ -130,6 +130,10 @@ impl Worker {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), String> {
         while !*stop.borrow() {
+            // Asked now, a request would be sent after the reconnect, when nobody waits for its jobs any more.
+            if !self.queue.connected() {
+                return Err("there is no connection to NATS".to_owned());
+            }
             let Ok(first) = self.places.clone().acquire_owned().await else { return Ok(()) };
             let mut permits = vec![first];
             while permits.len() < self.all as usize

@@ -24,6 +24,7 @@ mod reset;
 mod sessions;
 mod settings;
 mod ticket;
+mod unsubscribe;
 mod users;
 
 use std::{
@@ -116,6 +117,8 @@ pub struct Accounts {
     limits: limits::Limits,
     hasher: hashing::Hasher,
     metrics: AccountsMetrics,
+    /// Of links in mails.
+    mac_secret: [u8; 32],
     /// By SHA-256 of the token.
     verified: cache::Recent<[u8; 32], Verified>,
     revocations: broadcast::Sender<Revocation>,
@@ -153,6 +156,7 @@ impl Accounts {
             verified: cache::Recent::new(settings.cache_entries),
             revocations: broadcast::channel(REVOCATIONS).0,
             settings,
+            mac_secret: secret,
             ephemeral,
             outbox,
             metrics,
@@ -306,14 +310,19 @@ impl Accounts {
 
     /// Puts a mail into the outbox.
     async fn mail(&self, to: &str, language: &str, mail: Mail) -> Result<(), Problem> {
-        let kind = match &mail {
-            Mail::SignUpCode { .. } => "sign_up_code",
-            Mail::AlreadyRegistered { .. } => "already_registered",
-            Mail::LoginCode { .. } => "login_code",
-            Mail::PasswordReset { .. } => "password_reset",
-            Mail::Welcome { .. } => "welcome",
+        let kind = mail.kind();
+        // A code that is not valid any more is of no use to anybody.
+        let not_after = match &mail {
+            Mail::SignUpCode { minutes, .. }
+            | Mail::LoginCode { minutes, .. }
+            | Mail::PasswordReset { minutes, .. } => {
+                let life = i64::try_from(*minutes).unwrap_or(i64::MAX).saturating_mul(60_000);
+                Some(now().saturating_add(life))
+            }
+            _ => None,
         };
-        let job = MailJob { id: random::token()?, to: to.to_owned(), language: language.to_owned(), mail };
+        let (to, language) = (to.to_owned(), language.to_owned());
+        let job = MailJob { id: random::token()?, to, language, not_after, mail };
         self.outbox.enqueue(job).await?;
         self.metrics.mail(kind);
         Ok(())

@@ -10,12 +10,18 @@ pub mod embedded;
 mod ephemeral_tests;
 pub mod jetstream;
 pub mod redis;
+mod reminders;
+#[cfg(test)]
+mod reminders_tests;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rookery_protocol::id::RoomId;
+pub use rookery_protocol::outbox::{Mail, MailJob, UnreadRoom};
+
+pub use reminders::{Due, Reminders};
 
 /// Position of a record in the log below the rooms, as the backend counts (JetStream: the stream sequence).
 /// Grows within a room, with gaps. 0 stands for "no record yet".
@@ -76,6 +82,10 @@ pub enum Table {
     Mailbox = 11,
     /// Facts about the store itself, such as its version.
     Meta = 12,
+    /// `user id` → when to look whether he has something unread to be told of.
+    Reminders = 13,
+    /// Mails to send, where this process sends them.
+    Outbox = 14,
 }
 
 /// One write of a row. `value: None` deletes it.
@@ -258,74 +268,6 @@ pub trait Ephemeral: Send + Sync {
     async fn unlist(&self, list: &str, item: &str) -> Result<(), Unavailable>;
     /// Items of a list, in order, at most `limit`.
     async fn listed(&self, list: &str, limit: usize) -> Result<Vec<String>, Unavailable>;
-}
-
-/// A mail to send, as the outbox carries it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct MailJob {
-    /// One mail is sent per id.
-    pub id: String,
-    /// Address.
-    pub to: String,
-    /// BCP 47 tag of the reader's language.
-    pub language: String,
-    /// What kind of mail, with what it says.
-    pub mail: Mail,
-}
-
-/// What a mail says. Never logged: it holds codes.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Mail {
-    /// The code that ends a registration.
-    SignUpCode {
-        /// The digits.
-        code: String,
-        /// Chosen name.
-        username: String,
-        /// Until then, in minutes from now.
-        minutes: u64,
-    },
-    /// Somebody tried to register an address that has an account.
-    AlreadyRegistered {
-        /// The account's name.
-        username: String,
-    },
-    /// The second step of a login.
-    LoginCode {
-        /// The digits.
-        code: String,
-        /// The account's name.
-        username: String,
-        /// Valid for so many minutes.
-        minutes: u64,
-    },
-    /// The code that allows a new password.
-    PasswordReset {
-        /// The digits.
-        code: String,
-        /// The account's name.
-        username: String,
-        /// Valid for so many minutes.
-        minutes: u64,
-    },
-    /// After a successful registration.
-    Welcome {
-        /// The account's name.
-        username: String,
-    },
-}
-
-impl std::fmt::Debug for Mail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::SignUpCode { .. } => "SignUpCode",
-            Self::AlreadyRegistered { .. } => "AlreadyRegistered",
-            Self::LoginCode { .. } => "LoginCode",
-            Self::PasswordReset { .. } => "PasswordReset",
-            Self::Welcome { .. } => "Welcome",
-        })
-    }
 }
 
 /// A mail as it would have been sent. Has no `Debug`: it holds codes.

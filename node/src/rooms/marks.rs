@@ -221,14 +221,22 @@ impl Marks {
         }
     }
 
-    /// Mentions after a seq.
-    pub(super) async fn mentions(&self, user: UserId, room: RoomId, after: u64) -> Result<u32, Problem> {
+    /// Seqs of the messages after a seq that mention him, at most [`MENTIONS`] of them.
+    pub(super) async fn mention_seqs(
+        &self,
+        user: UserId,
+        room: RoomId,
+        after: u64,
+    ) -> Result<Vec<u64>, Problem> {
         let (prefix, after) = (rows::of_user(user, room), rows::of_mention(user, room, after));
-        let found = self
-            .rows
-            .scan(Table::ReadMarks, &prefix, Some(&after), MENTIONS)
-            .await
-            .map_err(|why| unavailable(&why))?;
+        let found = self.rows.scan(Table::ReadMarks, &prefix, Some(&after), MENTIONS).await;
+        let found = found.map_err(|why| unavailable(&why))?;
+        Ok(found.into_iter().filter_map(|row| rows::seq_in(&row.key)).collect())
+    }
+
+    /// How many those are.
+    pub(super) async fn mentions(&self, user: UserId, room: RoomId, after: u64) -> Result<u32, Problem> {
+        let found = self.mention_seqs(user, room, after).await?;
         Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
     }
 

@@ -18,6 +18,7 @@ mod rows;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unread;
 pub mod words;
 
 use std::{
@@ -55,6 +56,7 @@ pub use marks::OnRead;
 pub use metrics::RoomsMetrics;
 pub use render::frame;
 pub use settings::RoomsSettings;
+pub use unread::Unread;
 
 use self::{
     ends::Ends,
@@ -76,6 +78,9 @@ pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 /// Told of each record with events that an owner of this node has stored, in the order of its room, before the
 /// senders are answered. Must not block.
 pub type OnCommitted = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
+
+/// Told, once a record is stored, whom its messages are for: who is mentioned, and the other one of a direct room. Must not block.
+pub type OnUnread = Box<dyn Fn(&[UserId]) + Send + Sync>;
 
 /// Called exactly once with the outcome of a command, on the owner's thread: must not block.
 pub type OnReply = Box<dyn FnOnce(Result<Reply, Problem>) + Send>;
@@ -228,6 +233,7 @@ impl Rooms {
             on_newcomer: OnceLock::new(),
             news: Tell::default(),
             on_committed: OnceLock::new(),
+            on_unread: OnceLock::new(),
             started: Instant::now(),
         };
         Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
@@ -317,6 +323,11 @@ impl Rooms {
     /// Registers who delivers what owners of this node store. Once, at the start.
     pub fn on_committed(&self, hook: OnCommitted) {
         let _ = self.env().on_committed.set(hook);
+    }
+
+    /// Registers who is told of users whom a stored message is for. Once, at the start.
+    pub fn on_unread(&self, hook: OnUnread) {
+        let _ = self.env().on_unread.set(hook);
     }
 
     /// Longest text of a message, in characters.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use rookery_mailer::metrics::MailerMetrics;
 
 use crate::{
     accounts::AccountsMetrics,
@@ -10,6 +11,7 @@ use crate::{
     edge::EdgeMetrics,
     live::LiveMetrics,
     membership::MembershipMetrics,
+    notices::NoticesMetrics,
     peer::PeerMetrics,
     rooms::RoomsMetrics,
     translation::TranslationMetrics,
@@ -32,6 +34,10 @@ pub struct Metrics {
     pub rooms: RoomsMetrics,
     /// Live delivery.
     pub live: LiveMetrics,
+    /// Mails about what is unread.
+    pub notices: NoticesMetrics,
+    /// Mails sent from this process.
+    pub mailer: MailerMetrics,
     /// Sockets.
     pub edge: EdgeMetrics,
     /// Membership in the cluster.
@@ -55,6 +61,8 @@ impl Metrics {
             accounts: AccountsMetrics::register(&mut registry),
             rooms: RoomsMetrics::register(&mut registry),
             live: LiveMetrics::register(&mut registry),
+            mailer: MailerMetrics::register(&mut registry),
+            notices: NoticesMetrics::register(&mut registry),
             edge: EdgeMetrics::register(&mut registry),
             membership: MembershipMetrics::register(&mut registry),
             peer: PeerMetrics::register(&mut registry),

@@ -81,11 +81,29 @@ impl Layout {
     }
 
     pub(super) fn outbox_stream(&self) -> String {
-        format!("{}-outbox", self.cluster)
+        rookery_protocol::outbox::stream(&self.cluster)
     }
 
     pub(super) fn outbox_subject(&self) -> String {
-        format!("{}.outbox.mail", self.cluster)
+        rookery_protocol::outbox::subject(&self.cluster)
+    }
+
+    pub(super) fn reminders_stream(&self) -> String {
+        format!("{}-reminders", self.cluster)
+    }
+
+    /// Where a reminder waits for its time.
+    pub(super) fn later_reminder(&self, user: UserId) -> String {
+        format!("{}.reminder.later.{user}", self.cluster)
+    }
+
+    /// Where it is when the time has come.
+    pub(super) fn due_reminder(&self, user: UserId) -> String {
+        format!("{}.reminder.due.{user}", self.cluster)
+    }
+
+    pub(super) fn due_reminders(&self) -> String {
+        format!("{}.reminder.due.*", self.cluster)
     }
 
     /// The subject of a record, from its first event's seq.

@@ -22,6 +22,7 @@ mod outbox;
 mod public;
 mod publish;
 mod read;
+mod reminders;
 mod replies;
 mod rows;
 mod scan;
@@ -37,6 +38,7 @@ use tokio::{sync::Semaphore, task::AbortHandle};
 
 pub use connect::ConnectError;
 pub use metrics::NatsMetrics;
+pub use reminders::NatsReminders;
 pub use settings::NatsSettings;
 
 use self::{

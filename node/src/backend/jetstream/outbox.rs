@@ -8,18 +8,16 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use rookery_mailer::templates;
+use rookery_protocol::outbox::{VERSION, VERSION_HEADER};
+
 use super::{
     JetStream,
-    item::{Item, VERSION},
+    item::Item,
     publish::{Post, Posted},
 };
-use crate::backend::{
-    MailJob, Mails, Outbox, StoredMail, Unavailable,
-    embedded::mailbox::{same_address, text},
-};
+use crate::backend::{MailJob, Mails, Outbox, StoredMail, Unavailable, embedded::mailbox::same_address};
 
-/// Version of the jobs that are written and read here.
-const JOBS: u32 = 1;
 /// Newest mails that can be read.
 const SHOWN: u64 = 1_000;
 const BYTES: usize = 8 << 20;
@@ -27,9 +25,8 @@ const BYTES: usize = 8 << 20;
 #[async_trait]
 impl Outbox for JetStream {
     async fn enqueue(&self, job: MailJob) -> Result<(), Unavailable> {
-        let payload = serde_json::to_vec(&job).map_err(|error| Unavailable(error.to_string().into()))?;
-        let post = Post::new(self.layout.outbox_subject(), Bytes::from(payload))
-            .header(VERSION, &JOBS.to_string())
+        let post = Post::new(self.layout.outbox_subject(), Bytes::from(job.encode()))
+            .header(VERSION_HEADER, VERSION)
             .header("Nats-Msg-Id", &job.id);
         let end = Instant::now() + self.write_timeout;
         loop {
@@ -50,31 +47,12 @@ impl Outbox for JetStream {
     }
 }
 
-/// Why a job of the outbox is not read. Says nothing of what it says.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum JobError {
-    #[error("it is of version {0:?}; this program reads version {JOBS}: upgrade it")]
-    Version(String),
-    #[error("it is not a job of version {JOBS} (line {line}, column {column})")]
-    Malformed { line: usize, column: usize },
-}
-
-/// A job as it is written, with the version that its header says.
-fn job(version: Option<&str>, payload: &[u8]) -> Result<MailJob, JobError> {
-    let version = version.unwrap_or_default();
-    if version.parse() != Ok(JOBS) {
-        return Err(JobError::Version(version.chars().take(16).collect()));
-    }
-    serde_json::from_slice(payload)
-        .map_err(|error| JobError::Malformed { line: error.line(), column: error.column() })
-}
-
 /// A job as a mail; `None`: it cannot be read.
 fn shown(item: &Item) -> Option<StoredMail> {
-    let job = job(item.version.as_deref(), &item.payload)
+    let job = MailJob::read(item.version.as_deref().unwrap_or_default(), &item.payload)
         .inspect_err(|why| tracing::warn!(at = item.at, %why, "a mail of the outbox is not shown"))
         .ok()?;
-    let text = text::render(&job.mail, &job.language);
+    let text = templates::built_in().render(&job.mail, &job.language).ok()?;
     Some(StoredMail {
         to: job.to,
         subject: text.subject,
@@ -149,7 +127,7 @@ mod tests {
             other => panic!("no such job: {other}"),
         };
         let (id, to) = ("01KAHNY3G00000000000000JOB".into(), "ada@example.org".into());
-        MailJob { id, to, language: "pt-BR".into(), mail }
+        MailJob { id, to, language: "pt-BR".into(), not_after: None, mail }
     }
 
     #[test]
@@ -160,24 +138,20 @@ mod tests {
             let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
             for vector in vectors.as_array().unwrap() {
                 let wanted = meant(vector["name"].as_str().unwrap());
-                let version = vector["version"].as_str();
+                let version = vector["version"].as_str().unwrap();
                 let mut payload = vector["job"].clone();
-                assert_eq!(job(version, payload.to_string().as_bytes()).unwrap(), wanted);
+                assert_eq!(MailJob::read(version, payload.to_string().as_bytes()).unwrap(), wanted);
                 // With more in it, as a newer program may write it.
                 payload["later"] = serde_json::json!({"a": [1]});
                 payload["mail"]["later"] = 1.into();
-                assert_eq!(job(version, payload.to_string().as_bytes()).unwrap(), wanted);
+                assert_eq!(MailJob::read(version, payload.to_string().as_bytes()).unwrap(), wanted);
             }
         }
-        let written = serde_json::to_string(&meant("login")).unwrap();
-        assert!(job(Some("1"), written.as_bytes()).is_ok());
-        for version in [None, Some("2"), Some("x")] {
-            let why = job(version, written.as_bytes()).unwrap_err();
-            assert!(why.to_string().contains(version.unwrap_or("\"\"")), "{why}");
+        let written = meant("login").encode();
+        assert!(MailJob::read("2", &written).is_ok());
+        for version in ["", "3", "x"] {
+            assert!(MailJob::read(version, &written).is_err(), "{version}");
         }
-        let kind = written.replace("login_code", "later");
-        let why = job(Some("1"), kind.as_bytes()).unwrap_err();
-        assert!(matches!(why, JobError::Malformed { .. }) && !why.to_string().contains("123456"), "{why}");
     }
 
     #[test]

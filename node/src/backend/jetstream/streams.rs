@@ -18,6 +18,8 @@ const NOTE_VERSION: &str = "rookery-layout";
 const NOTE_STREAMS: &str = "rookery-log-streams";
 /// A mail that nobody fetched is of no use after that.
 const MAIL_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A user whom nobody could look at for so long is not told any more.
+const REMINDER_AGE: Duration = Duration::from_secs(8 * 24 * 3600);
 /// A mail enqueued again within this time is stored once.
 const MAIL_WINDOW: Duration = Duration::from_secs(600);
 /// Between two tries to reach a stream that has no leader yet.
@@ -71,6 +73,16 @@ fn wanted(layout: &Layout, settings: &NatsSettings) -> Vec<Config> {
         .collect();
     let accounts = vec![format!("{cluster}.account.*.*")];
     all.push(common(layout, settings, layout.accounts_stream(), accounts));
+    let reminders = vec![format!("{cluster}.reminder.later.*"), layout.due_reminders()];
+    all.push(Config {
+        retention: RetentionPolicy::WorkQueue,
+        allow_message_schedules: true,
+        // The server schedules nothing where new messages may be refused; there is no limit to reach.
+        discard: DiscardPolicy::Old,
+        deny_delete: false,
+        max_age: REMINDER_AGE,
+        ..common(layout, settings, layout.reminders_stream(), reminders)
+    });
     let outbox = common(layout, settings, layout.outbox_stream(), vec![layout.outbox_subject()]);
     all.push(Config {
         retention: RetentionPolicy::WorkQueue,
@@ -120,6 +132,7 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
     compare("allow_rollup_hdrs", found.allow_rollup && !found.deny_purge);
     compare("allow_atomic", found.allow_atomic_publish);
     compare("allow_msg_ttl", found.allow_message_ttl);
+    compare("allow_msg_schedules", found.allow_message_schedules == wanted.allow_message_schedules);
     compare("no_ack", !found.no_ack);
     compare("sealed", !found.sealed);
     compare("persist_mode", !matches!(found.persist_mode, Some(PersistenceMode::Async)));
@@ -232,7 +245,7 @@ mod tests {
         let layout = Layout { cluster: "c".into(), log_streams: 4 };
         let settings = NatsSettings::default();
         let all = wanted(&layout, &settings);
-        assert_eq!(all.len(), 6);
+        assert_eq!(all.len(), 7);
         let one = &all[0];
         assert_eq!(difference(one, one), None);
         let more = wanted(&Layout { log_streams: 5, ..layout.clone() }, &settings);

@@ -29,6 +29,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod unsubscribe;
 mod users;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ fn calls() -> OpenApiRouter<Arc<App>> {
         .merge(members::routes())
         .merge(messages::routes())
         .merge(direct::routes())
+        .merge(unsubscribe::routes())
 }
 
 /// Everything that is answered over HTTP on the public port, apart from the WebSocket.

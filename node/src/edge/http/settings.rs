@@ -16,6 +16,8 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<Network>,
     /// Origins (`https://chat.example.org`, or `*` for all) whose pages may call this service from a browser, besides its own.
     pub allowed_origins: Vec<Origin>,
+    /// Address of the chat as its users know it, `https://chat.example.org`: what links in mails begin with. Never taken from a request.
+    pub public_url: Option<String>,
     /// In a cluster that is tested: show the mails of the outbox, codes and all, to everybody at `/dev/mailbox`.
     /// Standalone always shows its own.
     pub dev_mailbox: bool,
@@ -28,6 +30,7 @@ impl Default for HttpSettings {
             request_timeout_seconds: 30,
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
+            public_url: None,
             dev_mailbox: false,
         }
     }
@@ -47,6 +50,18 @@ impl HttpSettings {
             wrong.push(Wrong {
                 key: "http.request_timeout_seconds".into(),
                 why: "must be between 1 and 600".into(),
+            });
+        }
+        let is_origin = |url: &String| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'))
+                && url.len() <= 512
+                && url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"?#".contains(&b))
+        };
+        if self.public_url.as_ref().is_some_and(|url| !is_origin(url)) {
+            wrong.push(Wrong {
+                key: "http.public_url".into(),
+                why: "must be like https://chat.example.org, without a slash at its end".into(),
             });
         }
         wrong

@@ -25,6 +25,8 @@ pub(super) struct Consequences {
     pub(super) mentioned: Vec<UserId>,
     /// Those who came, with the seq of the event.
     pub(super) newcomers: Vec<(UserId, u64)>,
+    /// Whom its messages are for: who is mentioned, and the other one of a direct room.
+    pub(super) addressed: Vec<UserId>,
     /// Messages in it.
     pub(super) messages: u64,
     /// Events in it.
@@ -42,8 +44,10 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
         marks: HashMap::new(),
         mentioned: Vec::new(),
         newcomers: Vec::new(),
+        addressed: Vec::new(),
         info: false,
     };
+    let direct = state.filter(|state| state.facts().is_some_and(|facts| facts.kind == Kind::Direct));
     let mut messages = record.messages_before;
     for (seq, event) in record.numbered() {
         messages += u64::from(matches!(event.body, Body::Posted(_)));
@@ -52,6 +56,8 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
             Body::Posted(posted) => {
                 all.marks.insert(event.actor, mark);
                 all.mention(event.actor, seq, &posted.mentions);
+                let others = direct.into_iter().flat_map(State::members).map(|member| member.id);
+                all.addressed.extend(others.filter(|user| *user != event.actor));
             }
             Body::Edited { message_seq, mentions, .. } => all.mention(event.actor, *message_seq, mentions),
             Body::Member(member) => {
@@ -80,6 +86,7 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
         marks: all.marks,
         mentioned: all.mentioned,
         newcomers: all.newcomers,
+        addressed: all.addressed,
         messages: end.messages - record.messages_before,
         events: record.events.len(),
     };
@@ -92,6 +99,7 @@ struct Gathered {
     marks: HashMap<UserId, Mark>,
     mentioned: Vec<UserId>,
     newcomers: Vec<(UserId, u64)>,
+    addressed: Vec<UserId>,
     info: bool,
 }
 
@@ -101,6 +109,7 @@ impl Gathered {
             let key = rows::of_mention(user, self.room, seq);
             self.rows.push(Row { table: Table::ReadMarks, key, value: Some(bytes::Bytes::new()) });
             self.mentioned.push(user);
+            self.addressed.push(user);
         }
     }
 

@@ -25,7 +25,7 @@ use rookery_protocol::{id::RoomId, peer::not_taken::Reason};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    OnCommitted, OnNewcomer,
+    OnCommitted, OnNewcomer, OnUnread,
     ends::Ends,
     marks::Marks,
     metrics::RoomsMetrics,
@@ -63,6 +63,7 @@ pub(super) struct Env {
     pub(super) on_newcomer: OnceLock<OnNewcomer>,
     pub(super) news: Tell,
     pub(super) on_committed: OnceLock<OnCommitted>,
+    pub(super) on_unread: OnceLock<OnUnread>,
     /// Where the clock of the owners begins.
     pub(super) started: Instant,
 }

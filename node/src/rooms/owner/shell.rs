@@ -381,6 +381,11 @@ impl Shell {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.mentioned(self.room, known.mentioned);
             self.env.marks.raise(self.room, known.marks);
+            if let Some(hook) = self.env.on_unread.get()
+                && !known.addressed.is_empty()
+            {
+                hook(&known.addressed);
+            }
             for (user, seq) in known.newcomers {
                 if let Some(hook) = self.env.on_newcomer.get() {
                     hook(user, self.room, seq);

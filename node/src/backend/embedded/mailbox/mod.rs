@@ -1,10 +1,9 @@
 //! Mails that are kept instead of sent: what `standalone` has for an outbox.
 //!
-//! The newest are kept, on disk and in memory; what they say is in `text`.
+//! The newest are kept, on disk and in memory; what they say is in the mailer's templates.
 
 #[cfg(test)]
 mod tests;
-pub(in crate::backend) mod text;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -14,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_mailer::templates;
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, Store, StoreSettings};
@@ -107,7 +107,8 @@ impl Outbox for Mailbox {
         if job.id.len() > FIELD_BYTES || job.to.len() > FIELD_BYTES {
             return Err(Unavailable("The mail's id or address is too long.".into()));
         }
-        let text = text::render(&job.mail, &job.language);
+        let text = templates::built_in().render(&job.mail, &job.language);
+        let text = text.map_err(|error| Unavailable(error.to_string().into()))?;
         let ts = i64::try_from(self.clock.now_ms()).unwrap_or(i64::MAX);
         let mail = StoredMail { to: job.to, subject: text.subject, text: text.text, html: text.html, ts };
         let kept = Kept { id: job.id, mail };

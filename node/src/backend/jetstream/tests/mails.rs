@@ -5,7 +5,7 @@ use crate::backend::{Mail, MailJob, Mails as _, Outbox as _};
 
 fn job(id: &str, to: &str, code: &str) -> MailJob {
     let mail = Mail::LoginCode { code: code.into(), username: "ada".into(), minutes: 10 };
-    MailJob { id: id.into(), to: to.into(), language: "en".into(), mail }
+    MailJob { id: id.into(), to: to.into(), language: "en".into(), not_after: None, mail }
 }
 
 #[test]

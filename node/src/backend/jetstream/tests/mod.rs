@@ -9,6 +9,7 @@ mod log;
 mod mails;
 mod model;
 mod refusals;
+mod reminders;
 mod rows;
 mod tls;
 

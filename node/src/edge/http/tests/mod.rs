@@ -4,6 +4,7 @@ mod accounts;
 mod client;
 mod limits;
 mod manners;
+mod notices;
 mod rooms;
 mod sessions;
 mod users;

@@ -9,8 +9,11 @@ use tempfile::TempDir;
 use super::client::{Answer, send};
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Limit, LimitSettings},
-    backend::embedded::{Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    backend::embedded::{
+        EmbeddedReminders, Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl,
+    },
     edge::{App, http::HttpSettings},
+    notices::{self, NoticesMetrics, NoticesSettings},
 };
 
 /// What standalone has below accounts.
@@ -44,6 +47,7 @@ pub(super) struct World {
     pub(super) accounts: Arc<Accounts>,
     mailbox: Arc<Mailbox>,
     server: tokio::task::JoinHandle<()>,
+    _notices: notices::Running,
     dir: Arc<TempDir>,
 }
 
@@ -77,17 +81,32 @@ impl World {
     }
 
     pub(super) async fn with(settings: AccountsSettings, http: HttpSettings) -> Self {
-        Self::on(Arc::new(TempDir::new().unwrap()), settings, http).await
+        Self::telling(settings, http, NoticesSettings { enabled: false, ..NoticesSettings::default() }).await
+    }
+
+    /// With mails about what is unread.
+    pub(super) async fn telling(
+        settings: AccountsSettings,
+        http: HttpSettings,
+        notices: NoticesSettings,
+    ) -> Self {
+        Self::on(Arc::new(TempDir::new().unwrap()), settings, http, notices).await
     }
 
     /// Stops, and starts again on the same store.
     pub(super) async fn restart(self, settings: AccountsSettings) -> Self {
         let dir = self.dir.clone();
         drop(self);
-        Self::on(dir, settings, HttpSettings::default()).await
+        let notices = NoticesSettings { enabled: false, ..NoticesSettings::default() };
+        Self::on(dir, settings, HttpSettings::default(), notices).await
     }
 
-    async fn on(dir: Arc<TempDir>, settings: AccountsSettings, http: HttpSettings) -> Self {
+    async fn on(
+        dir: Arc<TempDir>,
+        settings: AccountsSettings,
+        http: HttpSettings,
+        notices: NoticesSettings,
+    ) -> Self {
         let Backends { store, ephemeral, mailbox } = Backends::open(dir.path()).await;
         let metrics = AccountsMetrics::default();
         let rooms = crate::rooms::Rooms::start(
@@ -98,7 +117,19 @@ impl World {
             store.clone(),
             crate::rooms::RoomsMetrics::default(),
         );
-        let accounts = Accounts::start(settings, store, ephemeral, mailbox.clone(), metrics).await.unwrap();
+        let accounts = Accounts::start(settings, store.clone(), ephemeral.clone(), mailbox.clone(), metrics)
+            .await
+            .unwrap();
+        let reminders = EmbeddedReminders::open(store, Arc::new(SystemClock)).await.unwrap();
+        let sources = notices::Sources {
+            accounts: accounts.clone(),
+            rooms: Arc::clone(&rooms),
+            reminders: Arc::new(reminders),
+            ephemeral,
+            outbox: mailbox.clone(),
+            public_url: http.public_url.clone(),
+        };
+        let running = notices::start(notices, sources, NoticesMetrics::register(&mut Registry::default()));
         let app = Arc::new(App {
             node: "node <1>".to_owned(),
             accounts: accounts.clone(),
@@ -112,7 +143,7 @@ impl World {
         let at = listener.local_addr().unwrap();
         let service = super::super::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        Self { at, app, accounts, mailbox, server, dir }
+        Self { at, app, accounts, mailbox, server, _notices: running, dir }
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
@@ -129,6 +160,11 @@ impl World {
     /// The subjects of the mails to an address, newest first.
     pub(super) fn subjects(&self, to: &str) -> Vec<String> {
         self.mailbox.list(Some(to)).into_iter().map(|mail| mail.subject).collect()
+    }
+
+    /// The newest mail to an address with this subject.
+    pub(super) fn mail(&self, to: &str, subject: &str) -> Option<String> {
+        self.mailbox.list(Some(to)).into_iter().find(|mail| mail.subject == subject).map(|mail| mail.text)
     }
 
     /// The code of the newest mail with one.

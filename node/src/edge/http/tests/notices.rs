@@ -1,0 +1,118 @@
+//! Mails about what is unread.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{
+    client::send,
+    world::{World, unlimited},
+};
+use crate::{edge::http::HttpSettings, notices::NoticesSettings};
+
+const SUBJECTS: [&str; 3] = ["Unread messages", "1 unread mention", "2 unread mentions"];
+
+async fn world(delay_seconds: u64, window_seconds: u64) -> World {
+    let http =
+        HttpSettings { public_url: Some("https://chat.example.org".into()), ..HttpSettings::default() };
+    let notices = NoticesSettings { enabled: true, delay_seconds, window_seconds };
+    World::telling(unlimited(), http, notices).await
+}
+
+fn token(session: &Value) -> String {
+    session["access_token"].as_str().unwrap().to_owned()
+}
+
+fn notices(world: &World, to: &str) -> Vec<String> {
+    let all = world.subjects(to).into_iter();
+    all.filter(|subject| SUBJECTS.contains(&subject.as_str())).collect()
+}
+
+async fn await_notices(world: &World, to: &str, count: usize) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while notices(world, to).len() < count {
+        assert!(Instant::now() < end, "{:?}", world.subjects(to));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The room's path.
+async fn direct(world: &World, token: &str, with: &str) -> String {
+    let room = world.call(token, "PUT", &format!("/v1/direct/{with}"), Value::Null).await.accepted(201);
+    format!("/v1/rooms/{}", room["id"].as_str().unwrap())
+}
+
+async fn say(world: &World, token: &str, room: &str, text: &str) -> u64 {
+    let body = json!({"text": text, "client_msg_id": text});
+    let said = world.call(token, "POST", &format!("{room}/messages"), body).await.accepted(201);
+    said["seq"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn what_stays_unread_is_put_into_one_mail() {
+    let world = world(1, 600).await;
+    let (ada, bob) = (token(&world.user("ada").await), token(&world.user("bob").await));
+    let body = json!({"name": "Tea", "kind": "group", "visibility": "public"});
+    let room = world.call(&ada, "POST", "/v1/rooms", body).await.accepted(201);
+    let tea = format!("/v1/rooms/{}", room["id"].as_str().unwrap());
+    world.call(&bob, "POST", &format!("{tea}/join"), Value::Null).await.accepted(200);
+    let between = direct(&world, &ada, "bob").await;
+    let begun = Instant::now();
+    say(&world, &ada, &between, "are you there?").await;
+    say(&world, &ada, &tea, "not for him").await;
+    say(&world, &ada, &tea, "tea, @bob?").await;
+    say(&world, &ada, &between, "hello?").await;
+    await_notices(&world, "bob@example.org", 1).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let mail = world.mail("bob@example.org", "1 unread mention").unwrap();
+    assert!(mail.contains("- Tea: 1 mention, 2 unread messages\n- ada: 2 unread messages\n"), "{mail}");
+    assert!(mail.contains("Read it: https://chat.example.org\n"), "{mail}");
+    let link = mail.lines().last().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let path = link.strip_prefix("https://chat.example.org").unwrap();
+
+    // Nothing is told twice, nor anything else within the window.
+    say(&world, &ada, &between, "still there?").await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(notices(&world, "bob@example.org").len(), 1);
+    assert!(notices(&world, "ada@example.org").is_empty());
+
+    // One click ends them; a link that was tampered with does nothing.
+    let form = ["content-type: application/x-www-form-urlencoded"];
+    let click = "List-Unsubscribe=One-Click";
+    send(world.at, "POST", &format!("{path}x"), &form, click).await.refused(400, "token_invalid");
+    let seen = send(world.at, "GET", path, &[], "").await;
+    assert_eq!(seen.status, 200);
+    let about = || async {
+        world.call(&bob, "GET", "/v1/users/me", Value::Null).await.json()["notifications"]["email"].clone()
+    };
+    assert_eq!(about().await, "mentions");
+    assert_eq!(send(world.at, "POST", path, &form, click).await.status, 200);
+    assert_eq!(about().await, "off");
+}
+
+#[tokio::test]
+async fn who_has_read_is_not_told_and_later_news_wait_for_their_own_delay() {
+    let world = world(2, 1).await;
+    let (ada, bob) = (token(&world.user("ada").await), token(&world.user("bob").await));
+    let between = direct(&world, &ada, "bob").await;
+    let seq = say(&world, &ada, &between, "one").await;
+    world.call(&bob, "PUT", &format!("{between}/read"), json!({"seq": seq})).await.accepted(204);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    // While the first is to be looked at still.
+    say(&world, &ada, &between, "two").await;
+    let said = Instant::now();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(notices(&world, "bob@example.org").is_empty(), "the first was read, the second is young");
+    await_notices(&world, "bob@example.org", 1).await;
+    assert!(said.elapsed() >= Duration::from_millis(1_900), "{:?}", said.elapsed());
+    // After the window, what is new is told again; what was told is not.
+    say(&world, &ada, &between, "three").await;
+    await_notices(&world, "bob@example.org", 2).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(notices(&world, "bob@example.org").len(), 2);
+    // Whoever wants none gets none.
+    world.call(&bob, "PATCH", "/v1/users/me", json!({"notifications": {"email": "off"}})).await.accepted(200);
+    say(&world, &ada, &between, "four").await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(notices(&world, "bob@example.org").len(), 2);
+}
