@@ -5,5 +5,6 @@
 mod allocation;
 mod frames;
 mod fuzz;
+mod jobs;
 mod tolerance;
 mod vectors;

@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 
 const MAX_LEN: usize = 65_536;
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-fn file(name: &str) -> PathBuf {
+pub(crate) fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)
 }
 
 /// The file as it is, after writing it when asked to.
-fn pinned(name: &str, now: &Value) -> Value {
+pub(crate) fn pinned(name: &str, now: &Value) -> Value {
     if std::env::var("ROOKERY_VECTORS").as_deref() == Ok("write") {
         std::fs::write(file(name), serde_json::to_string_pretty(now).unwrap() + "\n").unwrap();
     }
