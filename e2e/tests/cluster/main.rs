@@ -6,5 +6,6 @@
 mod away;
 mod chat;
 mod drain;
+mod mail;
 mod start;
 mod support;
