@@ -167,7 +167,7 @@ fn everything_that_selects_the_pods_selects_them() {
     let selectors = [
         &one(&objects, "Deployment")["spec"]["selector"]["matchLabels"],
         &one(&objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        &one(&objects, "PodMonitor")["spec"]["selector"]["matchLabels"],
+        &of_kind(&objects, "PodMonitor")[0]["spec"]["selector"]["matchLabels"],
         &one(&objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
         &one(&objects, "Service")["spec"]["selector"],
     ];

@@ -38,6 +38,8 @@ pub(crate) fn everything() -> Value {
         "management": {"port": 9999, "service": {"annotations": {"example.org/scrape": "true"}}},
         "podMonitor": {"enabled": true, "interval": "15s", "labels": {"prometheus": "main"}},
         "serviceMonitor": {"enabled": true, "labels": {"prometheus": "other"}},
+        "chats": {"podMonitor": {"enabled": true}},
+        "prometheusRule": {"enabled": true, "labels": {"prometheus": "main"}},
         "networkPolicy": {"enabled": true, "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]},
         "podDisruptionBudget": {"maxUnavailable": 2},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
