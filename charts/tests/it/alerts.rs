@@ -1,12 +1,13 @@
-//! The alerts: each fires for its own fault and not without one, names metrics that there are, and is explained.
+//! Alerts and dashboards: each alert fires for its own fault and not without one, and is explained; all of them name metrics that there
+//! are.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use rookery_charts::{Helm, directory, objects};
 use rookery_testbed::find_program_or_say;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{everything, one, operator};
+use crate::support::{of_kind, one, operator};
 
 fn read(path: &str) -> String {
     let file = directory("..").join(path);
@@ -62,6 +63,35 @@ fn look(folder: &Path, into: &mut BTreeSet<String>) {
     }
 }
 
+/// The dashboards: name and content.
+fn dashboards() -> Vec<(String, Value)> {
+    let files = fs::read_dir(directory("rookery-operator/files/dashboards"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = files
+        .map(|file| {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            (name, serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+        })
+        .collect();
+    all.sort_by(|(one, _): &(String, Value), (other, _)| one.cmp(other));
+    all
+}
+
+/// All expressions, each with the name of where it is.
+fn expressions() -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut all: Vec<_> =
+        alerts().iter().map(|alert| (text(&alert["alert"]), text(&alert["expr"]))).collect();
+    for (_, dashboard) in dashboards() {
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let targets = panel["targets"].as_array().into_iter().flatten();
+            all.extend(targets.map(|target| (text(&panel["title"]), text(&target["expr"]))));
+        }
+    }
+    all
+}
+
 #[test]
 fn their_metrics_are_those_of_the_programs() {
     let mut there = BTreeSet::new();
@@ -72,25 +102,53 @@ fn their_metrics_are_those_of_the_programs() {
     if operator.is_dir() {
         look(&operator, &mut there);
     }
-    let operator = operator.is_dir();
     let mut named = 0;
-    for alert in alerts() {
-        let expression = alert["expr"].as_str().unwrap();
+    for (place, expression) in expressions() {
         for word in expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
             // The operator is looked at as soon as it is there.
-            if !word.starts_with("rookery_") || (word.starts_with("rookery_operator_") && !operator) {
+            if !word.starts_with("rookery_") || (word.starts_with("rookery_operator_") && !operator.is_dir())
+            {
                 continue;
             }
             let name = word.trim_end_matches("_total").trim_end_matches("_bucket");
-            assert!(there.contains(name), "{}: no program has {name}", alert["alert"]);
+            // A unit is appended where one is registered.
+            let registered = there.contains(name) || there.contains(name.trim_end_matches("_seconds"));
+            assert!(registered, "{place}: no program has {name}");
             named += 1;
         }
     }
-    assert!(named > 10);
+    assert!(named > 40);
 }
 
 #[test]
-fn the_chart_gives_them_to_the_prometheus_operator() {
+fn every_panel_says_what_it_shows_and_has_its_place() {
+    for (name, dashboard) in dashboards() {
+        let mut taken = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let title = panel["title"].as_str().unwrap();
+            assert!(!title.is_empty());
+            let at = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            for x in at("x")..at("x") + at("w") {
+                for y in at("y")..at("y") + at("h") {
+                    assert!(x < 24 && taken.insert((x, y)), "{name}: {title} lies over another panel");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_chart_gives_them_to_prometheus_and_grafana() {
     let Some(helm) = Helm::find_or_say() else { return };
-    assert_eq!(one(&operator(&helm, &everything()), "PrometheusRule")["spec"], rules());
+    let values = json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}});
+    let objects = operator(&helm, &values);
+    assert_eq!(one(&objects, "PrometheusRule")["spec"], rules());
+    let maps = of_kind(&objects, "ConfigMap");
+    let dashboards = dashboards();
+    assert_eq!(maps.len(), dashboards.len());
+    for (map, (name, dashboard)) in maps.iter().zip(&dashboards) {
+        let text = map["data"][format!("rookery-{name}")].as_str().unwrap();
+        assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), dashboard);
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    }
 }
