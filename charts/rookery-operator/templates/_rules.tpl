@@ -30,10 +30,10 @@ and of scope `namespaces` are the same rules.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
-# Pods are made by StatefulSets and Deployments; it deletes them one by one to roll them.
+# Pods are made by StatefulSets and Deployments; it notes on them that they drain, and deletes them one by one to roll them.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

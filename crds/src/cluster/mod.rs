@@ -99,7 +99,7 @@ pub use translator::{AzureSpec, EngineSpec, LibreTranslateSpec, TranslatorSpec};
 pub struct ChatClusterSpec {
     /// Version of Rookery that its nodes and side services run: the tag of their images. Changing it rolls all of them. It has
     /// no default, so that an upgrade of the operator restarts nothing.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"))]
     pub version: String,
 
     /// Where images come from.

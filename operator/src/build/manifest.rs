@@ -1,0 +1,107 @@
+//! One object as it is to be.
+
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use super::Inputs;
+
+/// A kind of object that the operator makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// `apps/v1`
+    pub api_version: &'static str,
+    /// `StatefulSet`
+    pub kind: &'static str,
+    /// `statefulsets`
+    pub plural: &'static str,
+    /// Whether every Kubernetes has it.
+    pub built_in: bool,
+}
+
+const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { api_version, kind, plural, built_in: true }
+}
+
+/// All kinds that the operator makes, and looks for when something is to go.
+pub const KINDS: [Kind; 10] = [
+    kind("v1", "ServiceAccount", "serviceaccounts"),
+    kind("v1", "ConfigMap", "configmaps"),
+    kind("v1", "Service", "services"),
+    kind("apps/v1", "StatefulSet", "statefulsets"),
+    kind("apps/v1", "Deployment", "deployments"),
+    kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    kind("v1", "Secret", "secrets"),
+    Kind {
+        api_version: "gateway.networking.k8s.io/v1",
+        kind: "HTTPRoute",
+        plural: "httproutes",
+        built_in: false,
+    },
+];
+
+/// The kind of this name.
+pub fn kind_of(name: &str) -> Option<Kind> {
+    KINDS.into_iter().find(|kind| kind.kind == name)
+}
+
+impl Kind {
+    /// As kube's client wants it.
+    pub fn resource(&self) -> ApiResource {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", self.api_version));
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: self.api_version.to_owned(),
+            kind: self.kind.to_owned(),
+            plural: self.plural.to_owned(),
+        }
+    }
+}
+
+/// One object as it is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// All of it.
+    pub value: Value,
+}
+
+impl Manifest {
+    /// `body` is all but kind and metadata.
+    pub(super) fn new(inputs: &Inputs<'_>, kind: &str, component: &str, name: String, body: Value) -> Self {
+        let kind = kind_of(kind).unwrap_or(KINDS[0]);
+        let mut value = body;
+        value["apiVersion"] = kind.api_version.into();
+        value["kind"] = kind.kind.into();
+        value["metadata"] = json!({
+            "name": name,
+            "namespace": inputs.namespace,
+            "labels": inputs.names().labels(component),
+            // Everything goes with the ChatCluster, by Kubernetes' own garbage collector: nothing of ours must run for that.
+            "ownerReferences": [{
+                "apiVersion": "rookery.chat/v1alpha1",
+                "kind": "ChatCluster",
+                "name": inputs.name,
+                "uid": inputs.uid,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        });
+        Self { kind, name, value }
+    }
+
+    pub(super) fn label(mut self, key: &str, text: &str) -> Self {
+        self.value["metadata"]["labels"][key] = text.into();
+        self
+    }
+
+    pub(super) fn annotations(mut self, annotations: Value) -> Self {
+        self.value["metadata"]["annotations"] = annotations;
+        self
+    }
+}

@@ -1,0 +1,179 @@
+//! Nodes: a StatefulSet for each shard, the Services by which clients and nodes find them, their configuration.
+
+use serde_json::{Value, json};
+
+use super::{
+    CLIENT_PORT, Inputs, MANAGEMENT_PORT, Manifest, PEER_PORT, SHARD, Shard, VERSION,
+    config::{self, Access},
+    pods::{self, OURS, Pod, Volume},
+};
+
+const COMPONENT: &str = "node";
+/// What a node needs beside its window and deadlines: telling etcd, closing its streams.
+const SPARE: i32 = 15;
+/// A node waits so long for NATS and etcd, which may be made along with it, before it ends and is started again.
+const START_SECONDS: i32 = 600;
+
+/// Seconds within which a node that is told to stop has stopped, whatever happens: rooms are handed over, clients told to go, what
+/// is under way is ended, each within the deadline.
+pub(super) fn grace(inputs: &Inputs<'_>) -> i32 {
+    let rollout = &inputs.spec.rollout;
+    rollout.drain_window_seconds + 3 * rollout.drain_deadline_seconds + SPARE
+}
+
+pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
+    let names = inputs.names();
+    let (nats, monitors) = config::nats(inputs);
+    let (etcd, redis) = (config::etcd(inputs), config::redis(inputs));
+    let text = config::toml(&settings(inputs, [&nats, &etcd, &redis], &monitors));
+    let mut outside = Vec::new();
+    let mut volumes = Vec::new();
+    for access in [nats, etcd, redis] {
+        outside.extend(access.outside);
+        volumes.push(access.volumes);
+    }
+    let hash = pods::config_hash(inputs, &[&text], &outside);
+    let mut all = vec![
+        Manifest::new(
+            inputs,
+            "ConfigMap",
+            COMPONENT,
+            names.part(COMPONENT),
+            json!({ "data": { "node.toml": text } }),
+        ),
+        Manifest::new(
+            inputs,
+            "Service",
+            COMPONENT,
+            names.peers(),
+            json!({ "spec": {
+                "clusterIP": "None",
+                // Nodes find each other while they start, and while they drain.
+                "publishNotReadyAddresses": true,
+                "selector": names.selector(COMPONENT),
+                "ports": [
+                    { "name": "peer", "port": PEER_PORT, "targetPort": "peer", "protocol": "TCP" },
+                    { "name": "management", "port": MANAGEMENT_PORT, "targetPort": "management", "protocol": "TCP" },
+                ],
+            } }),
+        ),
+        Manifest::new(
+            inputs,
+            "Service",
+            COMPONENT,
+            names.client(),
+            json!({ "spec": {
+                "type": "ClusterIP",
+                "selector": names.selector(COMPONENT),
+                "ports": [{ "name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "appProtocol": "http" }],
+            } }),
+        ),
+    ];
+    all.extend(inputs.shards.iter().map(|shard| stateful_set(inputs, shard, &hash)));
+    all
+}
+
+fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> Value {
+    let spec = inputs.spec;
+    let [nats, etcd, redis] = access.map(|access| access.settings.clone());
+    let mut nats = nats;
+    nats["log_streams"] = spec.log.streams.into();
+    nats["connect_seconds"] = START_SECONDS.into();
+    nats["monitoring_urls"] = monitors.into();
+    if spec.nats.external.as_ref().is_some_and(|external| external.trust_sync) {
+        nats["require_sync_always"] = false.into();
+    }
+    let accounts = &spec.accounts;
+    json!({
+        "server": {
+            "listen": format!("0.0.0.0:{CLIENT_PORT}"),
+            "management": format!("0.0.0.0:{MANAGEMENT_PORT}"),
+            "drain_window_seconds": spec.rollout.drain_window_seconds,
+            "drain_deadline_seconds": spec.rollout.drain_deadline_seconds,
+        },
+        "log": { "format": "json" },
+        "http": {
+            "allowed_origins": accounts.allowed_origins,
+            "trusted_proxies": accounts.trusted_proxies,
+            "dev_mailbox": accounts.dev_mailbox,
+        },
+        "cluster": { "name": inputs.name, "start_seconds": START_SECONDS },
+        "peer": { "listen": format!("0.0.0.0:{PEER_PORT}") },
+        "accounts": {
+            "issuer": accounts.issuer,
+            "audience": accounts.audience,
+            "access_token_seconds": accounts.access_token_seconds,
+            "refresh_token_days": accounts.refresh_token_days,
+            "key_rotation_days": accounts.key_rotation_days,
+            "code_digits": accounts.code_digits,
+            "register_code_minutes": accounts.code_minutes,
+            "login_code_minutes": accounts.code_minutes,
+            "reset_code_minutes": accounts.code_minutes,
+            "require_login_code": accounts.require_login_code,
+            "sessions_per_user": accounts.sessions_per_user,
+        },
+        "translation": { "mode": if spec.translator.is_some() { "nats" } else { "off" } },
+        "nats": nats,
+        "etcd": etcd,
+        "redis": redis,
+    })
+}
+
+fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, hash: &str) -> Manifest {
+    let names = inputs.names();
+    let spec = inputs.spec;
+    let name = &shard.spec.name;
+    let image = spec
+        .images
+        .node
+        .clone()
+        .unwrap_or_else(|| format!("{}/node:{}", spec.images.repository, spec.version));
+    let (nats, _) = config::nats(inputs);
+    let accesses = [nats, config::etcd(inputs), config::redis(inputs)];
+    let mut volumes = vec![Volume::config("config", &names.part(COMPONENT), "/etc/rookery")];
+    volumes.extend(accesses.into_iter().flat_map(|access| access.volumes));
+    let peers = names.peers();
+    let mut env = vec![
+        pods::env_pod_name("ROOKERY_SERVER__NODE"),
+        // As TOML: a shard may be called like a value of another type.
+        pods::env("ROOKERY_CLUSTER__SHARD", &format!("\"{name}\"")),
+        pods::env(
+            "ROOKERY_CLUSTER__ADVERTISE",
+            &format!("$(ROOKERY_SERVER__NODE).{peers}.{}.svc:{PEER_PORT}", inputs.namespace),
+        ),
+    ];
+    env.extend(config::nats_user(inputs));
+    env.extend(config::etcd_user(inputs));
+    let pod = Pod {
+        component: COMPONENT,
+        image: &image,
+        command: json!(["rookery-node", "cluster", "--config", "/etc/rookery/node.toml"]),
+        user: OURS,
+        env,
+        ports: &[("http", CLIENT_PORT), ("peer", PEER_PORT), ("management", MANAGEMENT_PORT)],
+        container: json!({
+            "livenessProbe": pods::probe("/livez", "management", 10, 6),
+            "readinessProbe": pods::probe("/readyz", "management", 2, 2),
+        }),
+        volumes,
+        claims: Vec::new(),
+        resources: shard.spec.resources.as_ref().or(spec.resources.as_ref()),
+        scheduling: shard.spec.scheduling.as_ref().unwrap_or(&spec.scheduling),
+        grace: grace(inputs),
+        labels: vec![(SHARD, name.clone()), (VERSION, spec.version.clone())],
+        config_hash: hash.to_owned(),
+    };
+    let mut selector = names.selector(COMPONENT);
+    selector[SHARD] = name.clone().into();
+    let body = json!({ "spec": {
+        "replicas": shard.replicas,
+        "serviceName": peers,
+        // A broken node must not keep others from starting; and which pod is replaced when, the operator says.
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": { "type": "OnDelete" },
+        "revisionHistoryLimit": 5,
+        "selector": { "matchLabels": selector },
+        "template": pod.template(inputs),
+    } });
+    Manifest::new(inputs, "StatefulSet", COMPONENT, names.part(name), body).label(SHARD, name)
+}

@@ -1,0 +1,115 @@
+//! What there is of a cluster: by its label, kind by kind.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+};
+use serde_json::Value;
+
+use super::{Context, LookError, api};
+use crate::build::{CLUSTER, COMPONENT, KINDS, Kind};
+
+/// An object that there is.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// All of it.
+    pub value: Value,
+    /// Whether it belongs to this very ChatCluster.
+    pub ours: bool,
+    /// Whether it belongs to somebody else.
+    pub theirs: bool,
+}
+
+impl Object {
+    /// A number in its status or spec; 0 if it is not there.
+    pub fn number(&self, path: &str) -> i32 {
+        let number = self.value.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+        i32::try_from(number).unwrap_or(i32::MAX)
+    }
+
+    /// A text in it; empty if it is not there.
+    pub fn text(&self, path: &str) -> &str {
+        self.value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether Kubernetes has looked at its newest form.
+    pub fn is_looked_at(&self) -> bool {
+        self.number("/status/observedGeneration") >= self.number("/metadata/generation")
+    }
+}
+
+/// What there is.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// By kind and name.
+    pub objects: HashMap<(&'static str, String), Object>,
+    /// Nodes' pods.
+    pub pods: Vec<Pod>,
+    /// Whether this Kubernetes has the Gateway API.
+    pub has_gateways: bool,
+}
+
+impl Observed {
+    /// One object.
+    pub fn get(&self, kind: &'static str, name: &str) -> Option<&Object> {
+        self.objects.get(&(kind, name.to_owned()))
+    }
+}
+
+/// Sorts an object by whose it is.
+pub(super) fn object(kind: Kind, mut value: Value, uid: &str) -> Object {
+    // Lists leave out what all of their items are.
+    value["apiVersion"] = kind.api_version.into();
+    value["kind"] = kind.kind.into();
+    let owners = value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let controllers: Vec<&str> = owners
+        .into_iter()
+        .flatten()
+        .filter(|owner| owner["controller"] == true)
+        .filter_map(|owner| owner["uid"].as_str())
+        .collect();
+    let ours = controllers.contains(&uid);
+    let theirs = !ours && !controllers.is_empty();
+    Object { kind, value, ours, theirs }
+}
+
+pub(super) async fn observe(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<Observed, LookError> {
+    let params = ListParams::default().labels(&format!("{CLUSTER}={name}"));
+    let lists = KINDS.iter().map(|kind| {
+        let params = &params;
+        async move {
+            let objects: Api<DynamicObject> =
+                Api::namespaced_with(context.client.clone(), namespace, &kind.resource());
+            match objects.list(params).await {
+                Ok(list) => Ok(Some((*kind, list))),
+                // No such kind here.
+                Err(kube::Error::Api(status)) if status.code == 404 && !kind.built_in => Ok(None),
+                Err(error) => Err(api("list what belongs to a cluster")(error)),
+            }
+        }
+    });
+    let mut observed = Observed::default();
+    for (kind, list) in try_join_all(lists).await?.into_iter().flatten() {
+        observed.has_gateways |= kind.kind == "HTTPRoute";
+        for item in list {
+            let Some(name) = item.metadata.name.clone() else { continue };
+            let value = serde_json::to_value(&item).unwrap_or_default();
+            observed.objects.insert((kind.kind, name), object(kind, value, uid));
+        }
+    }
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("{CLUSTER}={name},{COMPONENT}=node"));
+    observed.pods = pods.list(&params).await.map_err(api("list nodes"))?.items;
+    Ok(observed)
+}

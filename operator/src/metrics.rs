@@ -1,0 +1,63 @@
+//! What the operator counts.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// How a look at a cluster ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// `done`, `waiting` or `failed`.
+    pub outcome: &'static str,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Written {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// `apply`, `delete`, `drain`, `status`.
+    pub what: &'static str,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct OperatorMetrics {
+    /// Looks at a cluster.
+    pub reconciles: Family<Outcome, Counter>,
+    /// How long they took.
+    pub seconds: Histogram,
+    /// Writes to the API server.
+    pub writes: Family<Written, Counter>,
+    /// 1 while this one works.
+    pub leads: Gauge,
+    /// When the last look ended, Unix time.
+    pub last: Gauge,
+}
+
+impl OperatorMetrics {
+    /// Makes them known.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            writes: Family::default(),
+            leads: Gauge::default(),
+            last: Gauge::default(),
+        };
+        let part = registry.sub_registry_with_prefix("rookery_operator");
+        part.register("reconciles", "Looks at a ChatCluster, by outcome", metrics.reconciles.clone());
+        part.register("reconcile_seconds", "How long a look at a ChatCluster took", metrics.seconds.clone());
+        part.register("writes", "Writes to the API server, by kind of object", metrics.writes.clone());
+        part.register("leads", "1 while this operator is the one that works", metrics.leads.clone());
+        part.register("last_reconcile_timestamp_seconds", "When the last look ended", metrics.last.clone());
+        metrics
+    }
+
+    /// Counts a write.
+    pub fn wrote(&self, kind: &'static str, what: &'static str) {
+        self.writes.get_or_create(&Written { kind, what }).inc();
+    }
+}

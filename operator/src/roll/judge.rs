@@ -1,0 +1,178 @@
+//! The judgement itself. See the folder's first file for what it keeps to.
+
+use super::{Node, Seen, Shard, Step, Stuck, Verdict, Waiting, Why};
+
+/// What is to be done next.
+pub fn judge(seen: &Seen) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut rest = Vec::new();
+    for shard in &seen.shards {
+        let current = shard.current.unwrap_or(shard.desired);
+        let replicas =
+            if current > shard.desired { shrink(seen, shard, current, &mut verdict) } else { shard.desired };
+        if replicas > shard.desired {
+            verdict.moving = true;
+        }
+        if shard.desired == 0 && replicas == 0 {
+            verdict.gone.push(shard.name.clone());
+        }
+        verdict.replicas.insert(shard.name.clone(), replicas);
+        // Pods above are Kubernetes' business from here on.
+        rest.extend(shard.nodes.iter().filter(|node| node.ordinal < replicas).map(|node| (shard, node)));
+    }
+    broken(&rest, &mut verdict);
+    stuck(seen, &rest, &mut verdict);
+    one_at_a_time(seen, &rest, &mut verdict);
+    verdict.moving |= !verdict.steps.is_empty() || rest.iter().any(|(_, node)| node.updated == Some(false));
+    verdict
+}
+
+/// How many nodes a shard keeps for now that is to have fewer: the ones with the greatest numbers go, each when it has drained.
+fn shrink(seen: &Seen, shard: &Shard, current: i32, verdict: &mut Verdict) -> i32 {
+    let mut keeps = current;
+    while keeps > shard.desired {
+        let last = shard.nodes.iter().find(|node| node.ordinal == keeps - 1);
+        let Some(last) = last else {
+            keeps -= 1;
+            continue;
+        };
+        let overdue = is_overdue(seen, last);
+        let goes = last.terminating
+            || !last.running
+            || last.broken.is_some()
+            || overdue
+            || last.draining_since.is_some() && last.told.as_ref().is_some_and(super::Told::is_drained);
+        if !goes {
+            break;
+        }
+        if overdue && !last.terminating && last.running {
+            verdict.overdue.push(last.name.clone());
+        }
+        keeps -= 1;
+    }
+    keeps
+}
+
+fn is_overdue(seen: &Seen, node: &Node) -> bool {
+    node.draining_since.is_some_and(|since| seen.now - since > seen.drain_deadline)
+}
+
+/// What cannot run and is not wanted any more: all of it at once.
+fn broken(nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
+    for (_, node) in nodes {
+        if node.updated == Some(false) && node.broken.is_some() && !node.terminating {
+            verdict.steps.push(Step::Delete { node: node.name.clone(), why: Why::Broken });
+        }
+    }
+}
+
+/// What is wanted and does not get ready.
+fn stuck(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
+    for (_, node) in nodes {
+        if node.ready || node.terminating || node.updated == Some(false) || node.draining_since.is_some() {
+            continue;
+        }
+        let late = seen.now - node.created > seen.ready_deadline;
+        if let Some(why) = &node.broken {
+            verdict.stuck.push(Stuck { node: node.name.clone(), why: why.clone() });
+        } else if late {
+            let why = format!("is not ready {} s after it was made", seen.ready_deadline / 1000);
+            verdict.stuck.push(Stuck { node: node.name.clone(), why });
+        }
+    }
+}
+
+/// Goes on with the node that is being taken out, or takes the next one.
+fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
+    let leaves = |shard: &Shard, node: &Node| node.ordinal >= shard.desired;
+    // A node that was asked to drain does not come back by itself: its way is gone to the end, whatever is wanted by now.
+    // (One that leaves and is done waits for those after it, and for nobody else.)
+    let done = |node: &Node| {
+        !node.running || is_overdue(seen, node) || node.told.as_ref().is_some_and(super::Told::is_drained)
+    };
+    let mut taken = nodes
+        .iter()
+        .filter(|(_, node)| node.draining_since.is_some() && !node.terminating)
+        .filter(|(shard, node)| !(leaves(shard, node) && done(node)))
+        .peekable();
+    if taken.peek().is_some() {
+        for (shard, node) in taken {
+            let name = node.name.clone();
+            let drained = node.told.as_ref().is_some_and(super::Told::is_drained);
+            if leaves(shard, node) {
+                // It goes by the shard becoming smaller, as soon as it is the last one.
+                verdict.steps.extend(remind(node, Why::Leaving));
+                verdict.waiting = Some(Waiting::Drains { node: name });
+            } else if is_overdue(seen, node) {
+                verdict.overdue.push(name.clone());
+                verdict.steps.push(Step::Delete { node: name, why: Why::Overdue });
+            } else if drained || !node.running {
+                verdict.steps.push(Step::Delete { node: name, why: Why::Drained });
+            } else {
+                verdict.steps.extend(remind(node, Why::Stale));
+                verdict.waiting = Some(Waiting::Drains { node: name });
+            }
+        }
+        return;
+    }
+    // A node that leaves takes nobody's place: it needs one other that serves, not all of them.
+    let leaving = nodes
+        .iter()
+        .filter(|(shard, node)| leaves(shard, node) && !node.terminating && node.draining_since.is_none());
+    if let Some((_, node)) = leaving.max_by_key(|(_, node)| node.ordinal) {
+        let others =
+            nodes.iter().any(|(shard, other)| !leaves(shard, other) && other.ready && !other.terminating);
+        if others {
+            verdict.steps.push(Step::Drain { node: node.name.clone(), why: Why::Leaving });
+            verdict.waiting = Some(Waiting::Drains { node: node.name.clone() });
+            return;
+        }
+        verdict.waiting = Some(Waiting::Starts { node: node.name.clone() });
+        return;
+    }
+    if let Some(shard) =
+        seen.shards.iter().find(|shard| shard.nodes.iter().any(|node| node.updated.is_none()))
+    {
+        verdict.waiting = Some(Waiting::Kubernetes { shard: shard.name.clone() });
+        return;
+    }
+    if let Some(missing) = missing(seen) {
+        verdict.waiting = Some(Waiting::Starts { node: missing });
+        return;
+    }
+    let stale: Vec<_> = nodes.iter().filter(|(_, node)| node.updated == Some(false)).collect();
+    // One that is not ready anyway, before those that are.
+    let next = stale.iter().max_by_key(|(_, node)| (!node.ready, node.ordinal));
+    let unready = nodes.iter().find(|(_, node)| {
+        (!node.ready || node.terminating)
+            && next.is_none_or(|(_, next)| next.name != node.name || node.terminating)
+    });
+    match (unready, next) {
+        (Some((_, node)), _) => verdict.waiting = Some(Waiting::Starts { node: node.name.clone() }),
+        (None, Some((_, node))) if node.broken.is_some() => {} // goes already
+        (None, Some((_, node))) if nodes.len() == 1 => {
+            // Nobody could take its rooms over.
+            verdict.steps.push(Step::Delete { node: node.name.clone(), why: Why::Stale });
+        }
+        (None, Some((_, node))) => {
+            verdict.steps.push(Step::Drain { node: node.name.clone(), why: Why::Stale });
+            verdict.waiting = Some(Waiting::Drains { node: node.name.clone() });
+        }
+        (None, None) => {}
+    }
+}
+
+/// Asks again, when it was noted that it drains but it does not.
+fn remind(node: &Node, why: Why) -> Option<Step> {
+    let drains = node.told.as_ref().is_some_and(|told| told.draining);
+    (!drains).then(|| Step::Drain { node: node.name.clone(), why })
+}
+
+/// A node that is to be there and is not.
+fn missing(seen: &Seen) -> Option<String> {
+    seen.shards.iter().find_map(|shard| {
+        let wanted = shard.current.unwrap_or(0).min(shard.desired);
+        let absent = (0..wanted).find(|ordinal| shard.nodes.iter().all(|node| node.ordinal != *ordinal))?;
+        Some(format!("{}-{absent}", shard.name))
+    })
+}

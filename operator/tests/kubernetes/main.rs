@@ -1,0 +1,13 @@
+//! The operator on a real API server with Kubernetes' own controllers. All tests share one, each has a namespace of its own.
+//!
+//! Skipped, loudly, where there is no API server to start.
+
+// What is not as it must be ends a test, in helpers, too.
+#![allow(clippy::unwrap_used)]
+
+mod creation;
+mod leadership;
+mod refusals;
+mod rolling;
+mod updates;
+mod world;

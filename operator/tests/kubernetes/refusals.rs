@@ -1,0 +1,300 @@
+//! What cannot work is refused by the API server, with a sentence that says what to do.
+
+use rookery_crds::ChatCluster;
+use serde_json::{Value, json};
+
+use crate::world::{World, run};
+
+/// A spec that is accepted, on which the others build.
+fn good() -> Value {
+    json!({ "version": "1.0.0" })
+}
+
+fn with(path: &str, value: Value) -> Value {
+    let mut spec = good();
+    let mut at = &mut spec;
+    for key in path.split('/') {
+        at = &mut at[key];
+    }
+    *at = value;
+    spec
+}
+
+fn smtp(more: &Value) -> Value {
+    let mut smtp = json!({ "host": "smtp.example.org" });
+    for (key, value) in more.as_object().unwrap() {
+        smtp[key] = value.clone();
+    }
+    with("mailer", json!({ "from": "a@example.org", "smtp": smtp }))
+}
+
+fn nats(external: Value) -> Value {
+    with("nats/external", external)
+}
+
+/// Path of the case's field, what is declared, and what the refusal says.
+fn bad() -> Vec<(&'static str, Value, &'static str)> {
+    let key = json!({ "name": "s", "key": "k" });
+    vec![
+        ("no version", json!({}), "spec.version: Required value"),
+        ("version", with("version", json!("a b")), "spec.version in body should match"),
+        (
+            "replicas 0",
+            with("replicas", json!(0)),
+            "spec.replicas in body should be greater than or equal to 1",
+        ),
+        ("replicas 101", with("replicas", json!(101)), "less than or equal to 100"),
+        ("replicas text", with("replicas", json!("3")), ".spec.replicas: expected numeric"),
+        ("no shards", with("shards", json!([])), "spec.shards in body should have at least 1 items"),
+        (
+            "shard twice",
+            with("shards", json!([{ "name": "a" }, { "name": "a" }])),
+            "duplicate entries for key [name=\"a\"]",
+        ),
+        (
+            "shard's name",
+            with("shards", json!([{ "name": "A" }])),
+            "spec.shards[0].name in body should match",
+        ),
+        ("shard called nats", with("shards", json!([{ "name": "nats" }])), "other parts have these names"),
+        (
+            "too many nodes",
+            with(
+                "shards",
+                json!(
+                    (0..6).map(|n| json!({ "name": format!("s{n}"), "replicas": 100 })).collect::<Vec<_>>()
+                ),
+            ),
+            "a cluster has at most 500 nodes",
+        ),
+        (
+            "cpu",
+            with("resources/limits/cpu", json!("a lot")),
+            "spec.resources.limits.cpu in body should match",
+        ),
+        (
+            "memory",
+            with("resources/requests/memory", json!("0")),
+            "spec.resources.requests.memory in body should match",
+        ),
+        (
+            "toleration",
+            with("scheduling/tolerations", json!([{ "operator": "Exists", "value": "a" }])),
+            "a toleration with operator Exists has no value: leave value out",
+        ),
+        ("log copies 2", with("log/replicas", json!(2)), "spec.log.replicas must be 1, 3 or 5"),
+        (
+            "more copies than servers",
+            with("log/replicas", json!(5)),
+            "spec.log.replicas must not be greater than spec.nats.managed.replicas",
+        ),
+        (
+            "log streams",
+            with("log/streams", json!(65)),
+            "spec.log.streams in body should be less than or equal to 64",
+        ),
+        (
+            "nats servers 2",
+            with("nats/managed/replicas", json!(2)),
+            "spec.nats.managed.replicas must be 1, 3 or 5",
+        ),
+        (
+            "nats both",
+            with("nats", json!({ "managed": {}, "external": { "urls": ["nats://a:1"], "trustSync": true } })),
+            "spec.nats must have managed or external, not both",
+        ),
+        (
+            "nats url",
+            nats(json!({ "urls": ["http://a"], "trustSync": true })),
+            "spec.nats.external.urls[0] in body should match",
+        ),
+        (
+            "nats password in url",
+            nats(json!({ "urls": ["nats://u:p@a:1"], "trustSync": true })),
+            "should match",
+        ),
+        (
+            "nats unsynced",
+            nats(json!({ "urls": ["nats://a:1"] })),
+            "monitoringUrls must name the servers' monitors",
+        ),
+        (
+            "nats two logins",
+            nats(
+                json!({ "urls": ["nats://a:1"], "trustSync": true, "userSecret": { "name": "s" }, "credentialsSecret": key }),
+            ),
+            "must have userSecret or credentialsSecret, not both",
+        ),
+        (
+            "storage size",
+            with("nats/managed/storage", json!({ "size": "much" })),
+            "storage.size in body should match",
+        ),
+        (
+            "etcd both",
+            with("etcd", json!({ "managed": {}, "external": { "endpoints": ["http://a:1"] } })),
+            "spec.etcd must have managed or external, not both",
+        ),
+        (
+            "etcd members 4",
+            with("etcd/managed/replicas", json!(4)),
+            "spec.etcd.managed.replicas must be 1, 3 or 5",
+        ),
+        (
+            "etcd without an authority",
+            with("etcd/external", json!({ "endpoints": ["https://a:1"] })),
+            "spec.etcd.external.tls must be set for endpoints that begin with https://",
+        ),
+        (
+            "etcd in the clear",
+            with("etcd/external", json!({ "endpoints": ["http://a:1"], "tls": { "caSecret": key } })),
+            "must all begin with https:// when tls is set",
+        ),
+        ("etcd without port", with("etcd/external", json!({ "endpoints": ["http://a"] })), "should match"),
+        ("redis servers 3", with("redis/managed/replicas", json!(3)), "should be less than or equal to 1"),
+        ("redis password in url", with("redis/external", json!({ "url": "redis://:p@a" })), "should match"),
+        (
+            "redis tls",
+            with("redis/external", json!({ "url": "redis://a", "tls": { "caSecret": key } })),
+            "spec.redis.external.url must begin with rediss when tls is set",
+        ),
+        (
+            "redis user alone",
+            with("redis/external", json!({ "url": "redis://a", "username": "u" })),
+            "passwordSecret must be set along with username",
+        ),
+        (
+            "ingress host",
+            with("ingress", json!({ "host": "https://a" })),
+            "spec.ingress.host in body should match",
+        ),
+        (
+            "no gateway",
+            with("gateway", json!({ "parentRefs": [] })),
+            "spec.gateway.parentRefs in body should have at least 1 items",
+        ),
+        (
+            "long access token",
+            with("accounts", json!({ "accessTokenSeconds": 86401 })),
+            "spec.accounts.accessTokenSeconds in body should be less than or equal to 86400",
+        ),
+        ("code digits", with("accounts/codeDigits", json!(5)), "should be greater than or equal to 6"),
+        (
+            "origins",
+            with("accounts/allowedOrigins", json!(["*", "https://a"])),
+            "* stands for all origins; leave the others out",
+        ),
+        ("origin with path", with("accounts/allowedOrigins", json!(["https://a/b"])), "should match"),
+        ("no sender", with("mailer", json!({ "smtp": { "host": "a" } })), "spec.mailer.from: Required value"),
+        (
+            "smtp user alone",
+            smtp(&json!({ "user": "u" })),
+            "spec.mailer.smtp.user and passwordSecret must be set together",
+        ),
+        (
+            "smtp in the clear",
+            smtp(&json!({ "security": "Plain", "user": "u", "passwordSecret": key })),
+            "must not be Plain with a user: the password would pass in the clear",
+        ),
+        ("smtp port", smtp(&json!({ "port": 70000 })), "should be less than or equal to 65535"),
+        ("smtp security", smtp(&json!({ "security": "None" })), "Unsupported value: \"None\""),
+        ("no engine", with("translator", json!({})), "spec.translator must have an engine"),
+        (
+            "drain window",
+            with("rollout/drainWindowSeconds", json!(0)),
+            "should be greater than or equal to 1",
+        ),
+        (
+            "policy without effect",
+            with("networkPolicy", json!({ "enabled": false, "clientsFrom": ["a"] })),
+            "spec.networkPolicy.clientsFrom has no effect with enabled: false",
+        ),
+        ("unknown field", with("retention", json!({ "days": 7 })), "field not declared in schema"),
+    ]
+}
+
+#[test]
+fn bad_manifests_are_refused_with_the_right_sentence() {
+    run(async |world| {
+        world.declare("good", good()).await.unwrap();
+        let cases = bad();
+        assert!(cases.len() >= 30);
+        let mut wrong = Vec::new();
+        for (case, spec, sentence) in cases {
+            match world.declare("bad", spec).await {
+                Ok(_) => wrong.push(format!("{case}: is accepted")),
+                Err(error) => {
+                    let text = error.to_string();
+                    if !text.contains(sentence) {
+                        wrong.push(format!("{case}: {text}"));
+                    }
+                }
+            }
+        }
+        for name in ["Upper", "1st", "end-", &"a".repeat(33), "a.b"] {
+            let told = world.declare(name, good()).await.map(|_| ()).unwrap_err().to_string();
+            if !told.contains("metadata.name") && !told.contains("RFC 1123") {
+                wrong.push(format!("{name}: {told}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn what_cannot_be_changed_is_refused() {
+    run(async |world| {
+        world.declare("chat", good()).await.unwrap();
+        let external = json!({ "urls": ["nats://a:1"], "trustSync": true });
+        let cases = [
+            (with("log/streams", json!(9)), "spec.log.streams cannot be changed"),
+            (with("log/replicas", json!(1)), "spec.log.replicas cannot be changed"),
+            (with("nats/external", external), "spec.nats cannot change between managed and external"),
+            (
+                with("etcd/external", json!({ "endpoints": ["http://a:1"] })),
+                "spec.etcd cannot change between managed and external",
+            ),
+        ];
+        for (spec, sentence) in cases {
+            let told = world.declare("chat", spec).await.map(|_| ()).unwrap_err().to_string();
+            assert!(told.contains(sentence), "{told}");
+        }
+        let servers = |replicas: i32, size: &str, class: Option<&str>| {
+            let mut storage = json!({ "size": size });
+            if let Some(class) = class {
+                storage["className"] = class.into();
+            }
+            with("nats/managed", json!({ "replicas": replicas, "storage": storage }))
+        };
+        world.declare("sized", servers(3, "1Gi", None)).await.unwrap();
+        for (spec, sentence) in [
+            (servers(5, "1Gi", None), "spec.nats.managed.replicas cannot be changed"),
+            (servers(3, "2Gi", None), "the size of a volume cannot be changed here"),
+            (servers(3, "1Gi", Some("fast")), "the class of a volume cannot be changed"),
+        ] {
+            let told = world.declare("sized", spec).await.map(|_| ()).unwrap_err().to_string();
+            assert!(told.contains(sentence), "{told}");
+        }
+    });
+}
+
+/// What is left out has the value that the documents tell; and the operator reads all of it.
+#[test]
+fn defaults_are_filled_in() {
+    run(async |world: World| {
+        let made: ChatCluster = world.declare("chat", good()).await.unwrap();
+        assert_eq!(made.spec.shards.len(), 1);
+        assert_eq!((made.spec.replicas, made.spec.log.replicas, made.spec.log.streams), (3, 3, 8));
+        assert_eq!(made.spec.accounts.access_token_seconds, 900);
+        // Also inside of what is given in part.
+        let spec = with("nats/managed/storage/size", json!("5Gi"));
+        let made = world.declare("part", spec).await.unwrap();
+        let nats = made.spec.nats.managed.unwrap();
+        assert_eq!((nats.replicas, nats.image.as_str()), (3, "nats:2.15"));
+        // The types and the API server agree about defaults.
+        let own: rookery_crds::ChatClusterSpec = serde_json::from_value(good()).unwrap();
+        let mut stored = world.clusters().get("chat").await.unwrap().spec;
+        stored.version.clone_from(&own.version);
+        assert_eq!(own, stored);
+    });
+}

@@ -1,0 +1,171 @@
+//! What changes when the manifest does.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, run};
+
+fn spec() -> Value {
+    json!({
+        "version": "1.0.0",
+        "replicas": 2,
+        "shards": [{ "name": "blue" }, { "name": "green", "replicas": 1 }],
+        "ingress": { "host": "chat.example.org" },
+        "mailer": { "from": "a@example.org", "smtp": { "host": "smtp.example.org" } },
+    })
+}
+
+async fn set(world: &World, name: &str) -> Value {
+    world.objects("StatefulSet").get(name).await.unwrap().data
+}
+
+#[test]
+fn each_part_follows_its_field_and_no_other() {
+    run(async |world| {
+        world.declare("chat", spec()).await.unwrap();
+        world.look("chat").await;
+        let generation = async |kind: &str, name: &str| {
+            world.objects(kind).get(name).await.unwrap().metadata.generation.unwrap_or_default()
+        };
+        let all = [
+            ("StatefulSet", "chat-blue"),
+            ("StatefulSet", "chat-green"),
+            ("StatefulSet", "chat-nats"),
+            ("StatefulSet", "chat-etcd"),
+            ("StatefulSet", "chat-redis"),
+            ("Deployment", "chat-mailer"),
+            ("Ingress", "chat-client"),
+        ];
+        let cases: [(&str, Value, &[&str]); 9] = [
+            ("/version", json!("1.0.1"), &["chat-blue", "chat-green", "chat-mailer"]),
+            ("/replicas", json!(3), &["chat-blue"]),
+            ("/shards/1/resources", json!({ "limits": { "memory": "1024Mi" } }), &["chat-green"]),
+            ("/ingress/className", json!("nginx"), &["chat-client"]),
+            ("/accounts", json!({ "accessTokenSeconds": 600 }), &["chat-blue", "chat-green"]),
+            ("/mailer/service", json!("Tea"), &["chat-mailer"]),
+            ("/nats", json!({ "managed": { "image": "nats:2.16" } }), &["chat-nats"]),
+            (
+                "/etcd",
+                json!({ "managed": { "resources": { "requests": { "cpu": "100m" } } } }),
+                &["chat-etcd"],
+            ),
+            (
+                "/redis",
+                json!({ "managed": { "scheduling": { "nodeSelector": { "a": "b" } } } }),
+                &["chat-redis"],
+            ),
+        ];
+        let mut spec = spec();
+        for (path, value, changed) in cases {
+            let mut before = Vec::new();
+            for (kind, name) in all {
+                before.push(generation(kind, name).await);
+            }
+            let (parent, key) = path.rsplit_once('/').unwrap();
+            let parent = if parent.is_empty() { &mut spec } else { spec.pointer_mut(parent).unwrap() };
+            parent[key] = value;
+            world.declare("chat", spec.clone()).await.unwrap();
+            world.look("chat").await;
+            for ((kind, name), before) in all.into_iter().zip(before) {
+                let now = generation(kind, name).await;
+                let name = name.to_owned();
+                assert_eq!(now != before, changed.contains(&&*name), "{path}: {kind} {name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_not_declared_any_more_goes() {
+    run(async |world| {
+        world.declare("chat", spec()).await.unwrap();
+        world.look("chat").await;
+        let names = async || -> Vec<String> { world.all().await.into_iter().map(|(name, _)| name).collect() };
+        let before = names().await;
+        assert!(
+            before.contains(&"Deployment/chat-mailer".into())
+                && before.contains(&"Ingress/chat-client".into())
+        );
+        let mut less = spec();
+        less.as_object_mut().unwrap().remove("mailer");
+        less.as_object_mut().unwrap().remove("ingress");
+        world.declare("chat", less).await.unwrap();
+        world.look("chat").await;
+        let gone: Vec<_> = {
+            let after = names().await;
+            before.into_iter().filter(|name| !after.contains(name)).collect()
+        };
+        assert_eq!(
+            gone,
+            [
+                "ConfigMap/chat-mailer",
+                "Deployment/chat-mailer",
+                "Ingress/chat-client",
+                "NetworkPolicy/chat-mailer",
+                "ServiceAccount/chat-mailer",
+            ]
+        );
+    });
+}
+
+#[test]
+fn nothing_is_changed_while_it_is_paused() {
+    run(async |world| {
+        world.declare("chat", spec()).await.unwrap();
+        world.look("chat").await;
+        let mut paused = spec();
+        paused["paused"] = true.into();
+        paused["version"] = "2.0.0".into();
+        world.declare("chat", paused).await.unwrap();
+        world.look("chat").await;
+        let image = |set: &Value| {
+            set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(image(&set(&world, "chat-blue").await), "rookery/node:1.0.0");
+        let (status, reason, _) = world.condition("chat", "Ready").await;
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Paused"));
+        let mut on = spec();
+        on["version"] = "2.0.0".into();
+        on["paused"] = false.into();
+        world.declare("chat", on).await.unwrap();
+        world.look("chat").await;
+        assert_eq!(image(&set(&world, "chat-blue").await), "rookery/node:2.0.0");
+    });
+}
+
+#[test]
+fn kubectl_scales_it_and_shows_it() {
+    run(async |world| {
+        world.declare("chat", spec()).await.unwrap();
+        world.look("chat").await;
+        let kubectl = |args: &[&str]| world.kubectl(args);
+        kubectl(&["scale", "cc/chat", "--replicas=3"]);
+        world.look("chat").await;
+        assert_eq!(set(&world, "chat-blue").await["spec"]["replicas"], 3);
+        assert_eq!(set(&world, "chat-green").await["spec"]["replicas"], 1);
+        world.look("chat").await;
+        let scale: Value = serde_json::from_str(&kubectl(&[
+            "get",
+            "--raw",
+            &format!("/apis/rookery.chat/v1alpha1/namespaces/{}/chatclusters/chat/scale", world.namespace),
+        ]))
+        .unwrap();
+        assert_eq!(scale["status"]["replicas"], 3);
+        let selector = scale["status"]["selector"].as_str().unwrap().to_owned();
+        world
+            .look_until("chat", "the selector finds all nodes", async |world| {
+                let pods = kubectl(&["get", "pods", "-l", &selector, "-o", "name"]);
+                let _ = world;
+                (pods.lines().count() == 4).then_some(())
+            })
+            .await;
+        for kinds in ["cc", "chat", "chatclusters"] {
+            let table = kubectl(&["get", kinds]);
+            assert!(
+                table.starts_with("NAME") && table.contains("READY") && table.contains("chat"),
+                "{table}"
+            );
+        }
+        let explained = kubectl(&["explain", "chatcluster.spec.rollout.drainWindowSeconds"]);
+        assert!(explained.contains("tells its clients to go"), "{explained}");
+    });
+}
