@@ -31,6 +31,8 @@ enum Command {
     Send(commands::send::Arguments),
     /// A whole cluster: durable sends, fan-out over nodes, and what a message costs as rooms, nodes and history grow
     Cluster(commands::cluster::Arguments),
+    /// Mails per second of one mailer, and whether a cluster's chat notices it
+    Mailer(commands::mailer::Arguments),
     /// Reports of several commands as one Markdown table
     Table(commands::table::Arguments),
     /// A server that only writes, ordered by standard input (used by the other commands)
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => commands::connect::run(&arguments),
         Command::Send(arguments) => commands::send::run(&arguments),
         Command::Cluster(arguments) => commands::cluster::run(&arguments),
+        Command::Mailer(arguments) => commands::mailer::run(&arguments),
         Command::Table(arguments) => commands::table::run(&arguments),
         Command::RawServer(settings) => limits::allow_connections(0).and_then(|()| raw::serve(&settings)),
     };

@@ -13,46 +13,67 @@ use serde_json::Value;
 /// `$ROOKERY_NODE`, or the program that was built next to the generator.
 fn node() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_BIN_EXE_rookery-bench")).with_file_name("rookery-node");
-    let node = std::env::var_os("ROOKERY_NODE").map_or(own, PathBuf::from);
-    let found = node.exists().then(|| node.clone());
-    if found.is_none() {
+    built(std::env::var_os("ROOKERY_NODE").map_or(own, PathBuf::from))
+}
+
+fn built(program: PathBuf) -> Option<PathBuf> {
+    let found = program.exists();
+    if !found {
         // Not by `eprintln!`, which the test harness would swallow.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: there is no {}: build rookery-node", node.display());
+        let _ = writeln!(std::io::stderr(), "SKIPPED: there is no {}: build it", program.display());
     }
-    found
+    found.then_some(program)
+}
+
+/// The report of a run with these flags, and what was said meanwhile; `None`, said loudly: something is not installed.
+fn measured(flags: &str, programs: &[(&str, PathBuf)]) -> Option<(Value, String)> {
+    let servers = ["nats-server", "etcd", "redis-server"].map(rookery_testbed::find_program);
+    if servers.iter().any(Option::is_none) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: servers are not installed; run scripts/setup test");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rookery-bench"));
+    command.args(flags.split_whitespace()).arg("--data-under").arg(directory.path()).arg("--json").arg(&json);
+    for (flag, program) in programs {
+        command.arg(flag).arg(program);
+    }
+    let output = command.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words}");
+    Some((serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap(), words))
+}
+
+/// The first value of a figure.
+fn value(report: &Value, name: &str) -> f64 {
+    let figures = report["figures"].as_array().unwrap();
+    let figure = figures.iter().find(|figure| figure["name"] == name);
+    figure.unwrap_or_else(|| panic!("no {name}: {report}"))["values"]["cluster"][0].as_f64().unwrap()
+}
+
+#[test]
+fn a_mailer_is_measured_beside_chat() {
+    let Some(node) = node() else { return };
+    let Some(mailer) = built(node.with_file_name("rookery-mailer")) else { return };
+    let flags = "mailer --nodes 1 --mails 40 --steady 20 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
+    let Some((report, words)) = measured(flags, &[("--server", node), ("--mailer", mailer)]) else { return };
+    assert!(value(&report, "one mailer") > 1.0, "{words}");
+    for what in
+        ["a mailer at rest", "no mailer, mails waiting", "a mailer at 20 mails/s", "a mailer at full load"]
+    {
+        assert!(value(&report, &format!("chat with {what}: p99")) > 0.0, "{words}");
+    }
+    assert!(value(&report, "chat with a mailer at full load: mails meanwhile") > 1.0, "{words}");
 }
 
 #[test]
 fn a_cluster_is_measured_through_all_its_nodes() {
     let Some(node) = node() else { return };
-    let servers = ["nats-server", "etcd", "redis-server"].map(rookery_testbed::find_program);
-    if servers.iter().any(Option::is_none) {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: servers are not installed; run scripts/setup test");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let json = directory.path().join("report.json");
     let flags = "cluster --nodes 2 --measure sends,rooms,history --levels 32:4 --rooms 2,4 --history 20,300 --rate 60 \
                  --readers 2 --rest 0 --repetitions 1 --warm-up 0.2 --window 0.6";
-    let output = Command::new(env!("CARGO_BIN_EXE_rookery-bench"))
-        .args(flags.split_whitespace())
-        .arg("--server")
-        .arg(node)
-        .arg("--data-under")
-        .arg(directory.path())
-        .arg("--json")
-        .arg(&json)
-        .output()
-        .unwrap();
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{words}");
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-
-    let figures = report["figures"].as_array().unwrap();
-    let value = |name: &str| {
-        let figure = figures.iter().find(|figure| figure["name"] == name);
-        figure.unwrap_or_else(|| panic!("no {name}: {words}"))["values"]["cluster"][0].as_f64().unwrap()
-    };
+    let Some((report, words)) = measured(flags, &[("--server", node)]) else { return };
+    let value = |name: &str| value(&report, name);
     assert!(value("32 sends at once to 4 rooms") > 1.0);
     for what in ["2 rooms", "4 rooms", "history of 20", "history of 300"] {
         for part in ["nodes", "nats"] {

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod fanout;
 pub mod idle;
 mod live;
+pub mod mailer;
 pub mod rooms;
 pub mod send;
 pub mod table;

@@ -1,6 +1,10 @@
 //! A cluster: nodes of Rookery over servers of NATS, of etcd and a Redis, all of them local processes that we start.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use rookery_testbed::{Bed, ClusterOptions, Process, eventually};
@@ -31,6 +35,8 @@ pub struct ClusterSettings {
 /// A running cluster. It ends with this value.
 pub struct Cluster {
     parts: rookery_testbed::Cluster,
+    name: String,
+    bed: Bed,
     /// Removed after the processes have ended.
     _directory: tempfile::TempDir,
 }
@@ -53,15 +59,16 @@ impl Cluster {
             .with_context(|| format!("cannot make a directory in {}", settings.data_under.display()))?;
         let others =
             [("ROOKERY_ROOMS__ROOMS_PER_USER", "10000"), ("ROOKERY_SERVER__DRAIN_WINDOW_SECONDS", "0")];
+        let bed = Bed::lasting(directory.path());
         let options = ClusterOptions {
             // One shard: rooms are spread over all nodes.
             shards: vec!["bench".to_owned(); usize::from(settings.nodes)],
             settings: unlimited().chain(others.map(|(key, value)| (key.into(), value.into()))).collect(),
-            bed: Some(Bed::lasting(directory.path())),
+            bed: Some(bed.clone()),
             ..ClusterOptions::of(program)
         };
         let parts = rookery_testbed::Cluster::start(&options);
-        Ok(parts.map(|parts| Self { parts, _directory: directory }))
+        Ok(parts.map(|parts| Self { parts, name: options.name, bed, _directory: directory }))
     }
 
     /// Where clients connect: the nodes that run.
@@ -82,6 +89,21 @@ impl Cluster {
             of("etcd", (0..etcd.len()).map(|member| etcd.process(member)).collect()),
             of("redis", vec![self.parts.redis().process()]),
         ]
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the servers of its NATS are.
+    pub fn nats(&self) -> Vec<String> {
+        self.parts.nats().urls()
+    }
+
+    /// Another process beside it, to be started.
+    pub fn process(&self, name: &str, program: &Path, args: Vec<String>) -> Process {
+        self.bed.process(name, program, args)
     }
 
     /// Calls to one of the nodes.

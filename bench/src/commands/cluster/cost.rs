@@ -26,7 +26,7 @@ const FILLING: usize = 2_048;
 const GROWTH: &str = "≤ 1.25";
 
 /// One line of progress on standard error.
-pub(super) fn progress(text: &str) {
+pub(in crate::commands) fn progress(text: &str) {
     let _ = writeln!(std::io::stderr(), "  {text}");
 }
 

@@ -15,7 +15,8 @@ use crate::{
     socket::Wire,
     target::{Cluster, ClusterSettings},
 };
-use town::Town;
+pub(super) use cost::progress;
+pub(super) use town::{SENDERS, Town};
 
 /// Flags of `cluster`.
 #[derive(Debug, Clone, clap::Args)]
@@ -94,12 +95,11 @@ enum What {
 /// is none.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.text_bytes >= stamp::LEN, "a text has at least {} bytes here", stamp::LEN);
-    limits::allow_connections(arguments.subscribers + arguments.readers + town::SENDERS)?;
+    limits::allow_connections(arguments.subscribers + arguments.readers + SENDERS)?;
     let mut report = Report::for_this_command();
     let Some(cluster) = Cluster::start(&arguments.cluster)? else { return Ok(()) };
     for what in &arguments.measure {
-        // With users of its own: what a `hello` costs depends on how many rooms its user is in.
-        let town = Town::new(&cluster, arguments)?;
+        let town = Town::new(&cluster, (arguments.protocol, arguments.text_bytes))?;
         match what {
             What::Sends => sends::run(&town, arguments, &mut report)?,
             What::Fanout => fanout::run(&town, arguments, &mut report)?,

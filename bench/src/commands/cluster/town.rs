@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use super::Arguments;
 use crate::{
     bed::{Bed, PATIENCE, Sending},
     socket::{Fleet, FleetSettings, SendTemplate, Wire},
@@ -10,12 +9,12 @@ use crate::{
 };
 
 /// Connections that send, spread over the nodes: a multiple of 1, 2, 3 and 4, so that each node has as many.
-pub(super) const SENDERS: usize = 24;
+pub(in crate::commands) const SENDERS: usize = 24;
 /// A password costs the server tens of milliseconds on purpose, so a few users have all the connections.
 const USERS: usize = 3;
 
-pub(super) struct Town<'a> {
-    pub(super) cluster: &'a Cluster,
+pub(in crate::commands) struct Town<'a> {
+    pub(in crate::commands) cluster: &'a Cluster,
     wire: Wire,
     text_bytes: usize,
     users: Vec<api::User>,
@@ -25,15 +24,18 @@ pub(super) struct Town<'a> {
 }
 
 impl<'a> Town<'a> {
-    pub(super) fn new(cluster: &'a Cluster, arguments: &Arguments) -> anyhow::Result<Self> {
+    /// With users of its own: what a `hello` costs depends on how many rooms its user is in.
+    pub(in crate::commands) fn new(
+        cluster: &'a Cluster,
+        (wire, text_bytes): (Wire, usize),
+    ) -> anyhow::Result<Self> {
         let run = super::super::run_name();
         let users = api::users(cluster.http()?, USERS, &run)?;
-        let (wire, text_bytes) = (arguments.protocol, arguments.text_bytes);
         Ok(Self { cluster, wire, text_bytes, users, run, rooms: RefCell::default() })
     }
 
     /// So many rooms, the same at each call.
-    pub(super) fn rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
+    pub(in crate::commands) fn rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
         let mut rooms = self.rooms.borrow_mut();
         if rooms.len() < count {
             let more = self.new_rooms(count - rooms.len())?;
@@ -43,12 +45,12 @@ impl<'a> Town<'a> {
     }
 
     /// Rooms that nobody else uses.
-    pub(super) fn new_rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
+    pub(in crate::commands) fn new_rooms(&self, count: usize) -> anyhow::Result<Vec<String>> {
         api::rooms(self.cluster.http()?, &vec![self.users.iter().collect(); count])
     }
 
     /// Connections that send to these rooms, and `readers` that read all of them; both spread over the nodes.
-    pub(super) fn bed(&self, rooms: &[String], readers: usize) -> anyhow::Result<Bed> {
+    pub(in crate::commands) fn bed(&self, rooms: &[String], readers: usize) -> anyhow::Result<Bed> {
         let hellos =
             (0..readers + SENDERS).map(|conn| self.hello(conn, if conn < readers { rooms } else { &[] }));
         let sending = |(at, template): (usize, SendTemplate)| {
@@ -63,7 +65,7 @@ impl<'a> Town<'a> {
     }
 
     /// Connections that only send.
-    pub(super) fn fleet(&self) -> anyhow::Result<Fleet> {
+    pub(in crate::commands) fn fleet(&self) -> anyhow::Result<Fleet> {
         let servers = self.cluster.addresses();
         let mut fleet = Fleet::new(FleetSettings { servers, wire: self.wire, patience: PATIENCE })?;
         fleet.open_all((0..SENDERS).map(|conn| self.hello(conn, &[])))?;
@@ -71,7 +73,7 @@ impl<'a> Town<'a> {
     }
 
     /// How to send to each of these rooms.
-    pub(super) fn templates(&self, rooms: &[String]) -> anyhow::Result<Vec<SendTemplate>> {
+    pub(in crate::commands) fn templates(&self, rooms: &[String]) -> anyhow::Result<Vec<SendTemplate>> {
         rooms.iter().map(|room| self.wire.send(room, self.text_bytes, &self.run)).collect()
     }
 
