@@ -1,7 +1,8 @@
 //! Read marks: in memory first, on disk soon after.
 //!
 //! A mark that is lost with the process costs its user some unread messages that he has seen, so marks are not worth
-//! a sync each. They never move backwards.
+//! a sync each. They never move backwards. Who posts has read what is before it: unless he posts often, his mark is
+//! stored with the record, in the same step.
 //!
 //! In a cluster several nodes know the same mark: the one through which its user reads, and the rooms' owners, who move it when
 //! he posts. Each stores what it has moved; what a user moves himself is told to the others at once; and what is remembered of
@@ -40,6 +41,11 @@ pub(super) const MENTIONS: usize = 100;
 /// one. Others may, if the room moves: what they leave counts nowhere, and is cleared away later.
 const CLEARED: Duration = Duration::from_secs(3600);
 
+/// A mark that was stored so short a time ago is not stored with a record: those of several messages are gathered then.
+const OFTEN: Duration = Duration::from_millis(200);
+/// Marks stored with a record, at most.
+const RIDERS: usize = 16;
+
 /// With other nodes, a mark that was looked up is believed for so long.
 const BELIEVED: Duration = Duration::from_millis(200);
 
@@ -51,6 +57,10 @@ struct Entry {
     mark: Mark,
     /// To be stored by this node.
     dirty: bool,
+    /// It is being stored by itself.
+    storing: bool,
+    /// When this node stored it last.
+    stored: Option<Instant>,
     /// This node has moved it at some time.
     own: bool,
     /// When it was looked up last.
@@ -66,6 +76,23 @@ struct Entry {
 struct Known {
     entries: HashMap<(UserId, RoomId), Entry>,
     dirty: Vec<(UserId, RoomId)>,
+}
+
+/// Marks that are stored with a record.
+pub(super) struct Riders {
+    asked: Instant,
+    marks: Vec<(UserId, Mark)>,
+}
+
+impl Riders {
+    /// Their rows.
+    pub(super) fn rows(&self, room: RoomId) -> impl Iterator<Item = Row> {
+        self.marks.iter().map(move |(user, mark)| Row {
+            table: Table::ReadMarks,
+            key: rows::of_user(*user, room),
+            value: Some(mark.encode()),
+        })
+    }
 }
 
 pub(super) struct Marks {
@@ -163,7 +190,7 @@ impl Marks {
 
     fn make_place(&self, known: &mut Known) {
         if known.entries.len() >= KEPT {
-            known.entries.retain(|_, entry| entry.dirty);
+            known.entries.retain(|_, entry| entry.dirty || entry.storing);
         }
     }
 
@@ -201,6 +228,40 @@ impl Marks {
                     entry.dirty = true;
                     dirty.push((user, room));
                 }
+            }
+        }
+    }
+
+    /// Which of these marks are to be stored with the record that causes them.
+    pub(super) fn with_record(&self, room: RoomId, marks: &HashMap<UserId, Mark>) -> Riders {
+        let mut riders = Riders { asked: Instant::now(), marks: Vec::new() };
+        let known = self.known.lock();
+        for (user, mark) in marks.iter().take(RIDERS) {
+            // Whoever has mentions to be cleared away has that done when his mark is stored by itself.
+            let fits = known.entries.get(&(*user, room)).is_some_and(|entry| {
+                !entry.dirty
+                    && !entry.storing
+                    && entry.cleared.is_some_and(|at| at.elapsed() < CLEARED)
+                    && entry.stored.is_some_and(|at| at.elapsed() >= OFTEN)
+            });
+            if fits {
+                riders.marks.push((*user, *mark));
+            }
+        }
+        riders
+    }
+
+    /// The record is stored, and these with it. To be called before [`Self::raise`].
+    pub(super) fn stored_with_record(&self, room: RoomId, riders: &Riders) {
+        let mut known = self.known.lock();
+        for (user, mark) in &riders.marks {
+            let Some(entry) = known.entries.get_mut(&(*user, room)) else { continue };
+            // An older one that was stored by itself meanwhile may have come after the record.
+            let alone = !entry.dirty && !entry.storing && entry.stored.is_none_or(|at| at < riders.asked);
+            if alone && *mark > entry.mark {
+                entry.mark = *mark;
+                entry.own = true;
+                entry.stored = Some(Instant::now());
             }
         }
     }
@@ -246,7 +307,9 @@ impl Marks {
         let mut dirty = std::mem::take(&mut self.known.lock().dirty);
         while !dirty.is_empty() {
             let some = dirty.split_off(dirty.len().saturating_sub(ROWS));
-            if let Err(problem) = self.store(&some).await {
+            let stored = self.store(&some).await;
+            self.stored(&some);
+            if let Err(problem) = stored {
                 tracing::warn!(%problem, waiting = some.len() + dirty.len(), "read marks could not be stored");
                 let mut known = self.known.lock();
                 for key in &some {
@@ -261,6 +324,16 @@ impl Marks {
         }
     }
 
+    fn stored(&self, keys: &[(UserId, RoomId)]) {
+        let (now, mut known) = (Instant::now(), self.known.lock());
+        for key in keys {
+            if let Some(entry) = known.entries.get_mut(key) {
+                entry.storing = false;
+                entry.stored = Some(now);
+            }
+        }
+    }
+
     async fn store(&self, keys: &[(UserId, RoomId)]) -> Result<(), Problem> {
         let mut writes = Vec::with_capacity(keys.len());
         for &(user, room) in keys {
@@ -269,6 +342,7 @@ impl Marks {
                 let Some(entry) = known.entries.get_mut(&(user, room)) else { continue };
                 // Moved again while this is written, it is dirty again.
                 entry.dirty = false;
+                entry.storing = true;
                 let cleared = entry.cleared.is_some_and(|at| at.elapsed() < CLEARED);
                 if !cleared {
                     // Before it is looked: who is mentioned meanwhile takes it back.

@@ -18,7 +18,7 @@ use rookery_protocol::id::{RoomId, UserId};
 use tokio::{task::JoinSet, time::Sleep};
 
 use super::{
-    super::{Member, Page, history, log, refusal, rows},
+    super::{Member, Page, history, log, marks::Riders, refusal, rows},
     Asker, Doubt, End, Env, Item, Task, busy,
     commit::{self, Consequences},
 };
@@ -135,7 +135,7 @@ struct Shell {
     given_back: usize,
     next_ticket: u64,
     /// Of the append in flight.
-    pending: Option<Consequences>,
+    pending: Option<(Consequences, Riders)>,
     leaving: bool,
     stopped: bool,
     end: End,
@@ -352,8 +352,10 @@ impl Shell {
             Vec::new()
         } else {
             let state = Some(self.owner.state());
-            let (rows, pending) = commit::consequences(self.room, &append, state);
-            self.pending = Some(pending);
+            let (mut rows, pending) = commit::consequences(self.room, &append, state);
+            let riders = self.env.marks.with_record(self.room, &pending.marks);
+            rows.extend(riders.rows(self.room));
+            self.pending = Some((pending, riders));
             rows
         };
         let (env, room, attempt) = (self.env.clone(), self.room, append.attempt);
@@ -377,9 +379,10 @@ impl Shell {
 
     /// Remembers what a commit made known, and has its events delivered, before anybody is answered.
     fn committed(&mut self, LogSeq(at): LogSeq, record: &Arc<Record>) {
-        if let Some(known) = self.pending.take() {
+        if let Some((known, riders)) = self.pending.take() {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.mentioned(self.room, known.mentioned);
+            self.env.marks.stored_with_record(self.room, &riders);
             self.env.marks.raise(self.room, known.marks);
             if let Some(hook) = self.env.on_unread.get()
                 && !known.addressed.is_empty()

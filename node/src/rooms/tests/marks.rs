@@ -1,5 +1,14 @@
 //! Read marks that several nodes know.
 
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rookery_core::room::Profile;
+use rookery_protocol::id::RoomId;
+
 use super::house::{House, on, user};
 use crate::{
     backend::{Expect, Row, Rows as _, Table},
@@ -89,4 +98,66 @@ async fn mentions_are_looked_for_when_there_may_be_some() {
     let seq = house.say(room, &ada, "five", "5").await;
     house.rooms.mark_read(room, bob.id, seq).await.unwrap();
     assert_eq!(mentions().await, 0, "who reads has it looked for always");
+}
+
+/// Posts, more and more seldom, until the mark is stored with the message.
+async fn say_with_mark(house: &House, room: RoomId, by: &Arc<Profile>) -> u64 {
+    let end = Instant::now() + Duration::from_secs(30);
+    for n in 0.. {
+        let seq = house.say(room, by, "and so on", &format!("{n} {end:?}")).await;
+        let row = house.store.get(Table::ReadMarks, &rows::of_user(by.id, room)).await.unwrap().unwrap();
+        if Mark::decode(&row.value).unwrap().seq == seq {
+            return seq;
+        }
+        assert!(Instant::now() < end, "the mark is never stored with the message");
+        house.rooms.env().marks.flush().await;
+        tokio::time::sleep(Duration::from_millis(50) * n).await;
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn who_posts_seldom_has_his_mark_stored_with_the_message() {
+    let (house, ada, bob) = (House::with(never()), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    house.say(room, &bob, "one", "1").await;
+    house.rooms.env().marks.flush().await;
+    let seq = say_with_mark(&house, room, &bob).await;
+    assert_eq!(house.rooms.env().marks.get(bob.id, room).await.unwrap().seq, seq);
+    // Mentions before it are cleared away by the next one that is stored by itself, and count nowhere until then.
+    house.say(room, &ada, "@bob", "2").await;
+    assert_eq!(house.rooms.standings(bob.id).await.unwrap()[0].mentions, 1);
+    house.say(room, &bob, "three", "3").await;
+    house.rooms.env().marks.flush().await;
+    let key = rows::of_user(bob.id, room);
+    assert_eq!(house.store.scan(Table::ReadMarks, &key, Some(&key), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_mark_stored_meanwhile_does_not_hide_the_one_that_came_with_the_record() {
+    let (house, ada, bob) = (House::with(never()), user(1, "ada"), user(2, "bob"));
+    let room = house.room(&ada, &[&bob]).await;
+    house.say(room, &bob, "one", "1").await;
+    house.rooms.env().marks.flush().await;
+    let seq = say_with_mark(&house, room, &bob).await;
+    let marks = &house.rooms.env().marks;
+    let mark = |ahead| Mark { seq: seq + ahead, messages: seq + ahead };
+    let riders = async {
+        loop {
+            let riders = marks.with_record(room, &HashMap::from([(bob.id, mark(9))]));
+            if riders.rows(room).next().is_some() {
+                return riders;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let riders = tokio::time::timeout(Duration::from_secs(30), riders).await.unwrap();
+    // He reads while the record is under way, and that comes after it.
+    marks.raise(room, [(bob.id, mark(5))]);
+    marks.flush().await;
+    marks.stored_with_record(room, &riders);
+    marks.raise(room, [(bob.id, mark(9))]);
+    marks.flush().await;
+    let row = house.store.get(Table::ReadMarks, &rows::of_user(bob.id, room)).await.unwrap().unwrap();
+    assert_eq!(Mark::decode(&row.value), Some(mark(9)));
 }
