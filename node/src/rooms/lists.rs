@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rookery_core::room::{Listing, Profile, Role};
 use rookery_protocol::{
     client,
@@ -10,7 +11,7 @@ use rookery_protocol::{
 
 use super::{
     Part, RoomView, Rooms, Standing, history,
-    log::{End, unavailable},
+    log::unavailable,
     owner::{Asker, Item, Unanswered, busy},
     rows,
 };
@@ -18,6 +19,8 @@ use crate::{backend::Table, problem::Problem};
 
 /// Rows read at once.
 const PAGE: usize = 1000;
+/// Rooms looked up at once for one user.
+const AT_ONCE: usize = 16;
 /// Public rooms that one call of `discover` looks at, at most.
 const LOOKED_AT: usize = 5000;
 
@@ -28,6 +31,8 @@ pub struct Listed {
     pub room: RoomView,
     /// Where he stands.
     pub standing: Standing,
+    /// Mentions of him after what he has read; at most 100 are counted.
+    pub mentions: u32,
     /// The newest message, if there is one not far back.
     pub last_message: Option<client::Message>,
 }
@@ -79,18 +84,31 @@ impl Rooms {
         Ok(found)
     }
 
-    pub(super) async fn standing(
+    /// Where a user stands in those of his rooms that are `wanted`. The others cost nothing but their membership.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn standings(
         &self,
         user: UserId,
-        room: RoomId,
-        role: Role,
-        end: End,
-    ) -> Result<Standing, Problem> {
-        let marks = &self.env().marks;
+        wanted: impl Fn(RoomId) -> bool,
+    ) -> Result<Vec<Standing>, Problem> {
+        let mut rooms = self.memberships(user, usize::MAX).await?;
+        rooms.retain(|(room, _)| wanted(*room));
+        let standings = rooms.into_iter().map(|(room, role)| self.standing(user, room, role));
+        let standings: Vec<_> = stream::iter(standings).buffered(AT_ONCE).try_collect().await?;
+        Ok(standings.into_iter().flatten().collect())
+    }
+
+    /// `None`: the room is gone.
+    async fn standing(&self, user: UserId, room: RoomId, role: Role) -> Result<Option<Standing>, Problem> {
+        let end = self.env().ends.get(&*self.env().log, room).await?;
+        if end.removed {
+            return Ok(None);
+        }
         let mark = self.mark(user, room).await?;
         let unread = end.messages.saturating_sub(mark.messages);
-        let mentions = if unread == 0 { 0 } else { marks.mentions(user, room, mark.seq).await? };
-        Ok(Standing { room, role, last_seq: end.last_seq, read_seq: mark.seq, unread, mentions })
+        Ok(Some(Standing { room, role, last_seq: end.last_seq, read_seq: mark.seq, unread }))
     }
 
     /// A user's rooms with their newest messages.
@@ -98,16 +116,24 @@ impl Rooms {
     /// # Errors
     /// `unavailable`.
     pub async fn list(&self, user: UserId) -> Result<Vec<Listed>, Problem> {
-        let mut listed = Vec::new();
-        for standing in self.standings(user).await? {
-            let id = standing.room;
-            let Some(info) = self.info(id).await? else { continue };
-            let room = self.shown(id, info, Some(standing.role), standing.last_seq, user);
-            let newest = Part::Before(standing.last_seq + 1);
-            let page = history::page(self.store(), (id, user), standing.last_seq, newest, 1).await?;
-            listed.push(Listed { room, standing, last_message: page.messages.into_iter().next() });
-        }
-        Ok(listed)
+        let standings = self.standings(user, |_| true).await?;
+        let listed = standings.into_iter().map(|standing| self.listed(user, standing));
+        let listed: Vec<_> = stream::iter(listed).buffered(AT_ONCE).try_collect().await?;
+        Ok(listed.into_iter().flatten().collect())
+    }
+
+    /// `None`: the room is gone.
+    async fn listed(&self, user: UserId, standing: Standing) -> Result<Option<Listed>, Problem> {
+        let id = standing.room;
+        let Some(info) = self.info(id).await? else { return Ok(None) };
+        let room = self.shown(id, info, Some(standing.role), standing.last_seq, user);
+        let newest = Part::Before(standing.last_seq + 1);
+        let page = history::page(self.store(), (id, user), standing.last_seq, newest, 1).await?;
+        let mentions = match standing.unread {
+            0 => 0,
+            _ => self.env().marks.mentions(user, id, standing.read_seq).await?,
+        };
+        Ok(Some(Listed { room, standing, mentions, last_message: page.messages.into_iter().next() }))
     }
 
     /// Public rooms whose name or topic contains `query` in any case (empty: all), oldest first, after `cursor`.

@@ -134,8 +134,6 @@ pub struct Standing {
     pub read_seq: u64,
     /// Messages after that.
     pub unread: u64,
-    /// Mentions of him after that; at most 100 are counted.
-    pub mentions: u32,
 }
 
 /// A room to make.
@@ -602,21 +600,6 @@ impl Rooms {
             }
             tokio::time::sleep(STORED_AGAIN).await;
         }
-    }
-
-    /// All rooms of a user.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub async fn standings(&self, user: UserId) -> Result<Vec<Standing>, Problem> {
-        let mut standings = Vec::new();
-        for (room, role) in self.memberships(user, usize::MAX).await? {
-            let end = self.env().ends.get(&*self.env().log, room).await?;
-            if !end.removed {
-                standings.push(self.standing(user, room, role, end).await?);
-            }
-        }
-        Ok(standings)
     }
 
     /// Moves a user's read mark forward; says whether it moved.

@@ -35,16 +35,17 @@ impl Rooms {
     /// `unavailable`.
     pub async fn unread(&self, user: UserId, since: i64) -> Result<Vec<Unread>, Problem> {
         let mut all = Vec::new();
-        for standing in self.standings(user).await? {
+        for standing in self.standings(user, |_| true).await? {
             if standing.unread == 0 {
                 continue;
             }
             let room = standing.room;
+            let mentions = self.env().marks.mentions(user, room, standing.read_seq).await?;
             let Some(info) = self.info(room).await? else { continue };
             let direct = info.kind == Kind::Direct;
             let written = if direct {
                 self.newest(&standing, user).await?
-            } else if standing.mentions > 0 {
+            } else if mentions > 0 {
                 self.newest_mentions(room, user, standing.read_seq).await?
             } else {
                 Vec::new()
@@ -61,8 +62,7 @@ impl Rooms {
                 Some(peer) if direct => peer.display_name,
                 _ => info.name,
             };
-            let Standing { mentions, unread: messages, .. } = standing;
-            all.push(Unread { name, direct, mentions, messages, news });
+            all.push(Unread { name, direct, mentions, messages: standing.unread, news });
         }
         Ok(all)
     }

@@ -112,7 +112,7 @@ impl From<Listed> for MyRoom {
             room: listed.room.into(),
             read_seq: listed.standing.read_seq,
             unread: listed.standing.unread,
-            mentions: listed.standing.mentions,
+            mentions: listed.mentions,
             last_message: listed.last_message.map(Into::into),
         }
     }

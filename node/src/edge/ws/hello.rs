@@ -90,7 +90,11 @@ async fn admit(
     let user = principal.profile.id;
     let known = Some(edge.app.hub.dismissals());
     let wanted = Wanted::of(&hello);
-    let standings = if wanted.is_nothing() { Vec::new() } else { edge.app.rooms.standings(user).await? };
+    let standings = if wanted.is_nothing() {
+        Vec::new()
+    } else {
+        edge.app.rooms.standings(user, |room| wanted.after(room).is_some()).await?
+    };
     let mut rooms = Vec::new();
     let mut orders = Vec::new();
     for standing in standings {

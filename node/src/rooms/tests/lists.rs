@@ -1,21 +1,35 @@
 //! Lists of rooms and members; unread and mentions.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use parking_lot::Mutex;
 use rookery_core::room::{Kind, Visibility, What};
 use rookery_protocol::id::RoomId;
 
-use super::house::{House, code, user};
+use super::{
+    house::{House, code, on, user},
+    restart::Watched,
+};
 use crate::rooms::{NewRoom, RoomsSettings, Standing};
 
 /// So many different ones as reactions are needed.
 const EMOJIS: [&str; 5] = ["👍", "👎", "🎉", "🐦", "🦉"];
 
+/// What somebody's list says of a room.
+#[derive(Debug, PartialEq, Eq)]
+struct Stands {
+    last_seq: u64,
+    read_seq: u64,
+    unread: u64,
+    mentions: u32,
+}
+
 impl House {
-    async fn standing(&self, room: RoomId, of: &rookery_core::room::Profile) -> Standing {
-        let all = self.rooms.standings(of.id).await.unwrap();
-        all.into_iter().find(|standing| standing.room == room).unwrap()
+    async fn standing(&self, room: RoomId, of: &rookery_core::room::Profile) -> Stands {
+        let all = self.rooms.list(of.id).await.unwrap();
+        let listed = all.into_iter().find(|listed| listed.standing.room == room).unwrap();
+        let Standing { last_seq, read_seq, unread, .. } = listed.standing;
+        Stands { last_seq, read_seq, unread, mentions: listed.mentions }
     }
 }
 
@@ -152,4 +166,22 @@ async fn a_user_is_in_so_many_rooms() {
     house.rooms.join(two, &ada).await.unwrap();
     house.does(one, &ada, What::Leave).await.unwrap();
     house.rooms.join(three, &ada).await.unwrap();
+}
+
+#[tokio::test]
+async fn rooms_that_nobody_asks_for_are_not_looked_at() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let mut rooms = Vec::new();
+    for _ in 0..20 {
+        rooms.push(house.room(&ada, &[]).await);
+    }
+    // Of one millisecond they are in any order.
+    rooms.sort_unstable();
+    let watched = Watched::new(&house.store);
+    let here = on(&house.store, watched.clone(), RoomsSettings::default());
+    let some = here.standings(ada.id, |room| rooms[3..5].contains(&room)).await.unwrap();
+    assert_eq!(some.iter().map(|standing| standing.room).collect::<Vec<_>>(), rooms[3..5]);
+    assert_eq!(watched.tails.load(Ordering::Relaxed), 2);
+    let all = here.standings(ada.id, |_| true).await.unwrap();
+    assert_eq!(all.iter().map(|standing| standing.room).collect::<Vec<_>>(), rooms, "in their order");
 }

@@ -52,7 +52,7 @@ async fn who_posts_to_another_nodes_room_has_read_it_here_at_once() {
     let room = house.room(&ada, &[&bob]).await;
     let here = on(&house.store, house.store.clone(), never());
     house.say(room, &ada, "one", "1").await;
-    let unread = || async { here.standings(bob.id).await.unwrap()[0].unread };
+    let unread = || async { here.standings(bob.id, |_| true).await.unwrap()[0].unread };
     assert_eq!(unread().await, 1);
     let seq = house.say(room, &bob, "two", "2").await;
     house.say(room, &ada, "three", "3").await;
@@ -62,7 +62,7 @@ async fn who_posts_to_another_nodes_room_has_read_it_here_at_once() {
     // It is the owner's to store.
     here.env().marks.flush().await;
     let fresh = on(&house.store, house.store.clone(), never());
-    assert_eq!(fresh.standings(bob.id).await.unwrap()[0].unread, 3);
+    assert_eq!(fresh.standings(bob.id, |_| true).await.unwrap()[0].unread, 3);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn who_posts_seldom_has_his_mark_stored_with_the_message() {
     assert_eq!(house.rooms.env().marks.get(bob.id, room).await.unwrap().seq, seq);
     // Mentions before it are cleared away by the next one that is stored by itself, and count nowhere until then.
     house.say(room, &ada, "@bob", "2").await;
-    assert_eq!(house.rooms.standings(bob.id).await.unwrap()[0].mentions, 1);
+    assert_eq!(house.rooms.list(bob.id).await.unwrap()[0].mentions, 1);
     house.say(room, &bob, "three", "3").await;
     house.rooms.env().marks.flush().await;
     let key = rows::of_user(bob.id, room);

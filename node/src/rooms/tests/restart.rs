@@ -40,17 +40,23 @@ async fn a_crash_changes_nothing_that_was_acknowledged() {
     }
 }
 
-/// Remembers the first event that somebody read.
-struct Watched {
+/// Remembers the first event that somebody read, and counts looks at ends.
+pub(super) struct Watched {
     store: Arc<Store>,
     lowest: AtomicU64,
+    pub(super) tails: AtomicU64,
     /// Reads show nothing: as if the log's server had stood still since the room was made.
     old: AtomicBool,
 }
 
 impl Watched {
-    fn new(store: &Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { store: store.clone(), lowest: AtomicU64::new(u64::MAX), old: AtomicBool::new(false) })
+    pub(super) fn new(store: &Arc<Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store: store.clone(),
+            lowest: AtomicU64::new(u64::MAX),
+            tails: AtomicU64::new(0),
+            old: AtomicBool::new(false),
+        })
     }
 }
 
@@ -60,6 +66,7 @@ impl RoomLog for Watched {
         self.store.append(append).await
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.tails.fetch_add(1, Ordering::Relaxed);
         self.store.tail(room).await
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
