@@ -335,6 +335,11 @@ impl Owner {
         RecordId(xxh3_128_with_seed(&bytes, 0))
     }
 
+    /// Seq of the last event that the snapshot has which was saved last.
+    pub const fn snapshot_seq(&self) -> u64 {
+        self.snapshot_seq
+    }
+
     fn save_snapshot(&mut self, out: &mut Vec<Action>) {
         self.snapshot_seq = self.link.last_seq;
         let bytes = self.state.snapshot(self.identity.room, self.link);

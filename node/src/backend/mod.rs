@@ -131,7 +131,14 @@ pub trait RoomLog: Send + Sync {
 
     /// Records that hold events of `range`, oldest first (newest first if `backwards`), until all are read or
     /// `max_bytes` or `max_records` is passed (one record comes at least). May lag behind the tail in a cluster.
+    /// What was forgotten is passed over: only at its beginning can a log have such a gap.
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable>;
+
+    /// Removes records all of whose events are before seq `before`, and what became of their messages: the oldest first, in
+    /// whatever portions it stores them, so that some may stay. Never the room's newest record.
+    ///
+    /// Only for what a stored snapshot has: nobody could take the room over otherwise.
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable>;
 
     /// Starts or stops following a room's committed records with the sink given at construction.
     fn follow(&self, room: RoomId, on: bool);
@@ -159,7 +166,7 @@ pub struct Append {
 pub struct Read {
     /// First seq wanted.
     pub from: u64,
-    /// Last seq wanted.
+    /// Last seq wanted; backwards, where the reading begins: not far beyond the end.
     pub to: u64,
     /// Newest first.
     pub backwards: bool,

@@ -89,6 +89,13 @@ pub(super) async fn records(
     Ok(records)
 }
 
+/// The first record that is still there of those with events from `seq` on.
+pub(super) async fn first_from(log: &dyn RoomLog, room: RoomId, seq: u64) -> Result<Option<Record>, Problem> {
+    let read = Read { from: seq, to: u64::MAX, backwards: false, max_records: 1, max_bytes: 1 };
+    let found = log.read(room, read).await.map_err(|why| unavailable(&why))?;
+    found.first().map(|committed| open(room, &committed.record)).transpose()
+}
+
 /// The record that holds the event `seq`.
 pub(super) async fn record_with(
     log: &dyn RoomLog,

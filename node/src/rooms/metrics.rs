@@ -28,6 +28,8 @@ pub struct RoomsMetrics {
     latency: Histogram,
     /// Rooms taken over: read from the log and fenced.
     pub(super) takeovers: Counter,
+    /// Times that a room's old events were removed.
+    pub(super) forgotten: Counter,
     /// Writes of read marks, each of many.
     pub(super) mark_flushes: Counter,
     /// Tasks of rooms that panicked and were started again.
@@ -49,6 +51,7 @@ impl Default for RoomsMetrics {
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             latency: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
             takeovers: Counter::default(),
+            forgotten: Counter::default(),
             mark_flushes: Counter::default(),
             panics: Counter::default(),
         }
@@ -72,6 +75,7 @@ impl RoomsMetrics {
         registry.register("command_seconds", "From a command's arrival to its answer", all.latency.clone());
         registry.register("takeovers", "Rooms taken over", all.takeovers.clone());
         registry.register("read_mark_flushes", "Writes of read marks to the store", all.mark_flushes.clone());
+        registry.register("forgotten", "Times that a room's old events were removed", all.forgotten.clone());
         registry.register("panics", "Rooms started again after a panic", all.panics.clone());
         all
     }

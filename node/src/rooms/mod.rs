@@ -13,6 +13,7 @@ mod metrics;
 mod owner;
 mod refusal;
 mod render;
+mod retention;
 mod route;
 mod rows;
 mod settings;
@@ -49,6 +50,8 @@ use crate::{
     peer::{Caller, Links},
     problem::Problem,
 };
+
+use tokio::sync::Semaphore;
 
 pub use history::{History, Part};
 pub use lists::{Listed, Member, Page};
@@ -233,6 +236,7 @@ impl Rooms {
             on_committed: OnceLock::new(),
             on_unread: OnceLock::new(),
             started: Instant::now(),
+            forgetting: Arc::new(Semaphore::new(retention::ROOMS)),
         };
         Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
     }
@@ -590,7 +594,13 @@ impl Rooms {
         let until = Instant::now() + STORED;
         loop {
             match self.message(room, user, seq).await {
-                Err(problem) if problem.code == "message_not_found" => {}
+                Err(problem) if problem.code == "message_not_found" => {
+                    let first = log::first_from(&*self.env().log, room, seq).await?;
+                    if first.is_some_and(|record| record.first_seq > seq) {
+                        // It was older than what is kept.
+                        return Err(problem);
+                    }
+                }
                 known => return known,
             }
             if Instant::now() >= until {
@@ -618,7 +628,8 @@ impl Rooms {
         let messages = if seq == end.last_seq {
             end.messages
         } else {
-            let record = log::record_with(&*self.env().log, room, seq).await?;
+            // Or the first one that is kept.
+            let record = log::first_from(&*self.env().log, room, seq).await?;
             record.map_or(end.messages, |record| record.messages_up_to(seq))
         };
         let mark = rows::Mark { seq, messages };

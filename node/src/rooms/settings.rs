@@ -26,6 +26,8 @@ pub struct RoomsSettings {
     pub active: usize,
     /// Read marks reach the disk at the latest after so many milliseconds. 10 to 60,000.
     pub read_mark_flush_ms: u64,
+    /// Events are kept for so many days at least; 0: for ever. At most 36,500. The newest 256 of a room always stay.
+    pub retention_days: u64,
 }
 
 impl Default for RoomsSettings {
@@ -40,6 +42,7 @@ impl Default for RoomsSettings {
             idle_seconds: 300,
             active: 10_000,
             read_mark_flush_ms: 500,
+            retention_days: 0,
         }
     }
 }
@@ -63,6 +66,7 @@ impl RoomsSettings {
         within("idle_seconds", self.idle_seconds, 1, 86_400);
         within("active", self.active as u64, 1, 10_000_000);
         within("read_mark_flush_ms", self.read_mark_flush_ms, 10, 60_000);
+        within("retention_days", self.retention_days, 0, 36_500);
         wrong
     }
 
@@ -74,6 +78,11 @@ impl RoomsSettings {
     /// Time without commands after which a room leaves memory.
     pub(super) fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
+    }
+
+    /// Time after which events may go; `None`: never.
+    pub(super) fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_secs(self.retention_days * 24 * 3600))
     }
 
     /// Time after which read marks are on disk.

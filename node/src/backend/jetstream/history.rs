@@ -1,6 +1,9 @@
 //! Records read before: they never change, and the newest page of a room is asked for again and again.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
@@ -11,6 +14,9 @@ use super::item::Item;
 /// What an entry needs in memory besides its records' bytes, and each record, about.
 const ENTRY_BYTES: usize = 200;
 const RECORD_BYTES: usize = 80;
+
+/// What was read so long ago is read again: it may have been forgotten meanwhile, by another node.
+pub(super) const KEPT: Duration = Duration::from_secs(3600);
 
 /// A record and its events.
 #[derive(Debug, Clone)]
@@ -33,16 +39,23 @@ impl Found {
 #[derive(Clone)]
 struct Bytewise;
 
-impl Weighter<(RoomId, u64), Arc<Vec<Found>>> for Bytewise {
-    fn weight(&self, _: &(RoomId, u64), records: &Arc<Vec<Found>>) -> u64 {
-        let bytes: usize = records.iter().map(|found| found.record.len() + RECORD_BYTES).sum();
+impl Weighter<(RoomId, u64), Known> for Bytewise {
+    fn weight(&self, _: &(RoomId, u64), known: &Known) -> u64 {
+        let bytes: usize = known.records.iter().map(|found| found.record.len() + RECORD_BYTES).sum();
         (bytes + ENTRY_BYTES) as u64
     }
 }
 
+/// Records, and when they were read.
+#[derive(Clone)]
+struct Known {
+    at: Instant,
+    records: Arc<Vec<Found>>,
+}
+
 /// Records by room and subject: each entry has the first ones of its subject, in order and without a gap, since a
 /// replica that lags has the beginning of a stream.
-pub(super) struct History(Cache<(RoomId, u64), Arc<Vec<Found>>, Bytewise>);
+pub(super) struct History(Cache<(RoomId, u64), Known, Bytewise>);
 
 impl History {
     pub(super) fn new(mib: u64) -> Self {
@@ -52,10 +65,15 @@ impl History {
     }
 
     pub(super) fn get(&self, room: RoomId, chunk: u64) -> Arc<Vec<Found>> {
-        self.0.get(&(room, chunk)).unwrap_or_default()
+        let known = self.0.get(&(room, chunk)).filter(|known| known.at.elapsed() < KEPT);
+        known.map(|known| known.records).unwrap_or_default()
     }
 
     pub(super) fn put(&self, room: RoomId, chunk: u64, records: Arc<Vec<Found>>) {
-        self.0.insert((room, chunk), records);
+        self.0.insert((room, chunk), Known { at: Instant::now(), records });
+    }
+
+    pub(super) fn remove(&self, room: RoomId, chunk: u64) {
+        self.0.remove(&(room, chunk));
     }
 }

@@ -120,6 +120,11 @@ impl Layout {
         format!("{}.log.{}.{room}.*", self.cluster, self.part(room))
     }
 
+    /// What became of the messages of some seqs: those that give `part` when divided by 256.
+    pub(super) fn amendments(&self, room: RoomId, part: u64) -> String {
+        format!("{}.row.{}.a.{room}.{part}.*", self.cluster, self.part(room))
+    }
+
     pub(super) fn live(&self, room: RoomId) -> String {
         format!("{}.live.{room}", self.cluster)
     }

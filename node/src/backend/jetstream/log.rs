@@ -108,6 +108,10 @@ impl RoomLog for JetStream {
         self.read_records(room, read).await
     }
 
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.forget_records(room, before).await
+    }
+
     fn follow(&self, room: RoomId, on: bool) {
         if on {
             self.live.follow(&self.link, room);

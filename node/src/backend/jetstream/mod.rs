@@ -10,6 +10,7 @@
 //! (ADR-50). Each append names, as its condition, the stream sequence of the room's last record.
 
 mod connect;
+mod forget;
 mod gets;
 mod history;
 mod item;

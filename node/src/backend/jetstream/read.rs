@@ -19,12 +19,14 @@ const TRIES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of a subject's records asked for at once.
 const CHUNK_BYTES: usize = 4 << 20;
+/// Subjects on which a record may begin that reaches into another: it has 256 events at most.
+const REACH: u64 = 2;
 /// A page that begins so near to the start of a subject needs the one before too, most likely.
 const NEAR: u64 = 64;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     Replica,
     /// What it does not have does not exist.
     Leader,
@@ -75,12 +77,13 @@ impl JetStream {
                 let tail = self.last_record(room).await?;
                 let last = tail.and_then(|tail| tail.span()).map_or(0, |(_, last)| last);
                 end = Some(last);
-                let wanted = read.to;
+                let wanted = (read.from, read.to);
                 read.to = read.to.min(last);
+                read.from = read.from.max(self.first(room).await?);
                 if read.from > read.to {
                     return Ok(Vec::new());
                 }
-                if wanted > read.to {
+                if wanted != (read.from, read.to) {
                     continue;
                 }
             }
@@ -93,7 +96,7 @@ impl JetStream {
 
     /// Records of one subject, in order, up to one that holds `to` if there is one, or more of them. Those without
     /// events are left out.
-    async fn chunk(
+    pub(super) async fn chunk(
         &self,
         room: RoomId,
         chunk: u64,
@@ -245,7 +248,7 @@ impl JetStream {
 
     /// The newest record of the subjects before one.
     async fn before(&self, room: RoomId, chunk: u64, source: Source) -> Result<Option<Found>, Unavailable> {
-        for chunk in (0..chunk).rev() {
+        for chunk in (chunk.saturating_sub(REACH)..chunk).rev() {
             if let Some(found) = self.chunk(room, chunk, u64::MAX, source).await?.last() {
                 return Ok(Some(found.clone()));
             }

@@ -127,7 +127,13 @@ impl Attempt<'_> {
                         self.edge.metrics.replays.inc();
                     }
                     self.say_ok(last);
-                    let page = self.page(after.unwrap_or_default() + 1).await?;
+                    let from = after.unwrap_or_default() + 1;
+                    let page = self.page(from).await?;
+                    if let Some((first, _)) = page.events.first().filter(|(first, _)| *first > from) {
+                        // The log begins later: what was before is older than what is kept.
+                        (after, self.resync) = (None, Some(*first));
+                        continue;
+                    }
                     if page.events.is_empty() {
                         waited += 1;
                         if waited > PATIENCE {

@@ -63,6 +63,9 @@ impl RoomLog for Gate {
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         if self.pass().await { self.store.read(room, read).await } else { Err(Unavailable("gone".into())) }
     }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
     fn follow(&self, room: RoomId, on: bool) {
         self.store.follow(room, on);
     }

@@ -22,7 +22,7 @@ use std::{
 use parking_lot::Mutex;
 use rookery_core::owner::Settings;
 use rookery_protocol::{id::RoomId, peer::not_taken::Reason};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{
     OnCommitted, OnNewcomer, OnUnread,
@@ -60,6 +60,8 @@ pub(super) struct Env {
     pub(super) marks: Arc<Marks>,
     pub(super) ends: Ends,
     pub(super) metrics: RoomsMetrics,
+    /// Rooms whose old events are being removed.
+    pub(super) forgetting: Arc<Semaphore>,
     pub(super) on_newcomer: OnceLock<OnNewcomer>,
     pub(super) news: Tell,
     pub(super) on_committed: OnceLock<OnCommitted>,

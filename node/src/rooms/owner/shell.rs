@@ -18,7 +18,7 @@ use rookery_protocol::id::{RoomId, UserId};
 use tokio::{task::JoinSet, time::Sleep};
 
 use super::{
-    super::{Member, Page, history, log, marks::Riders, refusal, rows},
+    super::{Member, Page, history, log, marks::Riders, refusal, retention, rows},
     Asker, Doubt, End, Env, Item, Task, busy,
     commit::{self, Consequences},
 };
@@ -322,10 +322,14 @@ impl Shell {
             Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
             Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
             Action::SaveSnapshot { bytes } => {
+                let seq = self.owner.snapshot_seq();
                 self.work.spawn(async move {
                     let row = Row { table: Table::Snapshots, key: rows::of_room(room), value: Some(bytes) };
-                    if let Err(why) = env.rows.write(vec![(row, Expect::Any)]).await {
-                        tracing::warn!(%room, %why, "the snapshot of a room could not be stored");
+                    match env.rows.write(vec![(row, Expect::Any)]).await {
+                        Ok(_) => retention::snapshot_stored(&env, room, seq),
+                        Err(why) => {
+                            tracing::warn!(%room, %why, "the snapshot of a room could not be stored");
+                        }
                     }
                     None
                 });
@@ -469,7 +473,11 @@ fn unix_millis() -> i64 {
 async fn head(env: &Env, room: RoomId, seq: u64) -> Result<Option<Head>, Problem> {
     // The owner asks for what is in the log. A read that does not show it is old: a leader of the log that stood still
     // answers so for a moment.
-    let record = log::record_with(&*env.log, room, seq).await?.ok_or_else(busy)?;
+    let Some(record) = log::first_from(&*env.log, room, seq).await? else { return Err(busy()) };
+    if record.first_seq > seq {
+        // It was there, and is older than what is kept.
+        return Ok(None);
+    }
     let event = record.numbered().find(|(at, _)| *at == seq).map(|(_, event)| event);
     let Some((sender, Body::Posted(_))) = event.map(|event| (event.actor, &event.body)) else {
         return Ok(None);

@@ -85,6 +85,9 @@ impl RoomLog for Behind {
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.store.read(room, read).await
     }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
     fn follow(&self, room: RoomId, on: bool) {
         self.store.follow(room, on);
     }

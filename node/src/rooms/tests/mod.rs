@@ -6,3 +6,4 @@ mod load;
 mod marks;
 mod messages;
 mod restart;
+mod retention;

@@ -73,6 +73,9 @@ impl RoomLog for Watched {
         self.lowest.fetch_min(read.from, Ordering::Relaxed);
         if self.old.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.store.read(room, read).await }
     }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
     fn follow(&self, room: RoomId, on: bool) {
         self.store.follow(room, on);
     }

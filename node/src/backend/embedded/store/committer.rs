@@ -52,6 +52,8 @@ pub(super) struct Work {
 pub(super) enum What {
     Append(Append, oneshot::Sender<Appended>),
     Write(Vec<(Row, Expect)>, oneshot::Sender<Result<Written, Unavailable>>),
+    /// Removes the records with these keys.
+    Forget(Vec<Bytes>, oneshot::Sender<Result<Written, Unavailable>>),
 }
 
 /// What the committer shares with the store's handles.
@@ -248,6 +250,10 @@ impl Committer {
                     });
                     Answer::Write(written, tell)
                 }
+                What::Forget(keys, tell) => {
+                    staged.gone.extend(keys);
+                    Answer::Write(Ok(Written::Done), tell)
+                }
             });
         }
         let stored = shared.stopped.get().is_none() && (staged.is_empty() || self.store(&mut staged, bytes));
@@ -271,6 +277,9 @@ impl Committer {
         let mut batch = engine.batch();
         for record in &staged.records {
             engine.put_record(&mut batch, &record.committed, record.first_seq, record.last_seq);
+        }
+        for key in staged.gone.drain(..) {
+            engine.remove_record(&mut batch, key);
         }
         for (key, row) in &staged.rows {
             engine.put_row(&mut batch, key, row.as_ref());

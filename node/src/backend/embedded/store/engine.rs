@@ -152,6 +152,28 @@ impl Engine {
         self.records.insert(batch, Slice::from(key), Slice::from(record.record.clone()));
     }
 
+    /// Keys of a room's oldest records all of whose events are before `before`, at most `limit`.
+    pub(super) fn records_before(
+        &self,
+        room: RoomId,
+        before: u64,
+        limit: usize,
+    ) -> fjall::Result<Vec<Bytes>> {
+        let mut keys = Vec::new();
+        for item in self.records.keyspace().prefix(room.to_bytes()).take(limit) {
+            let key = item.key()?;
+            if Span::of(&key)?.last >= before {
+                break;
+            }
+            keys.push(Bytes::copy_from_slice(&key));
+        }
+        Ok(keys)
+    }
+
+    pub(super) fn remove_record(&self, batch: &mut OwnedWriteBatch, key: Bytes) {
+        self.records.remove(batch, Slice::from(key));
+    }
+
     pub(super) fn put_row(&self, batch: &mut OwnedWriteBatch, key: &Bytes, row: Option<&Versioned>) {
         let key = Slice::from(key.clone());
         match row {

@@ -3,6 +3,7 @@
 use std::{fs::File, path::Path, sync::Arc, thread::JoinHandle};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rookery_protocol::id::RoomId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -27,6 +28,8 @@ const VALUE_BYTES: usize = 1 << 20;
 const LARGE_BYTES: usize = 64 << 20;
 /// A scan of at most so many rows takes less than a millisecond or two from memory.
 const SHORT_SCAN: usize = 1000;
+/// Records, or rows, removed at once.
+const FORGOTTEN: usize = 500;
 /// What a write needs in memory besides its bytes, about.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -128,6 +131,24 @@ impl Store {
         Ok(Place { permit, space, size, workers: &self.workers })
     }
 
+    /// Removes what became of messages before a seq.
+    async fn forget_amendments(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        let prefix = room.to_bytes();
+        loop {
+            let found = self.scan(Table::Amendments, &prefix, None, FORGOTTEN).await?;
+            // `room ‖ seq`, in order.
+            let is_old = |key: &Bytes| {
+                key[prefix.len()..].try_into().is_ok_and(|seq| u64::from_be_bytes(seq) < before)
+            };
+            let old: Vec<_> = found.into_iter().map(|entry| entry.key).take_while(is_old).collect();
+            if old.is_empty() {
+                return Ok(());
+            }
+            let gone = |key| (Row { table: Table::Amendments, key, value: None }, Expect::Any);
+            self.write(old.into_iter().map(gone).collect()).await?;
+        }
+    }
+
     /// Runs a short read where it is asked for: rows in use are in memory, and the way to another thread and back
     /// costs many times what reading them does (half of all CPU when thousands connect, by `rookery-bench connect`).
     fn briefly<T>(&self, read: impl FnOnce(&Engine) -> fjall::Result<T>) -> Result<T, Unavailable> {
@@ -176,6 +197,13 @@ impl Place<'_> {
         self.workers.bring();
     }
 
+    /// Queues the removal of records. Does not block.
+    fn forget(self, keys: Vec<Bytes>) -> Pending {
+        let (tell, told) = oneshot::channel();
+        self.send(What::Forget(keys, tell));
+        Pending(told)
+    }
+
     /// Queues a write of rows. Does not block.
     pub(in super::super) fn write(self, writes: Vec<(Row, Expect)>) -> Pending {
         let (tell, told) = oneshot::channel();
@@ -208,13 +236,13 @@ impl Drop for Store {
 }
 
 fn size_of(row: &Row) -> usize {
-    row.key.len() + row.value.as_ref().map_or(0, bytes::Bytes::len) + OVERHEAD_BYTES
+    row.key.len() + row.value.as_ref().map_or(0, Bytes::len) + OVERHEAD_BYTES
 }
 
 /// Checks the limits of `Row`.
 fn check_row(row: &Row) -> Result<(), Unavailable> {
     let limit = if row.table == Table::Snapshots { LARGE_BYTES } else { VALUE_BYTES };
-    let len = row.value.as_ref().map_or(0, bytes::Bytes::len);
+    let len = row.value.as_ref().map_or(0, Bytes::len);
     if row.key.len() > KEY_BYTES || len > limit {
         let (table, key) = (row.table, row.key.len());
         let why = format!("A row of {table:?} is too large: key {key} bytes, value {len} bytes.");
@@ -255,6 +283,23 @@ impl RoomLog for Store {
 
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.blocking(move |engine| engine.read(room, read)).await
+    }
+
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        let tail = match self.shared.tails.get(room) {
+            Some(tail) => Some(tail),
+            None => self.blocking(move |engine| engine.tail(room)).await?,
+        };
+        let before = before.min(tail.map_or(0, |tail| tail.last_seq));
+        loop {
+            let keys = self.blocking(move |engine| engine.records_before(room, before, FORGOTTEN)).await?;
+            if keys.is_empty() {
+                break;
+            }
+            let size = keys.iter().map(Bytes::len).sum();
+            self.place(size).await?.forget(keys).done().await?;
+        }
+        self.forget_amendments(room, before).await
     }
 
     /// All owners that write here are of this node, and have their records delivered themselves.

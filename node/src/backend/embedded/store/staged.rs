@@ -30,15 +30,25 @@ pub(super) struct Staged<'a> {
     /// By full key; a row written twice is stored as it was last.
     pub(super) rows: HashMap<Bytes, Option<Versioned>>,
     newest: HashMap<RoomId, Tail>,
+    /// Keys of records to remove.
+    pub(super) gone: Vec<Bytes>,
 }
 
 impl<'a> Staged<'a> {
     pub(super) fn new(engine: &'a Engine, tails: &'a Tails, counter: u64) -> Self {
-        Self { engine, tails, counter, records: Vec::new(), rows: HashMap::new(), newest: HashMap::new() }
+        Self {
+            engine,
+            tails,
+            counter,
+            records: Vec::new(),
+            rows: HashMap::new(),
+            newest: HashMap::new(),
+            gone: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.rows.is_empty()
+        self.records.is_empty() && self.rows.is_empty() && self.gone.is_empty()
     }
 
     fn next(&mut self) -> u64 {

@@ -3,6 +3,7 @@
 mod accounts;
 mod faults;
 mod figures;
+mod forget;
 mod fresh;
 mod live;
 mod log;

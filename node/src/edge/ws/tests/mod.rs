@@ -166,6 +166,34 @@ async fn who_leaves_hears_that_and_nothing_more() {
     assert!(matches!(got.last(), Some(Got::Frame(Frame::Error(error))) if error.code == "not_a_member"));
 }
 
+/// Who missed what is no longer kept is told where the history begins, and follows from then on.
+#[tokio::test]
+async fn who_missed_what_is_gone_is_told_so() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    let mut last = 0;
+    for number in 0..20 {
+        last = world.post(&ada, room, format!("{number}")).await;
+    }
+    world.forget(room, 11).await;
+    let mut client = connect(&world, Subprotocol::Json, 1);
+    hello(&mut client, &ada, &[(room, 3)]).await;
+    let resync = |got: &Got| matches!(got, Got::Frame(Frame::Resync(_)));
+    let got = client.until(resync).await;
+    assert!(got.iter().all(|got| event(got).is_none()), "{got:?}");
+    let told = client::Resync { room: room.to_string(), from: 11, last_seq: last };
+    assert_eq!(got.last(), Some(&Got::Frame(Frame::Resync(told))));
+    let next = world.post(&ada, room, "live".to_owned()).await;
+    client.until(|got| event(got).is_some_and(|(_, seq)| seq == next)).await;
+    // Who has read up to there misses nothing.
+    let mut other = connect(&world, Subprotocol::Json, 2);
+    hello(&mut other, &ada, &[(room, 10)]).await;
+    let got = other.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+    let seqs: Vec<_> = got.iter().filter_map(event).map(|(_, seq)| seq).collect();
+    assert_eq!(seqs, (11..=next).collect::<Vec<_>>());
+}
+
 /// What a connection held is given back when it goes, in whatever way.
 #[tokio::test]
 async fn nothing_is_left_of_a_connection() {

@@ -60,6 +60,9 @@ impl RoomLog for Hubs {
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.store.read(room, read).await
     }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
     fn follow(&self, _: RoomId, _: bool) {}
 }
 
@@ -70,6 +73,11 @@ pub(in crate::edge) struct User {
 }
 
 impl World {
+    /// Removes events of a room that are before this seq.
+    pub(super) async fn forget(&self, room: RoomId, before: u64) {
+        self.store.forget(room, before).await.unwrap();
+    }
+
     pub(in crate::edge) async fn new(settings: EdgeSettings, live: LiveSettings) -> Self {
         let dir = TempDir::new().unwrap();
         let stored = StoreSettings::default();
