@@ -70,12 +70,14 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
     ));
 
     let mut drain = Drain::of(&settings);
+    let mut hold = Duration::ZERO;
     let refused = tokio::select! {
         () = process.stopped() => None,
-        deadline = begun.steering.asked() => {
+        asked = begun.steering.asked() => {
             tracing::info!("draining: the operator asked for it");
             process.readiness.drain();
-            drain.deadline = deadline.unwrap_or(drain.deadline);
+            drain.deadline = asked.deadline.unwrap_or(drain.deadline);
+            hold = asked.hold;
             None
         }
         why = begun.refused() => {
@@ -87,9 +89,15 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
     let drained = async {
         begun.hand_over(drain.deadline).await;
         served.drain(drain.window, drain.deadline).await;
-        begun.end(drain.deadline).await;
     };
-    process.unless_hurried(drained).await;
+    if process.unless_hurried(drained).await {
+        if !hold.is_zero() {
+            // Its key in etcd goes on saying that it drains.
+            tracing::info!(seconds = hold.as_secs(), "drained; waiting to be stopped");
+            let _ = tokio::time::timeout(hold, process.stopped()).await;
+        }
+        process.unless_hurried(begun.end(drain.deadline)).await;
+    }
     refused.map_or(Ok(()), |why| Err(Failure::Dependency(why.to_string())))
 }
 
@@ -107,25 +115,36 @@ struct Steering {
     membership: Arc<Membership>,
     readiness: Arc<Readiness>,
     edge: OnceLock<Arc<Edge>>,
-    /// To drain, and within which time.
-    drain: watch::Sender<Option<Option<Duration>>>,
+    drain: watch::Sender<Option<Asked>>,
+}
+
+/// To drain.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Within which time.
+    deadline: Option<Duration>,
+    /// And then to stay for so long, unless it is told to stop.
+    hold: Duration,
 }
 
 impl Steering {
     /// Waits until it is asked to drain.
-    async fn asked(&self) -> Option<Duration> {
+    async fn asked(&self) -> Asked {
         let mut asked = self.drain.subscribe();
-        match asked.wait_for(Option::is_some).await {
-            Ok(deadline) => deadline.flatten(),
-            Err(_) => std::future::pending().await,
+        if let Ok(asked) = asked.wait_for(Option::is_some).await
+            && let Some(asked) = *asked
+        {
+            return asked;
         }
+        std::future::pending().await
     }
 }
 
 impl Control for Steering {
-    fn drain(&self, deadline: Option<Duration>) -> bool {
+    fn drain(&self, deadline: Option<Duration>, hold: Duration) -> bool {
         let begins = !self.readiness.is_draining();
-        let begins = begins && self.drain.send_if_modified(|asked| asked.replace(deadline).is_none());
+        let ask = Asked { deadline, hold };
+        let begins = begins && self.drain.send_if_modified(|asked| asked.replace(ask).is_none());
         if begins {
             // Before who asked is told so: he takes the node out of the service next.
             self.readiness.drain();

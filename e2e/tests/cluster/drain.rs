@@ -206,7 +206,11 @@ async fn a_node_drains_when_the_operator_asks_and_no_send_fails() {
     let mut admin =
         NodeAdminClient::connect(format!("http://{}", cluster.nodes()[1].peer())).await.expect("it answers");
     let mut drain = async || -> DrainReply {
-        admin.drain(DrainRequest { deadline_seconds: 20 }).await.expect("it is told").into_inner()
+        admin
+            .drain(DrainRequest { deadline_seconds: 20, hold_seconds: 0 })
+            .await
+            .expect("it is told")
+            .into_inner()
     };
     assert!(drain().await.begun);
     assert!(!drain().await.begun, "it has begun already");
@@ -256,4 +260,31 @@ async fn a_node_drains_when_the_operator_asks_and_no_send_fails() {
     }
     let newest = ada.say(&rooms[0], "in the end").await;
     assert!(seq_of(&newest) > 2);
+}
+
+/// Who starts it again at once when it ends (Kubernetes) stops it when he has seen that it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_node_stays_until_it_is_stopped() {
+    let Some(cluster) = start(&options()) else { return };
+    let ada = user_at(&cluster, 1, "ada").await;
+    let mut ws = ada.online(Subprotocol::Json).await;
+    let mut admin =
+        NodeAdminClient::connect(format!("http://{}", cluster.nodes()[1].peer())).await.expect("it answers");
+    let request = DrainRequest { deadline_seconds: 20, hold_seconds: 600 };
+    assert!(admin.drain(request).await.expect("it is told").into_inner().begun);
+    assert_eq!(ws.closed().await.code, 1012);
+    eventually("nobody needs it any more", async || {
+        let said = status(&cluster, 1).await.expect("it stays");
+        (said.state == "draining" && said.rooms == 0 && said.connections == 0 && said.slots == 0)
+            .then_some(())
+    })
+    .await;
+    // For longer than its lease: its key goes on saying that it drains.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(status(&cluster, 1).await.expect("it stays").state, "draining");
+    assert_eq!(status(&cluster, 0).await.expect("it answers").members, 3);
+    cluster.nodes()[1].process().terminate();
+    let ended = block_in_place(|| cluster.nodes()[1].process().wait(PATIENCE));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}");
+    eventually("its key is gone", async || (status(&cluster, 0).await?.members == 2).then_some(())).await;
 }

@@ -9,11 +9,14 @@ use tonic::{Request, Response, Status};
 
 use crate::rooms::Rooms;
 
+/// A drained node does not stay longer, in seconds.
+const LONGEST_HOLD: u32 = 3600;
+
 /// What the node's wiring knows and does, for the operator.
 pub trait Control: Send + Sync {
-    /// Begins to drain, within a deadline if one is given. Says whether it began now: `false`, it was draining already.
-    /// Must not block.
-    fn drain(&self, deadline: Option<Duration>) -> bool;
+    /// Begins to drain, within a deadline if one is given, and stays for `hold` when that is done, unless it is told to stop. Says
+    /// whether it began now: `false`, it was draining already. Must not block.
+    fn drain(&self, deadline: Option<Duration>, hold: Duration) -> bool;
     /// `joining`, `active` or `draining`.
     fn state(&self) -> &'static str;
     /// Whether it takes new clients.
@@ -33,9 +36,10 @@ pub(super) struct Admin {
 #[tonic::async_trait]
 impl NodeAdmin for Admin {
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
-        let seconds = request.into_inner().deadline_seconds;
+        let DrainRequest { deadline_seconds: seconds, hold_seconds } = request.into_inner();
         let deadline = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
-        let begun = self.control.drain(deadline);
+        let hold = Duration::from_secs(hold_seconds.min(LONGEST_HOLD).into());
+        let begun = self.control.drain(deadline, hold);
         tracing::info!(begun, "asked to drain");
         Ok(Response::new(DrainReply { begun }))
     }

@@ -24,6 +24,9 @@ use crate::{
 
 /// A node that does not answer within this time is not waited for.
 const ANSWER: Duration = Duration::from_secs(2);
+/// A drained node stays until its pod is deleted, so that it does not start anew meanwhile; but if the operator is gone for this long
+/// it does, in seconds.
+const HOLD: i32 = 600;
 /// A drain may take so much longer than the node was told, in seconds.
 const SPARE: i32 = 10;
 
@@ -231,8 +234,11 @@ pub(super) async fn drain(
     }
     let pod = observed.pods.iter().find(|pod| pod.name_any() == name);
     let Some(address) = pod.and_then(address) else { return Ok(()) };
-    let deadline_seconds = u32::try_from(rollout.drain_deadline_seconds).unwrap_or_default();
-    let request = DrainRequest { deadline_seconds };
+    let seconds = |seconds: i32| u32::try_from(seconds).unwrap_or_default();
+    let request = DrainRequest {
+        deadline_seconds: seconds(rollout.drain_deadline_seconds),
+        hold_seconds: seconds(HOLD),
+    };
     let asked = async { connect(&address).await?.drain(request).await.ok() };
     match tokio::time::timeout(ANSWER, asked).await {
         Ok(Some(_)) => tracing::info!(namespace, node = name, component = COMPONENT, "asked to drain"),

@@ -39,7 +39,8 @@ struct Node {
 
 #[tonic::async_trait]
 impl NodeAdmin for Node {
-    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        assert!(request.into_inner().hold_seconds > 0, "it must not start anew before it is stopped");
         let mut rooms = self.rooms.lock().unwrap();
         let begun = !rooms.0;
         rooms.0 = true;

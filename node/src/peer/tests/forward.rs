@@ -78,7 +78,7 @@ async fn the_operator_sees_a_node_and_drains_it() {
     assert_eq!((status.connections, status.members, status.ring_revision), (7, 2, 1));
     assert!((1500..2600).contains(&status.slots) && status.rooms >= 1 && status.unacked == 0, "{status:?}");
     for begun in [true, false] {
-        let drained = admin.drain(DrainRequest { deadline_seconds: 0 }).await.unwrap();
+        let drained = admin.drain(DrainRequest::default()).await.unwrap();
         assert_eq!(drained.into_inner().begun, begun);
     }
     let status = admin.status(StatusRequest {}).await.unwrap().into_inner();

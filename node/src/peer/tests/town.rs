@@ -76,7 +76,7 @@ impl RoomLog for Gate {
 pub(super) struct Wiring(AtomicU64);
 
 impl Control for Wiring {
-    fn drain(&self, _: Option<Duration>) -> bool {
+    fn drain(&self, _: Option<Duration>, _: Duration) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) == 0
     }
     fn state(&self) -> &'static str {
