@@ -115,6 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_declares_is_understood() {
+        for declared in rookery_testbed::declared("node.toml") {
+            let (_dir, path) = file(&declared);
+            // As its StatefulSets add it.
+            let mut variables = vec![
+                ("ROOKERY_SERVER__NODE", "tea-main-0"),
+                ("ROOKERY_CLUSTER__SHARD", "main"),
+                ("ROOKERY_CLUSTER__ADVERTISE", "tea-main-0.tea-peers.chats.svc:7070"),
+            ];
+            if declared.contains("/run/rookery/etcd-user/") {
+                variables.push(("ROOKERY_ETCD__USERNAME", "rookery"));
+            }
+            let settings = load(Some(&path), environment(&variables), &BTreeMap::new()).unwrap();
+            assert_eq!(settings.check(), [], "{declared}");
+        }
+    }
+
+    #[test]
     fn errors_name_key_and_layer() {
         let (_dir, path) = file("[log]\nformat = \"yaml\"\n");
         let error = load(Some(&path), environment(&[]), &BTreeMap::new()).unwrap_err().to_string();

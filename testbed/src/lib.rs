@@ -21,6 +21,7 @@
 mod bed;
 mod certificates;
 mod cluster;
+mod declared;
 mod etcd;
 mod guard;
 mod http;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 pub use bed::Bed;
 pub use certificates::certificates;
 pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports};
+pub use declared::declared;
 pub use etcd::{EtcdCluster, EtcdOptions};
 pub use kubernetes::{ControlPlane, ControlPlaneOptions};
 pub use nats::{NatsCluster, NatsOptions};

@@ -169,3 +169,22 @@ impl Configuration for Settings {
         wrong
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_the_operator_declares_is_understood() {
+        for declared in rookery_testbed::declared("translator.toml") {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("translator.toml");
+            std::fs::write(&path, &declared).unwrap();
+            let settings: Settings =
+                rookery_service::config::load(Some(&path), std::iter::empty(), &BTreeMap::new()).unwrap();
+            assert_eq!(settings.check(), [], "{declared}");
+        }
+    }
+}
