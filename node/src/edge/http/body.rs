@@ -1,18 +1,21 @@
 //! JSON bodies of requests.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{
-        FromRequest, Request,
-        rejection::{BytesRejection, FailedToBufferBody},
-    },
+    body::BodyDataStream,
+    extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::{edge::App, problem::Problem};
+
+/// Of a body that is too large so much is read and thrown away, in so much time. Who still writes when the connection is closed may
+/// never read why: his writing fails first (RFC 9112, section 9.6).
+const THROWN_AWAY: u64 = 4 << 20;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A JSON object as body.
 ///
@@ -37,16 +40,43 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
         let limit = app.http.max_body_bytes;
         let too_large =
             || Problem::new(413, "body_too_large", format!("The body is longer than {limit} bytes."));
-        // Who says that he will send too much is not waited for.
-        if announced(request.headers()).is_some_and(|length| length > limit as u64) {
+        let announced = announced(request.headers());
+        // Who waits to be asked for it has not begun to send.
+        let waits = request.headers().contains_key(header::EXPECT);
+        let mut chunks = request.into_body().into_data_stream();
+        if let Some(length) = announced.filter(|length| *length > limit as u64) {
+            // Who says that he will send much more is not waited for.
+            if length <= THROWN_AWAY && !waits {
+                throw_away(chunks).await;
+            }
             return Err(too_large());
         }
-        let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
-            _ => Problem::new(400, "malformed", "The body ended before it was complete."),
-        })?;
+        let mut body = Vec::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0));
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk
+                .map_err(|_| Problem::new(400, "malformed", "The body ended before it was complete."))?;
+            if body.len() + chunk.len() > limit {
+                throw_away(chunks).await;
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
         parse(&body).map(Self)
     }
+}
+
+async fn throw_away(mut chunks: BodyDataStream) {
+    let read = async {
+        let mut left = THROWN_AWAY;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len() as u64);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends it slowly is not waited for either.
+    let _ = tokio::time::timeout(PATIENCE, read).await;
 }
 
 /// Bytes of the body, where the head says so.
