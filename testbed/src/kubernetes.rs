@@ -111,6 +111,15 @@ impl ControlPlane {
         file
     }
 
+    /// Applies definitions of custom resources, and waits until they are served.
+    pub fn define(&self, definitions: &str) {
+        self.kubectl(&["apply", "--server-side", "-f", "-"], definitions).expect("the definitions are taken");
+        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=5s"];
+        // It refuses to wait for one that has no conditions at all yet.
+        let wait = || self.kubectl(&established, "");
+        eventually("the definitions are served", || wait().err().unwrap_or_default(), || wait().ok());
+    }
+
     /// What `kubectl` says with these arguments and this input.
     ///
     /// # Errors

@@ -18,10 +18,7 @@ fn start() -> Option<(Helm, ControlPlane)> {
         plane.kubectl(&["label", "namespace", namespace, label], "").unwrap();
     }
     let definitions = helm.template("rookery-crds", &RELEASE, &json!({})).unwrap();
-    plane.kubectl(&["apply", "--server-side", "-f", "-"], &definitions).unwrap();
-    let established =
-        ["wait", "--for=condition=Established", "crd/chatclusters.rookery.chat", "--timeout=60s"];
-    plane.kubectl(&established, "").unwrap();
+    plane.define(&definitions);
     Some((helm, plane))
 }
 

@@ -38,10 +38,8 @@ fn kubernetes() -> Option<&'static (ControlPlane, PathBuf)> {
         .get_or_init(|| {
             let kubernetes = ControlPlane::start(&ControlPlaneOptions::default())?;
             for (_, text) in yaml::files().unwrap() {
-                kubernetes.kubectl(&["apply", "--server-side", "-f", "-"], &text).unwrap();
+                kubernetes.define(&text);
             }
-            let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-            kubernetes.kubectl(&wait, "").unwrap();
             let role = json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
                 "metadata": { "name": "operator" }, "rules": rules(),
