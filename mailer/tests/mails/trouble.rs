@@ -64,7 +64,7 @@ fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_kept()
     world.await_mail("spam@example.org");
     assert!(!world.command(&["dead", "requeue", "unknown"], &settings).status.success());
     let done = world.command(&["dead", "requeue", "--all"], &settings);
-    assert_eq!(String::from_utf8(done.stdout).unwrap(), "3 put back\n");
+    assert_eq!(std::str::from_utf8(&done.stdout).unwrap(), "3 put back\n", "{done:?}");
     world.await_mail("never@example.org");
     world.await_empty();
     assert!(world.came().values().all(|times| *times == 1));
