@@ -40,15 +40,13 @@ impl Rooms {
                 continue;
             }
             let room = standing.room;
-            let mentions = self.env().marks.mentions(user, room, standing.read_seq).await?;
+            let mentions = self.env().marks.mention_seqs(user, room, standing.read_seq).await?;
             let Some(info) = self.info(room).await? else { continue };
             let direct = info.kind == Kind::Direct;
             let written = if direct {
                 self.newest(&standing, user).await?
-            } else if mentions > 0 {
-                self.newest_mentions(room, user, standing.read_seq).await?
             } else {
-                Vec::new()
+                self.newest_mentions(room, user, &mentions).await?
             };
             let me = user.to_string();
             let counts = |message: &client::Message| {
@@ -62,6 +60,7 @@ impl Rooms {
                 Some(peer) if direct => peer.display_name,
                 _ => info.name,
             };
+            let mentions = u32::try_from(mentions.len()).unwrap_or(u32::MAX);
             all.push(Unread { name, direct, mentions, messages: standing.unread, news });
         }
         Ok(all)
@@ -79,10 +78,10 @@ impl Rooms {
         &self,
         room: RoomId,
         user: UserId,
-        after: u64,
+        mentions: &[u64],
     ) -> Result<Vec<client::Message>, Problem> {
         let mut messages = Vec::new();
-        for seq in self.env().marks.mention_seqs(user, room, after).await?.into_iter().rev().take(LOOKED_AT) {
+        for &seq in mentions.iter().rev().take(LOOKED_AT) {
             messages.extend(history::message(self.store(), room, user, seq).await?);
         }
         Ok(messages)
