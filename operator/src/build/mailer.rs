@@ -1,24 +1,21 @@
 //! The mailer.
 
 use rookery_crds::cluster::MailerSpec;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Inputs, MANAGEMENT_PORT, Manifest, config,
-    pods::{self, OURS, Pod, Volume},
+    pods::Volume,
+    side::{self, Side},
 };
 
-const COMPONENT: &str = "mailer";
 /// Mails under way are ended within this time, in seconds: the mailer's own default.
 const DRAIN: i32 = 40;
 
 pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
-    let names = inputs.names();
-    let name = names.part(COMPONENT);
     let (nats, _) = config::nats(inputs);
     let mut outside = nats.outside.clone();
-    let mut volumes = vec![Volume::config("config", &name, "/etc/rookery")];
-    volumes.extend(nats.volumes);
+    let mut volumes = nats.volumes;
 
     let smtp = &mailer.smtp;
     let mut server =
@@ -56,68 +53,24 @@ pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
         volumes.push(Volume::config("templates", &templates.name, "/etc/rookery-templates"));
         outside.push(format!("ConfigMap/{}", templates.name));
     }
-    let text = config::toml(&json!({
+    let settings = json!({
         "server": { "management": format!("0.0.0.0:{MANAGEMENT_PORT}"), "drain_seconds": DRAIN },
         "log": { "format": "json" },
         "cluster": { "name": inputs.name },
         "nats": nats.settings,
         "smtp": server,
         "mail": mail,
-    }));
-    let images = &inputs.spec.images;
-    let image = images
-        .mailer
-        .clone()
-        .unwrap_or_else(|| format!("{}/mailer:{}", images.repository, inputs.spec.version));
-    let pod = Pod {
-        component: COMPONENT,
-        image: &image,
-        command: json!(["rookery-mailer", "run", "--config", "/etc/rookery/mailer.toml"]),
-        user: OURS,
-        env: config::nats_user(inputs).into_iter().collect(),
-        ports: &[("management", MANAGEMENT_PORT)],
-        container: probes(),
+    });
+    let side = Side {
+        component: "mailer",
+        image: inputs.spec.images.mailer.as_ref(),
+        command: "run",
+        replicas: mailer.replicas,
+        drain: DRAIN,
+        settings: &settings,
         volumes,
-        claims: Vec::new(),
+        outside: &outside,
         resources: mailer.resources.as_ref(),
-        scheduling: &inputs.spec.scheduling,
-        grace: DRAIN + 10,
-        labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[&text], &outside),
     };
-    vec![
-        Manifest::new(
-            inputs,
-            "ConfigMap",
-            COMPONENT,
-            name.clone(),
-            json!({ "data": { "mailer.toml": text } }),
-        ),
-        Manifest::new(
-            inputs,
-            "Deployment",
-            COMPONENT,
-            name,
-            deployment(inputs, COMPONENT, mailer.replicas, pod),
-        ),
-    ]
-}
-
-/// Probes of a side service of ours.
-pub(super) fn probes() -> Value {
-    json!({
-        "livenessProbe": pods::probe("/livez", "management", 10, 6),
-        "readinessProbe": pods::probe("/readyz", "management", 5, 3),
-    })
-}
-
-/// A Deployment of a side service of ours.
-pub(super) fn deployment(inputs: &Inputs<'_>, component: &str, replicas: i32, pod: Pod<'_>) -> Value {
-    json!({ "spec": {
-        "replicas": replicas,
-        "revisionHistoryLimit": 5,
-        "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
-        "selector": { "matchLabels": inputs.names().selector(component) },
-        "template": pod.template(inputs),
-    } })
+    side::build(inputs, side)
 }

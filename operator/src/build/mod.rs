@@ -16,6 +16,7 @@ mod node;
 mod pods;
 mod policies;
 mod redis;
+mod side;
 mod translator;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,12 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// The image of a program of ours: the one that was chosen, or the usual one of the cluster's version.
+    fn image(&self, program: &str, chosen: Option<&String>) -> String {
+        let images = &self.spec.images;
+        chosen.cloned().unwrap_or_else(|| format!("{}/{program}:{}", images.repository, self.spec.version))
+    }
+
     fn names(&self) -> Names<'_> {
         Names { cluster: self.name }
     }

@@ -123,11 +123,7 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, hash: &str) -> Manifest {
     let names = inputs.names();
     let spec = inputs.spec;
     let name = &shard.spec.name;
-    let image = spec
-        .images
-        .node
-        .clone()
-        .unwrap_or_else(|| format!("{}/node:{}", spec.images.repository, spec.version));
+    let image = inputs.image(COMPONENT, spec.images.node.as_ref());
     let (nats, _) = config::nats(inputs);
     let accesses = [nats, config::etcd(inputs), config::redis(inputs)];
     let mut volumes = vec![Volume::config("config", &names.part(COMPONENT), "/etc/rookery")];

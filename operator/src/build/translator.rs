@@ -5,21 +5,17 @@ use serde_json::{Value, json};
 
 use super::{
     Inputs, MANAGEMENT_PORT, Manifest, config,
-    mailer::{deployment, probes},
-    pods::{self, OURS, Pod, Volume},
+    pods::Volume,
+    side::{self, Side},
 };
 
-const COMPONENT: &str = "translator";
 const DRAIN: i32 = 10;
 
 pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Manifest> {
-    let names = inputs.names();
-    let name = names.part(COMPONENT);
     let (nats, _) = config::nats(inputs);
     let redis = config::redis(inputs);
     let mut outside = [nats.outside, redis.outside].concat();
-    let mut volumes = vec![Volume::config("config", &name, "/etc/rookery")];
-    volumes.extend(nats.volumes);
+    let mut volumes = nats.volumes;
     volumes.extend(redis.volumes);
 
     // Nothing on this machine is an engine.
@@ -68,7 +64,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         let known = ["url", "username", "password_file", "tls_ca"];
         settings.retain(|key, _| plain && known.contains(&key.as_str()));
     }
-    let text = config::toml(&json!({
+    let settings = json!({
         "server": {
             "cluster": inputs.name,
             "management": format!("0.0.0.0:{MANAGEMENT_PORT}"),
@@ -78,42 +74,17 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         "nats": nats,
         "redis": redis,
         "translator": engines,
-    }));
-    let images = &inputs.spec.images;
-    let image = images
-        .translator
-        .clone()
-        .unwrap_or_else(|| format!("{}/translator:{}", images.repository, inputs.spec.version));
-    let pod = Pod {
-        component: COMPONENT,
-        image: &image,
-        command: json!(["rookery-translator", "serve", "--config", "/etc/rookery/translator.toml"]),
-        user: OURS,
-        env: config::nats_user(inputs).into_iter().collect(),
-        ports: &[("management", MANAGEMENT_PORT)],
-        container: probes(),
+    });
+    let side = Side {
+        component: "translator",
+        image: inputs.spec.images.translator.as_ref(),
+        command: "serve",
+        replicas: translator.replicas,
+        drain: DRAIN,
+        settings: &settings,
         volumes,
-        claims: Vec::new(),
+        outside: &outside,
         resources: translator.resources.as_ref(),
-        scheduling: &inputs.spec.scheduling,
-        grace: DRAIN + 10,
-        labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[&text], &outside),
     };
-    vec![
-        Manifest::new(
-            inputs,
-            "ConfigMap",
-            COMPONENT,
-            name.clone(),
-            json!({ "data": { "translator.toml": text } }),
-        ),
-        Manifest::new(
-            inputs,
-            "Deployment",
-            COMPONENT,
-            name,
-            deployment(inputs, COMPONENT, translator.replicas, pod),
-        ),
-    ]
+    side::build(inputs, side)
 }
