@@ -20,6 +20,8 @@ const NAME: &str = "rookery-translator";
 const CONCURRENT: u32 = 1024;
 /// Between two tries to connect, at most.
 const PAUSE: Duration = Duration::from_secs(2);
+/// For a server to answer that it has read what was sent; when it takes longer it is not waited for.
+const ROUND_TRIP: Duration = Duration::from_secs(2);
 
 /// Where a cluster's requests go.
 pub fn subject(cluster: &str) -> String {
@@ -69,7 +71,14 @@ pub struct NatsServer {
     takes: JoinHandle<()>,
 }
 
-/// Begins to serve.
+/// Until the server has done all that was sent to it over this connection. A flush says only that it was written to the
+/// socket; the server answers a request to a subject that nobody listens on when it has come to it.
+async fn settled(client: &Client) {
+    let nobody = client.new_inbox();
+    let _ = tokio::time::timeout(ROUND_TRIP, client.request(nobody, Bytes::new())).await;
+}
+
+/// Begins to serve: requests that are made once this has returned are answered.
 ///
 /// # Errors
 /// A sentence.
@@ -88,6 +97,7 @@ pub async fn listen(
         .map_err(failed)?;
     let endpoint =
         service.endpoint_builder().name("translate").add(subject(cluster)).await.map_err(failed)?;
+    settled(client).await;
     let places = Arc::new(Semaphore::new(CONCURRENT as usize));
     let free = places.clone();
     let takes = tokio::spawn(async move {
@@ -122,12 +132,14 @@ async fn respond(request: &Request, answer: Result<Bytes, Error>) {
 }
 
 impl NatsServer {
-    /// Takes no more requests, and waits for those under way.
+    /// Takes no more requests, and waits for those under way. What the server had sent here before it read that this one
+    /// leaves is not answered; who asked does so again.
     pub async fn stop(self, client: &Client) {
         if let Err(error) = self.service.stop().await {
             tracing::debug!(%error, "the service could not be stopped in order");
         }
         let _ = self.takes.await;
+        settled(client).await;
         let _ = self.places.acquire_many(CONCURRENT).await;
         let _ = client.flush().await;
     }

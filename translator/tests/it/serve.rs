@@ -71,7 +71,6 @@ async fn listening(
 ) -> (serve::NatsServer, async_nats::Client) {
     let client = connected(nats).await;
     let server = serve::listen_nats(&client, "tea", translator).await.unwrap();
-    client.flush().await.unwrap();
     (server, client)
 }
 
@@ -101,6 +100,7 @@ async fn answers_over_nats_is_found_there_and_ends_what_is_under_way() {
     let asked = client.clone();
     let under_way = tokio::spawn(async move { over_nats(&asked, &house(&["es"])).await });
     while services.calls() == 0 {
+        assert!(!under_way.is_finished(), "it is answered by an engine that was not asked");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     second.stop(&its).await;

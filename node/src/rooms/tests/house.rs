@@ -59,9 +59,12 @@ impl House {
         let weak = Arc::downgrade(&store);
         drop((rooms, store));
         // Tasks end when their mailboxes close; then nobody holds the store any more.
-        while weak.strong_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let closed = async {
+            while weak.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), closed).await.expect("nobody holds the store");
         let store = open(dir.path());
         Self { rooms: on(&store, store.clone(), RoomsSettings::default()), store, dir }
     }

@@ -131,13 +131,19 @@ fn after_a_lost_connection_all_followed_rooms_are_looked_up() {
         assert!(began.elapsed() < Duration::from_millis(500));
         servers.restart(0);
         heard.until("all rooms", |heard| heard.missed.lock().unwrap().len() >= 200).await;
-        // The subscriptions are there again.
-        let at = loop {
-            match log.append(record(1, 0, 1..=1, "after")).await {
-                Appended::Committed(at) => break at,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        // The subscriptions are there again. What is stored though its answer was lost, the tail shows.
+        let stored_at_last = async {
+            loop {
+                if let Appended::Committed(at) = log.append(record(1, 0, 1..=1, "after")).await {
+                    break at;
+                }
+                if let Ok(Some(tail)) = log.tail(RoomId(1)).await {
+                    break tail.at;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
+        let at = tokio::time::timeout(Duration::from_secs(60), stored_at_last).await.expect("it is stored");
         let other = open(&servers, "lost", None).await;
         stored(&other, record(1, at.0, 2..=2, "by another")).await;
         heard.until("both", |heard| heard.count() >= 2).await;

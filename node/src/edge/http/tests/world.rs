@@ -28,12 +28,15 @@ impl Backends {
     async fn open(dir: &Path) -> Self {
         let settings = StoreSettings::default();
         let metrics = StoreMetrics::register(&mut Registry::default());
-        let store = loop {
-            match Store::open(dir, &settings, metrics.clone()) {
-                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                opened => break opened.unwrap(),
+        let let_go = async {
+            loop {
+                match Store::open(dir, &settings, metrics.clone()) {
+                    Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    opened => break opened.unwrap(),
+                }
             }
         };
+        let store = tokio::time::timeout(Duration::from_secs(60), let_go).await.expect("it is let go of");
         let ephemeral = Ttl::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
         let mailbox = Mailbox::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
         Self { store, ephemeral: Arc::new(ephemeral), mailbox: Arc::new(mailbox) }

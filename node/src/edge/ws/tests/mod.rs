@@ -213,9 +213,12 @@ async fn nothing_is_left_of_a_connection() {
             client.vanish();
         }
     }
-    while world.edge.registry.count() > 0 || world.edge.metrics.websockets.get() > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let gone = async {
+        while world.edge.registry.count() > 0 || world.edge.metrics.websockets.get() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("nothing is left");
     assert!(world.edge.registry.links(ada.profile.id).is_empty());
     assert_eq!(world.app.hub.open(room).followers(), 0);
 }
