@@ -59,7 +59,7 @@ impl Courier {
             // Mended templates may succeed.
             Err(why) => return Tried::Failed(why.to_string()),
         };
-        match self.smtp.send(message).await {
+        match self.smtp.send(&message).await {
             Outcome::Sent => Tried::Sent,
             Outcome::Later(why) => Tried::Failed(discreet(&why, &job.mail)),
             Outcome::Never(why) => Tried::Hopeless(discreet(&why, &job.mail)),

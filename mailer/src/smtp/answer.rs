@@ -1,63 +1,99 @@
 //! What an SMTP server's answer, or its silence, means for a mail.
 
-use std::{error::Error as _, io};
+use std::{error::Error as StdError, io, time::Duration};
 
-use lettre::transport::smtp::Error;
 use rustls::CertificateError;
 
-use super::Outcome;
+use super::{
+    Outcome,
+    transaction::{Cause, Failure, Stage},
+};
 
 /// Refusals of us and not of the mail (RFC 4954): the next mail would be refused the same, and this one is fine.
 const LOGIN: &[u16] = &[530, 534, 535, 538];
+/// The server is at another step than we are.
+const OUT_OF_TURN: u16 = 503;
 
-/// Judges a failure. `place` is the server's.
-pub(super) fn judge(error: &Error, place: &str) -> Outcome {
-    let code = error.status().map(u16::from);
-    let said = said(error);
-    if error.is_permanent() {
-        return match code {
-            Some(code) if LOGIN.contains(&code) => Outcome::Later(format!(
-                "{place} refuses smtp.user, its password, or the way they are shown ({code} {said})"
-            )),
-            Some(code) => Outcome::Never(format!("{place} refuses it: {code} {said}")),
-            None => Outcome::Never(format!("{place} refuses it: {said}")),
-        };
-    }
-    if let Some(code) = code {
-        return Outcome::Later(format!("{place} does not take it now: {code} {said}"));
-    }
-    if let Some(why) = certificate(error) {
+/// Judges a failure. `place` is the server's, `limit` the time that a step may take.
+pub(super) fn judge(failure: &Failure, place: &str, limit: Duration) -> Outcome {
+    let Failure { stage, cause } = failure;
+    if let Some(why) = certificate(cause.as_error()) {
         return Outcome::Later(format!("the certificate of {place} {why}"));
     }
-    if error.is_timeout() {
-        return Outcome::Later(format!("{place} does not answer in time"));
+    let Some(code) = failure.code() else { return unanswered(cause, place, limit) };
+    let said = cause.said();
+    if *stage == Stage::Login || LOGIN.contains(&code) {
+        return Outcome::Later(if code < 500 {
+            format!("{place} does not let us log in now: {code} {said}")
+        } else {
+            format!("{place} refuses smtp.user, its password, or the way they are shown ({code} {said})")
+        });
     }
-    if error.is_client() && said.contains("STARTTLS") {
-        return Outcome::Later(format!(
-            "{place} does not offer STARTTLS: set smtp.security to \"implicit\" if it speaks TLS from the start, or to \
-             \"plain\" if mails may pass in the clear"
-        ));
-    }
-    if error.is_client() && said.contains("SMTPUTF8") {
-        return Outcome::Never(format!("{place} does not take addresses beyond ASCII"));
-    }
-    if error.is_client() && said.contains("authentication mechanism") {
-        return Outcome::Later(format!("{place} does not offer the way to log in that smtp.login asks for"));
-    }
-    Outcome::Later(format!("{place} cannot be used: {error}"))
+    let refuses = match stage {
+        // Every other mail would be refused the same.
+        Stage::Connect | Stage::Login => format!("{place} lets nobody in: {code} {said}"),
+        Stage::Mail => format!("{place} does not take the sender: {code} {said}"),
+        Stage::Rcpt | Stage::Data | Stage::Content if code < 500 || code == OUT_OF_TURN => {
+            format!("{place} does not take it now: {code} {said}")
+        }
+        Stage::Rcpt | Stage::Data | Stage::Content => {
+            return Outcome::Never(format!("{place} refuses it: {code} {said}"));
+        }
+    };
+    Outcome::Later(refuses)
 }
 
-/// The server's own words, or the innermost reason.
-fn said(error: &Error) -> String {
-    let mut words = error.source().map(ToString::to_string).unwrap_or_default();
-    words.retain(|c| !c.is_control() || c == ' ');
-    words.truncate(words.char_indices().nth(300).map_or(words.len(), |(at, _)| at));
-    words
+/// Judges a failure that is no answer of the server's.
+fn unanswered(cause: &Cause, place: &str, limit: Duration) -> Outcome {
+    if cause.is_timeout() {
+        return Outcome::Later(format!("{place} does not answer within {} s", limit.as_secs()));
+    }
+    let said = cause.said();
+    match cause {
+        Cause::Smtp(error) if error.is_client() && said.contains("STARTTLS") => Outcome::Later(format!(
+            "{place} does not offer STARTTLS: set smtp.security to \"implicit\" if it speaks TLS from the start, or to \
+             \"plain\" if mails may pass in the clear"
+        )),
+        Cause::Smtp(error) if error.is_client() && said.contains("authentication mechanism") => {
+            Outcome::Later(format!("{place} does not offer the way to log in that smtp.login asks for"))
+        }
+        Cause::Io(error) if error.kind() == io::ErrorKind::Unsupported => {
+            Outcome::Never(format!("{place} refuses it: {error}"))
+        }
+        Cause::Smtp(_) | Cause::Io(_) => {
+            Outcome::Later(format!("{place} cannot be used: {}", cause.as_error()))
+        }
+    }
+}
+
+impl Cause {
+    fn as_error(&self) -> &(dyn StdError + 'static) {
+        match self {
+            Self::Smtp(error) => error,
+            Self::Io(error) => error,
+        }
+    }
+
+    fn is_timeout(&self) -> bool {
+        match self {
+            Self::Smtp(error) => error.is_timeout(),
+            Self::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+        }
+    }
+
+    /// The server's own words, or the innermost reason.
+    fn said(&self) -> String {
+        let mut words =
+            self.as_error().source().map_or_else(|| self.as_error().to_string(), ToString::to_string);
+        words.retain(|c| !c.is_control() || c == ' ');
+        words.truncate(words.char_indices().nth(300).map_or(words.len(), |(at, _)| at));
+        words
+    }
 }
 
 /// What is wrong with a certificate, and what to do.
-fn certificate(error: &Error) -> Option<String> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+fn certificate(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut cause = Some(error);
     while let Some(at) = cause {
         let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let found = at

@@ -3,29 +3,29 @@
 //! No templates and no queue here: a finished message goes in, an [`Outcome`] comes out.
 
 mod answer;
+mod connect;
+mod pool;
 mod rates;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod wire;
 
 use std::{
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use lettre::{
-    AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
-    transport::smtp::{
-        PoolConfig,
-        authentication::{Credentials, Mechanism},
-        client::{Certificate, CertificateStore, Tls, TlsParameters},
-        extension::ClientId,
-    },
-};
+use lettre::{Message, address::Envelope};
 use parking_lot::Mutex;
 use rookery_service::secret::Secret;
 
+use connect::Connector;
+use pool::{Link, Pool};
 pub use rates::Rates;
 pub use settings::{Login, Security, SmtpSettings};
+use transaction::Failure;
 
 /// How handing over a mail ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,22 +43,23 @@ pub enum Outcome {
 #[error("{0}")]
 pub struct SmtpError(pub String);
 
-type Transport = AsyncSmtpTransport<Tokio1Executor>;
-
 /// Files with credentials are looked at again after this time: tokens for XOAUTH2 live for an hour, and Secrets are rotated.
 const LOOK: Duration = Duration::from_secs(30);
 
-struct Built {
-    transport: Transport,
-    password: Secret,
+/// The password in force.
+struct Password {
+    secret: Secret,
+    /// How many there have been before it.
+    login: u64,
     looked: Instant,
 }
 
 /// An SMTP server, with a pool of connections.
 pub struct Smtp {
     settings: SmtpSettings,
-    tls: Tls,
-    built: Mutex<Built>,
+    connector: Connector,
+    pool: Arc<Pool>,
+    password: Mutex<Password>,
 }
 
 impl Smtp {
@@ -67,11 +68,11 @@ impl Smtp {
     /// # Errors
     /// [`SmtpError`] names the setting whose file cannot be used.
     pub fn new(settings: SmtpSettings) -> Result<Self, SmtpError> {
-        let tls = tls(&settings)?;
-        let password = password(&settings)?;
-        let transport = transport(&settings, &tls, &password);
-        let built = Mutex::new(Built { transport, password, looked: Instant::now() });
-        Ok(Self { settings, tls, built })
+        let connector = Connector::new(&settings)?;
+        let secret = password(&settings)?;
+        let pool = Pool::new(settings.connections, Duration::from_secs(settings.idle_seconds));
+        let password = Mutex::new(Password { secret, login: 0, looked: Instant::now() });
+        Ok(Self { settings, connector, pool, password })
     }
 
     /// `host:port`.
@@ -79,16 +80,16 @@ impl Smtp {
         format!("{}:{}", self.settings.host, self.settings.port())
     }
 
-    /// The transport, with the credentials that are in force now.
-    fn transport(&self) -> Transport {
-        let mut built = self.built.lock();
-        if self.settings.password_file.is_some() && built.looked.elapsed() >= LOOK {
-            built.looked = Instant::now();
+    /// The password that is in force now, and how many there have been before it.
+    fn password(&self) -> (Secret, u64) {
+        let mut known = self.password.lock();
+        if self.settings.password_file.is_some() && known.looked.elapsed() >= LOOK {
+            known.looked = Instant::now();
             match password(&self.settings) {
-                Ok(password) if password != built.password => {
+                Ok(secret) if secret != known.secret => {
                     tracing::info!("the SMTP password has changed");
-                    built.transport = transport(&self.settings, &self.tls, &password);
-                    built.password = password;
+                    known.secret = secret;
+                    known.login += 1;
                 }
                 Ok(_) => {}
                 Err(why) => {
@@ -96,95 +97,95 @@ impl Smtp {
                 }
             }
         }
-        built.transport.clone()
+        (known.secret.clone(), known.login)
     }
 
-    /// Hands a mail over.
-    pub async fn send(&self, message: Message) -> Outcome {
-        let sending = self.transport();
-        let limit = self.settings.timeout();
-        match tokio::time::timeout(limit, sending.send(message)).await {
-            Ok(Ok(_)) => Outcome::Sent,
-            Ok(Err(error)) => answer::judge(&error, &self.place()),
-            Err(_) => Outcome::Later(format!("{} took longer than {} s", self.place(), limit.as_secs())),
+    async fn open(&self) -> Result<Link, Failure> {
+        let (password, login) = self.password();
+        let connection = self.connector.connect(&password).await?;
+        Ok(Link { connection, login })
+    }
+
+    /// Hands a mail over. Dropped before its end, it may have been handed over or not.
+    pub async fn send(&self, message: &Message) -> Outcome {
+        let content = message.formatted();
+        let _place = self.pool.place().await;
+        match self.transact(message.envelope(), &content).await {
+            Ok(()) => Outcome::Sent,
+            Err(failure) => answer::judge(&failure, &self.place(), self.settings.timeout()),
         }
     }
 
-    /// Connects, shows credentials, and sends nothing.
+    async fn transact(&self, envelope: &Envelope, content: &[u8]) -> Result<(), Failure> {
+        let limit = self.settings.timeout();
+        let (mut link, offered) = self.begin(envelope, content).await?;
+        let ended = match offered {
+            Ok(()) => transaction::hand_over(&mut link.connection, content, limit).await,
+            Err(failure) => Err(failure),
+        };
+        let in_step = match &ended {
+            Ok(()) => true,
+            Err(failure) => failure.is_in_step() && transaction::reset(&mut link.connection).await,
+        };
+        if in_step {
+            self.pool.put_back(link);
+        }
+        ended
+    }
+
+    /// Offers a mail over a connection that was used before, or over a new one where there is none or it has ended meanwhile.
+    async fn begin(
+        &self,
+        envelope: &Envelope,
+        content: &[u8],
+    ) -> Result<(Link, Result<(), Failure>), Failure> {
+        let limit = self.settings.timeout();
+        let (_, login) = self.password();
+        if let Some(mut link) = self.pool.take(login) {
+            let offered = transaction::offer(&mut link.connection, envelope, content, limit).await;
+            if !offered.as_ref().is_err_and(Failure::is_stale) {
+                return Ok((link, offered));
+            }
+        }
+        let mut link = self.open().await?;
+        let offered = transaction::offer(&mut link.connection, envelope, content, limit).await;
+        Ok((link, offered))
+    }
+
+    /// Connects and shows credentials, or finds a connection on which that was done and which is good still. Sends nothing.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub async fn try_out(&self) -> Result<(), SmtpError> {
-        let transport = self.transport();
-        match tokio::time::timeout(self.settings.timeout(), transport.test_connection()).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(SmtpError(format!("{} does not answer NOOP", self.place()))),
-            Ok(Err(error)) => match answer::judge(&error, &self.place()) {
+        let _place = self.pool.place().await;
+        let (_, login) = self.password();
+        while let Some(mut link) = self.pool.take(login) {
+            if transaction::reset(&mut link.connection).await {
+                self.pool.put_back(link);
+                return Ok(());
+            }
+        }
+        match self.open().await {
+            Ok(link) => {
+                self.pool.put_back(link);
+                Ok(())
+            }
+            Err(failure) => match answer::judge(&failure, &self.place(), self.settings.timeout()) {
                 Outcome::Later(why) | Outcome::Never(why) => Err(SmtpError(why)),
                 Outcome::Sent => Ok(()),
             },
-            Err(_) => Err(SmtpError(format!("{} does not answer in time", self.place()))),
         }
     }
 
     /// Says goodbye on idle connections.
     pub async fn close(&self) {
-        let transport = self.built.lock().transport.clone();
-        transport.shutdown().await;
+        self.pool.close(Duration::ZERO).await;
     }
 }
 
 fn password(settings: &SmtpSettings) -> Result<Secret, SmtpError> {
     let read = settings.password.or_file(settings.password_file.as_deref());
     read.map_err(|why| SmtpError(format!("smtp.password_file: {why}")))
-}
-
-fn tls(settings: &SmtpSettings) -> Result<Tls, SmtpError> {
-    if settings.security == Security::Plain {
-        return Ok(Tls::None);
-    }
-    let mut parameters = TlsParameters::builder(settings.host.clone());
-    if let Some(path) = &settings.tls_ca {
-        parameters = parameters.certificate_store(CertificateStore::None);
-        parameters = parameters.add_root_certificate(certificate(path)?);
-    }
-    let parameters =
-        parameters.build_rustls().map_err(|error| SmtpError(format!("TLS for smtp.host: {error}")))?;
-    Ok(match settings.security {
-        Security::Implicit => Tls::Wrapper(parameters),
-        Security::Starttls | Security::Plain => Tls::Required(parameters),
-    })
-}
-
-fn certificate(path: &Path) -> Result<Certificate, SmtpError> {
-    let wrong = |why: String| SmtpError(format!("smtp.tls_ca: cannot use {}: {why}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    Certificate::from_pem(&pem).map_err(|error| wrong(error.to_string()))
-}
-
-fn transport(settings: &SmtpSettings, tls: &Tls, password: &Secret) -> Transport {
-    let pool = PoolConfig::new()
-        .max_size(settings.connections)
-        .idle_timeout(Duration::from_secs(settings.idle_seconds));
-    let mut builder = Transport::builder_dangerous(settings.host.clone())
-        .port(settings.port())
-        .tls(tls.clone())
-        .timeout(Some(settings.timeout()))
-        .pool_config(pool);
-    if let Some(name) = &settings.hello_name {
-        builder = builder.hello_name(ClientId::Domain(name.clone()));
-    }
-    if let Some(user) = &settings.user {
-        builder = builder
-            .credentials(Credentials::new(user.clone(), password.expose().to_owned()))
-            .authentication(match settings.login {
-                Login::Auto => vec![Mechanism::Plain, Mechanism::Login],
-                Login::Plain => vec![Mechanism::Plain],
-                Login::Login => vec![Mechanism::Login],
-                Login::Xoauth2 => vec![Mechanism::Xoauth2],
-            });
-    }
-    builder.build()
 }
 
 /// Shared by all that send.

@@ -71,6 +71,30 @@ fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_kept()
 }
 
 #[test]
+fn a_late_answer_is_not_taken_for_that_to_another_mail() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([
+        {"to": "slow@", "at": "data", "delay": 5, "times": 1},
+        {"to": "refused@", "at": "data", "reply": "554 5.7.1 refused"},
+    ]));
+    // One connection: the answer to the first mail comes when the second is under way.
+    let settings = world.settings(&format!("{}connections = 1\n", world.smtp_settings()));
+    let mailer = world.mailer("mailer", &settings);
+    world.enqueue(&welcome("slow", "slow@example.org"));
+    world.enqueue(&welcome("refused", "refused@example.org"));
+    world.enqueue(&welcome("good", "good@example.org"));
+    world.await_empty();
+    let came = |to: &str| world.smtp.mails().iter().filter(|mail| mail["to"][0] == to).count();
+    assert_eq!((came("refused@example.org"), came("good@example.org")), (0, 1));
+    // Nobody said in time that it was taken, so it was sent again.
+    assert_eq!(came("slow@example.org"), 2);
+    let listed = world.command(&["dead", "list"], &settings);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.lines().count() == 1 && listed.starts_with("refused\t"), "{listed}");
+    assert!((mailer.metric("rookery_mailer_sent_total") - 2.0).abs() < 0.5);
+}
+
+#[test]
 fn mails_wait_for_a_server_that_is_away() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
     let mut settings = world.settings(&world.smtp_settings());
