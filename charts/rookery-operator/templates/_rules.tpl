@@ -6,7 +6,7 @@ and of scope `namespaces` are the same rules.
 # What it is told to do, and what it says about that. It never makes or deletes one.
 - apiGroups: [rookery.chat]
   resources: [chatclusters]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [rookery.chat]
   resources: [chatclusters/status]
   verbs: [get, patch]

@@ -3,7 +3,7 @@
 //! One file for each part that an SRE thinks of: its nodes, its stores, how it is reached, accounts, side services, status.
 
 mod access;
-mod accounts;
+mod auth;
 mod mailer;
 mod nodes;
 mod status;
@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{GatewaySpec, IngressSpec, NetworkPolicySpec, ParentRef};
-pub use accounts::AccountsSpec;
+pub use auth::AuthSpec;
 pub use mailer::{MailerSpec, SmtpSecurity, SmtpSpec};
 pub use nodes::{Amounts, ImagesSpec, PullPolicy, Resources, RolloutSpec, Scheduling, ShardSpec, Toleration};
 pub use status::{ChatClusterStatus, NodeState, NodeStatus, ShardStatus};
@@ -89,12 +89,30 @@ pub use translator::{AzureSpec, EngineSpec, LibreTranslateSpec, TranslatorSpec};
 #[x_kube(
     validation = Rule::new("!has(self.shards) || self.shards.map(s, has(s.replicas) ? s.replicas : self.replicas).sum() <= 500")
         .message("a cluster has at most 500 nodes: lower spec.replicas, or the replicas of some shards"),
-    validation = Rule::new("has(self.nats) && has(self.nats.external) || self.log.replicas <= (has(self.nats) && has(self.nats.managed) ? self.nats.managed.replicas : 3)")
+    validation = Rule::new("has(self.nats.external) || self.log.replicas <= (has(self.nats.managed) ? self.nats.managed.replicas : 3)")
         .message("spec.log.replicas must not be greater than spec.nats.managed.replicas: each copy of the log needs a NATS server of its own"),
-    validation = Rule::new("(has(self.nats) && has(self.nats.external)) == (has(oldSelf.nats) && has(oldSelf.nats.external))")
+    validation = Rule::new("has(self.nats.external) == has(oldSelf.nats.external)")
         .message("spec.nats cannot change between managed and external: the rooms' logs are there and would stay behind; make another ChatCluster"),
-    validation = Rule::new("(has(self.etcd) && has(self.etcd.external)) == (has(oldSelf.etcd) && has(oldSelf.etcd.external))")
-        .message("spec.etcd cannot change between managed and external: old and new nodes would not see each other; make another ChatCluster")
+    validation = Rule::new("has(self.etcd.external) == has(oldSelf.etcd.external)")
+        .message("spec.etcd cannot change between managed and external: old and new nodes would not see each other; make another ChatCluster"),
+    // What cannot change is compared here and not beside its field: there the API server compares nothing when the block around it
+    // comes or goes, and with it a default.
+    validation = Rule::new("has(self.nats.external) || has(oldSelf.nats.external) || (has(self.nats.managed) ? self.nats.managed.replicas : 3) == (has(oldSelf.nats.managed) ? oldSelf.nats.managed.replicas : 3)")
+        .message("spec.nats.managed.replicas cannot be changed: servers know each other by their number"),
+    validation = Rule::new("has(self.nats.external) || has(oldSelf.nats.external) || (has(self.nats.managed) ? self.nats.managed.storage.size : '20Gi') == (has(oldSelf.nats.managed) ? oldSelf.nats.managed.storage.size : '20Gi')")
+        .message("spec.nats.managed.storage.size cannot be changed here: enlarge the PersistentVolumeClaims themselves, if their class allows that"),
+    validation = Rule::new("has(self.nats.external) || has(oldSelf.nats.external) || (has(self.nats.managed) && has(self.nats.managed.storage.className) ? self.nats.managed.storage.className : '') == (has(oldSelf.nats.managed) && has(oldSelf.nats.managed.storage.className) ? oldSelf.nats.managed.storage.className : '')")
+        .message("spec.nats.managed.storage.className cannot be changed: the volumes' data would stay behind"),
+    validation = Rule::new("has(self.etcd.external) || has(oldSelf.etcd.external) || (has(self.etcd.managed) ? self.etcd.managed.replicas : 3) == (has(oldSelf.etcd.managed) ? oldSelf.etcd.managed.replicas : 3)")
+        .message("spec.etcd.managed.replicas cannot be changed: members know each other by their number"),
+    validation = Rule::new("has(self.etcd.external) || has(oldSelf.etcd.external) || (has(self.etcd.managed) ? self.etcd.managed.storage.size : '2Gi') == (has(oldSelf.etcd.managed) ? oldSelf.etcd.managed.storage.size : '2Gi')")
+        .message("spec.etcd.managed.storage.size cannot be changed here: enlarge the PersistentVolumeClaims themselves, if their class allows that"),
+    validation = Rule::new("has(self.etcd.external) || has(oldSelf.etcd.external) || (has(self.etcd.managed) && has(self.etcd.managed.storage.className) ? self.etcd.managed.storage.className : '') == (has(oldSelf.etcd.managed) && has(oldSelf.etcd.managed.storage.className) ? oldSelf.etcd.managed.storage.className : '')")
+        .message("spec.etcd.managed.storage.className cannot be changed: the volumes' data would stay behind"),
+    validation = Rule::new("has(self.redis.external) || has(oldSelf.redis.external) || (has(self.redis.managed) ? self.redis.managed.storage.size : '2Gi') == (has(oldSelf.redis.managed) ? oldSelf.redis.managed.storage.size : '2Gi')")
+        .message("spec.redis.managed.storage.size cannot be changed here: enlarge the PersistentVolumeClaim itself, if its class allows that"),
+    validation = Rule::new("has(self.redis.external) || has(oldSelf.redis.external) || (has(self.redis.managed) && has(self.redis.managed.storage.className) ? self.redis.managed.storage.className : '') == (has(oldSelf.redis.managed) && has(oldSelf.redis.managed.storage.className) ? oldSelf.redis.managed.storage.className : '')")
+        .message("spec.redis.managed.storage.className cannot be changed: the volume's data would stay behind")
 )]
 pub struct ChatClusterSpec {
     /// Version of Rookery that its nodes and side services run: the tag of their images. Changing it rolls all of them. It has
@@ -152,7 +170,7 @@ pub struct ChatClusterSpec {
 
     /// Accounts, codes, tokens.
     #[serde(default)]
-    pub accounts: AccountsSpec,
+    pub auth: AuthSpec,
 
     /// Sends mails. Without it nobody gets a code, and so nobody can register.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -55,13 +55,8 @@ pub enum Keep {
 }
 
 /// A volume for each server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.size == oldSelf.size").message("the size of a volume cannot be changed here: enlarge the PersistentVolumeClaims themselves, if their class allows that"),
-    validation = Rule::new("(has(self.className) ? self.className : '') == (has(oldSelf.className) ? oldSelf.className : '')")
-        .message("the class of a volume cannot be changed: its data would stay behind")
-)]
 pub struct Storage {
     /// Its size: `10Gi`. Cannot be changed here.
     #[schemars(regex(pattern = r"^[1-9][0-9]{0,6}(Mi|Gi|Ti)$"))]
@@ -109,8 +104,7 @@ pub struct NatsSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.nats.managed.replicas must be 1, 3 or 5"),
-    validation = Rule::new("self.replicas == oldSelf.replicas").message("spec.nats.managed.replicas cannot be changed: servers know each other by their number")
+    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.nats.managed.replicas must be 1, 3 or 5")
 )]
 pub struct NatsManaged {
     /// Servers: 1, 3 or 5. Cannot be changed.
@@ -207,8 +201,7 @@ pub struct EtcdSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.etcd.managed.replicas must be 1, 3 or 5"),
-    validation = Rule::new("self.replicas == oldSelf.replicas").message("spec.etcd.managed.replicas cannot be changed: members know each other by their number")
+    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.etcd.managed.replicas must be 1, 3 or 5")
 )]
 pub struct EtcdManaged {
     /// Members: 1, 3 or 5. Cannot be changed.

@@ -2,8 +2,9 @@
 
 use kube::core::ApiResource;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::Inputs;
+use super::{Inputs, MANIFEST_HASH};
 
 /// A kind of object that the operator makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,5 +104,39 @@ impl Manifest {
     pub(super) fn annotations(mut self, annotations: Value) -> Self {
         self.value["metadata"]["annotations"] = annotations;
         self
+    }
+
+    /// Adds the manifest's own hash to it. An object that has all that is declared may have what was declared before as well: by this it
+    /// is seen that something was taken out, and server-side apply takes it out there.
+    pub(super) fn seal(mut self) -> Self {
+        let mut hash = Sha256::new();
+        digest(&self.value, &mut hash);
+        let text: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        // After all others: nobody else can set it.
+        self.value["metadata"]["annotations"][MANIFEST_HASH] = text.into();
+        self
+    }
+}
+
+/// The same whatever the order of fields.
+fn digest(value: &Value, hash: &mut Sha256) {
+    match value {
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map.iter().collect();
+            fields.sort_by_key(|(name, _)| *name);
+            hash.update(b"{");
+            for (name, value) in fields {
+                digest(&Value::String(name.clone()), hash);
+                digest(value, hash);
+            }
+            hash.update(b"}");
+        }
+        Value::Array(list) => {
+            hash.update(b"[");
+            list.iter().for_each(|value| digest(value, hash));
+            hash.update(b"]");
+        }
+        // With quotes and escapes: a text is not taken for a number, nor two for one.
+        other => hash.update(other.to_string()),
     }
 }

@@ -31,6 +31,8 @@ pub use names::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, SHARD, VERSION}
 
 /// The key of the pod template's annotation with a hash of what the pod reads at its start.
 pub const CONFIG_HASH: &str = "rookery.chat/config";
+/// The key of every object's annotation with the hash of its manifest.
+pub const MANIFEST_HASH: &str = "rookery.chat/manifest";
 /// The key of the pod's annotation that says since when it drains (RFC 3339).
 pub const DRAINING_SINCE: &str = "rookery.chat/draining-since";
 /// Port of nodes for clients.
@@ -123,5 +125,5 @@ pub fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
     }
     all.extend(policies::budgets(inputs));
     all.extend(access::build(inputs));
-    all
+    all.into_iter().map(Manifest::seal).collect()
 }

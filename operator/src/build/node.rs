@@ -83,7 +83,7 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
     if spec.nats.external.as_ref().is_some_and(|external| external.trust_sync) {
         nats["require_sync_always"] = false.into();
     }
-    let accounts = &spec.accounts;
+    let auth = &spec.auth;
     json!({
         "server": {
             "listen": format!("0.0.0.0:{CLIENT_PORT}"),
@@ -93,24 +93,24 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
         },
         "log": { "format": "json" },
         "http": {
-            "allowed_origins": accounts.allowed_origins,
-            "trusted_proxies": accounts.trusted_proxies,
-            "dev_mailbox": accounts.dev_mailbox,
+            "allowed_origins": auth.allowed_origins,
+            "trusted_proxies": auth.trusted_proxies,
+            "dev_mailbox": auth.dev_mailbox,
         },
         "cluster": { "name": inputs.name, "start_seconds": START_SECONDS },
         "peer": { "listen": format!("0.0.0.0:{PEER_PORT}") },
         "accounts": {
-            "issuer": accounts.issuer,
-            "audience": accounts.audience,
-            "access_token_seconds": accounts.access_token_seconds,
-            "refresh_token_days": accounts.refresh_token_days,
-            "key_rotation_days": accounts.key_rotation_days,
-            "code_digits": accounts.code_digits,
-            "register_code_minutes": accounts.code_minutes,
-            "login_code_minutes": accounts.code_minutes,
-            "reset_code_minutes": accounts.code_minutes,
-            "require_login_code": accounts.require_login_code,
-            "sessions_per_user": accounts.sessions_per_user,
+            "issuer": auth.issuer,
+            "audience": auth.audience,
+            "access_token_seconds": auth.access_token_seconds,
+            "refresh_token_days": auth.refresh_token_days,
+            "key_rotation_days": auth.key_rotation_days,
+            "code_digits": auth.code_digits,
+            "register_code_minutes": auth.code_minutes,
+            "login_code_minutes": auth.code_minutes,
+            "reset_code_minutes": auth.code_minutes,
+            "require_login_code": auth.require_login_code,
+            "sessions_per_user": auth.sessions_per_user,
         },
         "translation": { "mode": if spec.translator.is_some() { "nats" } else { "off" } },
         "nats": nats,

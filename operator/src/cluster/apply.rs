@@ -60,19 +60,17 @@ async fn one(
         );
         Ok(Err(Failure { reason: "NameTaken", message }))
     };
-    let known = there.is_some();
-    match there {
+    let known = match there {
         Some(there) if there.theirs => return taken("another owner"),
         // Ours, or once ours and left without an owner.
-        Some(_) => {}
-        None => {
-            // Not among those with our label: somebody else's?
-            let other = objects.get_metadata_opt(&manifest.name).await.map_err(api("read an object"))?;
-            if other.is_some() {
-                return taken("somebody else");
-            }
-        }
-    }
+        Some(_) => true,
+        // Not among those with our label: somebody else's, or ours with its label taken off.
+        None => match objects.get_metadata_opt(&manifest.name).await.map_err(api("read an object"))? {
+            Some(other) if observe::owner(&other.metadata) == Some(uid) => true,
+            Some(_) => return taken("somebody else"),
+            None => false,
+        },
+    };
     let params = PatchParams {
         field_manager: Some(OPERATOR.to_owned()),
         // What is ours is repaired, whoever changed it. What is new must not take anything from anybody.

@@ -1,4 +1,5 @@
-//! Whether an object is as it is to be: all that is declared is there. What others have added to it is theirs.
+//! Whether an object is as it is to be: all that is declared is there. What others have added to it is theirs. What was declared once
+//! and is not any more shows in the hash of the manifest, which is declared with the rest.
 
 use serde_json::Value;
 

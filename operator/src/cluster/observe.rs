@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api,
     api::{DynamicObject, ListParams},
@@ -60,6 +60,12 @@ impl Observed {
     pub fn get(&self, kind: &'static str, name: &str) -> Option<&Object> {
         self.objects.get(&(kind, name.to_owned()))
     }
+}
+
+/// The uid of whom an object belongs to.
+pub(super) fn owner(metadata: &ObjectMeta) -> Option<&str> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
 /// Sorts an object by whose it is.

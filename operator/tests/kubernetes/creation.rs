@@ -189,6 +189,23 @@ fn what_belongs_to_others_is_left_alone() {
 }
 
 #[test]
+fn our_own_object_without_its_label_stays_ours() {
+    run(async |world| {
+        world.declare("tea", example("laptop")).await.unwrap();
+        settle(&world, "tea").await;
+        let change = PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() };
+        let patch = json!({ "metadata": { "labels": { "rookery.chat/cluster": null } } });
+        let services = world.objects("Service");
+        let before = services.patch("tea-client", &change, &Patch::Merge(&patch)).await.unwrap();
+        assert!(!before.labels().contains_key("rookery.chat/cluster"));
+        world.look("tea").await;
+        assert_eq!(world.condition("tea", "Degraded").await.1, "NothingWrong");
+        let after = services.get("tea-client").await.unwrap();
+        assert_eq!((after.labels()["rookery.chat/cluster"].as_str(), after.uid()), ("tea", before.uid()));
+    });
+}
+
+#[test]
 fn a_look_that_ends_anywhere_is_gone_on_with() {
     run(async |world| {
         world.declare("tea", example("laptop")).await.unwrap();

@@ -175,16 +175,16 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "long access token",
-            with("accounts", json!({ "accessTokenSeconds": 86401 })),
-            "spec.accounts.accessTokenSeconds in body should be less than or equal to 86400",
+            with("auth", json!({ "accessTokenSeconds": 86401 })),
+            "spec.auth.accessTokenSeconds in body should be less than or equal to 86400",
         ),
-        ("code digits", with("accounts/codeDigits", json!(5)), "should be greater than or equal to 6"),
+        ("code digits", with("auth/codeDigits", json!(5)), "should be greater than or equal to 6"),
         (
             "origins",
-            with("accounts/allowedOrigins", json!(["*", "https://a"])),
+            with("auth/allowedOrigins", json!(["*", "https://a"])),
             "* stands for all origins; leave the others out",
         ),
-        ("origin with path", with("accounts/allowedOrigins", json!(["https://a/b"])), "should match"),
+        ("origin with path", with("auth/allowedOrigins", json!(["https://a/b"])), "should match"),
         ("no sender", with("mailer", json!({ "smtp": { "host": "a" } })), "spec.mailer.from: Required value"),
         (
             "smtp user alone",
@@ -259,22 +259,79 @@ fn what_cannot_be_changed_is_refused() {
             let told = world.declare("chat", spec).await.map(|_| ()).unwrap_err().to_string();
             assert!(told.contains(sentence), "{told}");
         }
-        let servers = |replicas: i32, size: &str, class: Option<&str>| {
-            let mut storage = json!({ "size": size });
-            if let Some(class) = class {
-                storage["className"] = class.into();
-            }
-            with("nats/managed", json!({ "replicas": replicas, "storage": storage }))
-        };
-        world.declare("sized", servers(3, "1Gi", None)).await.unwrap();
-        for (spec, sentence) in [
-            (servers(5, "1Gi", None), "spec.nats.managed.replicas cannot be changed"),
-            (servers(3, "2Gi", None), "the size of a volume cannot be changed here"),
-            (servers(3, "1Gi", Some("fast")), "the class of a volume cannot be changed"),
-        ] {
-            let told = world.declare("sized", spec).await.map(|_| ()).unwrap_err().to_string();
-            assert!(told.contains(sentence), "{told}");
+    });
+}
+
+/// Also where the whole block comes or goes, and its defaults with it.
+#[test]
+fn servers_and_their_volumes_cannot_be_changed_by_adding_or_removing_their_block() {
+    run(async |world| {
+        let managed = |store: &str, managed: Value| with(&format!("{store}/managed"), managed);
+        let mut wrong = Vec::new();
+        // Before, after, and what the refusal says; empty: it is accepted.
+        let mut cases = vec![
+            (
+                good(),
+                managed("nats", json!({ "replicas": 5 })),
+                "spec.nats.managed.replicas cannot be changed",
+            ),
+            (
+                managed("nats", json!({ "replicas": 5 })),
+                good(),
+                "spec.nats.managed.replicas cannot be changed",
+            ),
+            (
+                managed("nats", json!({ "replicas": 5 })),
+                managed("nats", json!({})),
+                "spec.nats.managed.replicas cannot be changed",
+            ),
+            (managed("nats", json!({ "replicas": 3 })), good(), ""),
+            (
+                good(),
+                managed("etcd", json!({ "replicas": 1 })),
+                "spec.etcd.managed.replicas cannot be changed",
+            ),
+            (
+                managed("etcd", json!({ "replicas": 1 })),
+                good(),
+                "spec.etcd.managed.replicas cannot be changed",
+            ),
+            (good(), managed("etcd", json!({ "image": "etcd:3.6" })), ""),
+        ];
+        for (store, size) in [("nats", "20Gi"), ("etcd", "2Gi"), ("redis", "2Gi")] {
+            let sized = |size: &str| managed(store, json!({ "storage": { "size": size } }));
+            let classed =
+                |class: &str| managed(store, json!({ "storage": { "size": size, "className": class } }));
+            let told = |what: &str| -> &'static str {
+                format!("spec.{store}.managed.storage.{what} cannot be changed").leak()
+            };
+            cases.extend([
+                (good(), sized("3Gi"), told("size")),
+                (sized("3Gi"), good(), told("size")),
+                (sized("3Gi"), sized("4Gi"), told("size")),
+                (sized(size), good(), ""),
+                (good(), classed("fast"), told("className")),
+                (classed("fast"), good(), told("className")),
+                (classed("fast"), classed("slow"), told("className")),
+                (classed("fast"), sized(size), told("className")),
+            ]);
         }
+        // Redis may move: what it keeps ends by itself.
+        let external = with("redis/external", json!({ "url": "redis://a" }));
+        cases.push((managed("redis", json!({ "storage": { "size": "3Gi" } })), external.clone(), ""));
+        cases.push((external, good(), ""));
+        for (number, (before, after, sentence)) in cases.into_iter().enumerate() {
+            let name = format!("chat-{number}");
+            world.declare(&name, before.clone()).await.unwrap();
+            let told = match world.declare(&name, after.clone()).await {
+                Ok(_) => String::new(),
+                Err(error) => error.to_string(),
+            };
+            if told.is_empty() != sentence.is_empty() || !told.contains(sentence) {
+                wrong.push(format!("{before} to {after}: {told:?} is not {sentence:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
 
@@ -285,7 +342,7 @@ fn defaults_are_filled_in() {
         let made: ChatCluster = world.declare("chat", good()).await.unwrap();
         assert_eq!(made.spec.shards.len(), 1);
         assert_eq!((made.spec.replicas, made.spec.log.replicas, made.spec.log.streams), (3, 3, 8));
-        assert_eq!(made.spec.accounts.access_token_seconds, 900);
+        assert_eq!(made.spec.auth.access_token_seconds, 900);
         // Also inside of what is given in part.
         let spec = with("nats/managed/storage/size", json!("5Gi"));
         let made = world.declare("part", spec).await.unwrap();

@@ -40,7 +40,7 @@ fn each_part_follows_its_field_and_no_other() {
             ("/replicas", json!(3), &["chat-blue"]),
             ("/shards/1/resources", json!({ "limits": { "memory": "1024Mi" } }), &["chat-green"]),
             ("/ingress/className", json!("nginx"), &["chat-client"]),
-            ("/accounts", json!({ "accessTokenSeconds": 600 }), &["chat-blue", "chat-green"]),
+            ("/auth", json!({ "accessTokenSeconds": 600 }), &["chat-blue", "chat-green"]),
             ("/mailer/service", json!("Tea"), &["chat-mailer"]),
             ("/nats", json!({ "managed": { "image": "nats:2.16" } }), &["chat-nats"]),
             (
@@ -71,6 +71,116 @@ fn each_part_follows_its_field_and_no_other() {
                 assert_eq!(now != before, changed.contains(&&*name), "{path}: {kind} {name}");
             }
         }
+    });
+}
+
+/// A field that may be left out: where it is declared, and as what; the object in which it is seen, where, and as what.
+struct Optional {
+    field: &'static str,
+    declared: Value,
+    seen_in: (&'static str, &'static str),
+    at: &'static str,
+    seen: Value,
+}
+
+fn optional() -> Vec<Optional> {
+    const POD: &str = "/spec/template/spec";
+    const NODE: (&str, &str) = ("StatefulSet", "chat-blue");
+    let case = |field, declared: Value, seen_in, at, seen| Optional { field, declared, seen_in, at, seen };
+    let plain = |field, declared: Value, seen_in, at| case(field, declared.clone(), seen_in, at, declared);
+    let memory = json!({ "limits": { "memory": "64Mi" } });
+    let tolerations = json!([{ "key": "chat", "operator": "Exists" }]);
+    let at = |path: &str| -> &'static str { format!("{POD}{path}").leak() };
+    let resources = at("/containers/0/resources/limits");
+    let limits = json!({ "memory": "64Mi" });
+    let mut all = vec![
+        case("/resources", memory.clone(), NODE, resources, limits.clone()),
+        case("/shards/0/resources", memory.clone(), NODE, resources, limits.clone()),
+        case("/mailer/resources", memory.clone(), ("Deployment", "chat-mailer"), resources, limits.clone()),
+        plain("/scheduling/nodeSelector", json!({ "disk": "fast" }), NODE, at("/nodeSelector")),
+        plain("/scheduling/tolerations", tolerations.clone(), NODE, at("/tolerations")),
+        plain("/scheduling/priorityClassName", json!("chat"), NODE, at("/priorityClassName")),
+        plain("/shards/0/scheduling/nodeSelector", json!({ "disk": "fast" }), NODE, at("/nodeSelector")),
+        plain("/images/pullSecrets", json!([{ "name": "registry" }]), NODE, at("/imagePullSecrets")),
+        plain("/ingress/className", json!("nginx"), ("Ingress", "chat-client"), "/spec/ingressClassName"),
+        plain(
+            "/ingress/annotations/example.org~1note",
+            json!("x"),
+            ("Ingress", "chat-client"),
+            "/metadata/annotations/example.org~1note",
+        ),
+        case(
+            "/ingress/tlsSecretName",
+            json!("tls"),
+            ("Ingress", "chat-client"),
+            "/spec/tls",
+            json!([{ "hosts": ["chat.example.org"], "secretName": "tls" }]),
+        ),
+        case(
+            "/networkPolicy/clientsFrom",
+            json!(["ingress"]),
+            ("NetworkPolicy", "chat-node"),
+            "/spec/ingress/0/from",
+            json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "ingress" } } }]),
+        ),
+        case(
+            "/networkPolicy/metricsFrom",
+            json!(["monitoring"]),
+            ("NetworkPolicy", "chat-mailer"),
+            "/spec/ingress/0/from/0/namespaceSelector/matchLabels",
+            json!({ "kubernetes.io/metadata.name": "monitoring" }),
+        ),
+    ];
+    for store in ["nats", "etcd", "redis"] {
+        let set = ("StatefulSet", &*format!("chat-{store}").leak());
+        let field = |field: &str| -> &'static str { format!("/{store}/managed/{field}").leak() };
+        all.extend([
+            case(field("resources"), memory.clone(), set, resources, limits.clone()),
+            plain(field("scheduling/nodeSelector"), json!({ "disk": "fast" }), set, at("/nodeSelector")),
+            plain(field("scheduling/tolerations"), tolerations.clone(), set, at("/tolerations")),
+            plain(field("scheduling/priorityClassName"), json!("chat"), set, at("/priorityClassName")),
+        ]);
+    }
+    all
+}
+
+/// Puts a value at a path, and what is missing on the way.
+fn put(spec: &mut Value, path: &str, value: Value) {
+    let mut at = spec;
+    for key in path.split('/').skip(1) {
+        let key = key.replace("~1", "/");
+        at = match key.parse::<usize>() {
+            Ok(number) => &mut at[number],
+            Err(_) => &mut at[key],
+        };
+    }
+    *at = value;
+}
+
+#[test]
+fn what_is_taken_out_of_the_manifest_is_taken_out_of_the_objects() {
+    run(async |world| {
+        world.declare("chat", spec()).await.unwrap();
+        world.look("chat").await;
+        let mut wrong = Vec::new();
+        for Optional { field, declared, seen_in: (kind, name), at, seen } in optional() {
+            let look = async |spec: &Value| -> Option<Value> {
+                world.declare("chat", spec.clone()).await.unwrap();
+                world.look("chat").await;
+                let object = serde_json::to_value(world.objects(kind).get(name).await.unwrap()).unwrap();
+                object.pointer(at).cloned()
+            };
+            let mut with = spec();
+            put(&mut with, field, declared);
+            let (set, unset) = (look(&with).await, look(&spec()).await);
+            if set != Some(seen) {
+                wrong.push(format!("{field} is not set: {kind} {name}{at} is {set:?}"));
+            }
+            if unset == set {
+                wrong.push(format!("{field} stays: {kind} {name}{at} is {unset:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
 

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.accessTokenSeconds <= self.refreshTokenDays * 86400")
-        .message("spec.accounts.accessTokenSeconds must not be longer than refreshTokenDays: a login cannot outlive itself"),
+        .message("spec.auth.accessTokenSeconds must not be longer than refreshTokenDays: a login cannot outlive itself"),
     validation = Rule::new("!has(self.allowedOrigins) || !('*' in self.allowedOrigins) || size(self.allowedOrigins) == 1")
-        .message("spec.accounts.allowedOrigins: * stands for all origins; leave the others out")
+        .message("spec.auth.allowedOrigins: * stands for all origins; leave the others out")
 )]
-pub struct AccountsSpec {
+pub struct AuthSpec {
     /// `iss` of access tokens: name or URL of this service.
     #[serde(default = "rookery")]
     #[schemars(length(min = 1, max = 256))]
@@ -94,7 +94,7 @@ fn fifty() -> i32 {
     50
 }
 
-impl Default for AccountsSpec {
+impl Default for AuthSpec {
     fn default() -> Self {
         Self {
             issuer: rookery(),
