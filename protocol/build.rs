@@ -65,6 +65,9 @@ const OPTIONAL: &[&str] = &[
     "RoomChanged.visibility",
     "RoomChanged.slow_mode_seconds",
     "RoomChanged.kind",
+    "RoomChanged.translation",
+    "RoomChanged.max_members",
+    "RoomChanged.retention_days",
     "Presence.online",
 ];
 

@@ -77,6 +77,31 @@ fn unknown_fields_are_passed_over() {
     assert_eq!(Record::open(&sealed, ROOM).unwrap().record, plain);
 }
 
+/// A change of a room as programs know it that are older than the settings that came later.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OlderRoomChanged {
+    #[prost(int32, tag = "1")]
+    change: i32,
+    #[prost(string, optional, tag = "2")]
+    name: Option<String>,
+    #[prost(uint32, optional, tag = "6")]
+    slow_mode_seconds: Option<u32>,
+}
+
+#[test]
+fn older_programs_read_what_they_know_of_newer_settings() {
+    let newer = log::RoomChanged {
+        change: 2,
+        name: Some("tea".into()),
+        translation: Some(false),
+        max_members: Some(50),
+        retention_days: Some(30),
+        ..log::RoomChanged::default()
+    };
+    let read = OlderRoomChanged::decode(newer.encode_to_vec().as_slice()).unwrap();
+    assert_eq!(read, OlderRoomChanged { change: 2, name: Some("tea".into()), slow_mode_seconds: None });
+}
+
 #[test]
 fn a_newer_version_is_refused_by_name() {
     let error = open(&record(2, Some(member(1, 1)))).unwrap_err();

@@ -14,7 +14,7 @@ use rookery_core::{
         Body, Event, Link, MemberChange, MemberChanged, Posted, Reaction, Record, RecordError, RoomChanged,
         Sealed,
     },
-    room::{Kind, Limits, Profile, Role, State, Visibility},
+    room::{Kind, Limits, Profile, Role, State, Update, Visibility},
 };
 use rookery_protocol::id::{MessageId, RecordId, RoomId, UserId};
 use serde_json::{Value, json};
@@ -101,19 +101,33 @@ fn records() -> Vec<(&'static str, u64, Vec<Body>)> {
             "the room is changed, and removed",
             4,
             vec![
-                Body::Room(Box::new(RoomChanged::Updated {
+                Body::Room(Box::new(RoomChanged::Updated(Update {
                     name: Some("all".into()),
                     topic: Some(String::new()),
                     visibility: Some(Visibility::Private),
                     slow_mode_seconds: Some(30),
-                })),
-                Body::Room(Box::new(RoomChanged::Updated {
-                    name: None,
-                    topic: None,
-                    visibility: None,
-                    slow_mode_seconds: None,
-                })),
+                    ..Update::default()
+                }))),
+                Body::Room(Box::new(RoomChanged::Updated(Update::default()))),
                 Body::Room(Box::new(RoomChanged::Removed)),
+            ],
+        ),
+        (
+            "settings that came later",
+            4,
+            vec![
+                Body::Room(Box::new(RoomChanged::Updated(Update {
+                    translation: Some(false),
+                    max_members: Some(50),
+                    retention_days: Some(30),
+                    ..Update::default()
+                }))),
+                Body::Room(Box::new(RoomChanged::Updated(Update {
+                    translation: Some(true),
+                    max_members: Some(0),
+                    retention_days: Some(0),
+                    ..Update::default()
+                }))),
             ],
         ),
     ]

@@ -344,7 +344,8 @@ impl Owner {
         self.snapshot_seq = self.link.last_seq;
         let bytes = self.state.snapshot(self.identity.room, self.link);
         if bytes.len() <= self.settings.max_snapshot_bytes {
-            out.push(Action::SaveSnapshot { bytes });
+            let retention_days = self.state.facts().and_then(|facts| facts.retention_days);
+            out.push(Action::SaveSnapshot { bytes, retention_days });
         }
     }
 }

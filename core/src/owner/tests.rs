@@ -101,7 +101,7 @@ impl Bench {
                     }
                     Action::Answer { ticket, outcome } => self.answers.push((ticket, outcome)),
                     Action::GiveBack { ticket, .. } => self.given_back.push(ticket),
-                    Action::SaveSnapshot { bytes } => self.snapshot = Some(bytes),
+                    Action::SaveSnapshot { bytes, .. } => self.snapshot = Some(bytes),
                     Action::Stopped { why } => assert!(self.stopped.replace(why).is_none()),
                 }
             }

@@ -123,6 +123,8 @@ pub enum Action {
     SaveSnapshot {
         /// An encoded `rookery.rows.v1.SealedSnapshot`, at most [`Settings::max_snapshot_bytes`].
         bytes: Bytes,
+        /// For how many days the room wants its events kept, as the snapshot says; `None`: as long as the service keeps them.
+        retention_days: Option<u32>,
     },
     /// This owner is done for and answers nothing more; all its tickets are answered or given back. Drop it.
     Stopped {

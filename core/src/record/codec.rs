@@ -9,7 +9,7 @@ use rookery_protocol::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Body, Event, MemberChange, MemberChanged, Posted, Reaction, RoomChanged};
-use crate::room::{Kind, Profile, Role, Visibility};
+use crate::room::{Kind, Profile, Role, Update, Visibility};
 
 /// The newest version of records that this program writes and understands.
 pub const VERSION: u32 = 1;
@@ -498,12 +498,16 @@ impl From<RoomChanged> for log::RoomChanged {
                     })
                     .collect();
             }
-            RoomChanged::Updated { name, topic, visibility, slow_mode_seconds } => {
+            RoomChanged::Updated(update) => {
+                let visibility = update.visibility;
                 wire.change = log::RoomChange::Updated.into();
-                wire.name = name;
-                wire.topic = topic;
+                wire.name = update.name;
+                wire.topic = update.topic;
                 wire.visibility = visibility.map_or(log::Visibility::Unspecified, visibility_to_wire).into();
-                wire.slow_mode_seconds = slow_mode_seconds;
+                wire.slow_mode_seconds = update.slow_mode_seconds;
+                wire.translation = update.translation;
+                wire.max_members = update.max_members;
+                wire.retention_days = update.retention_days;
             }
             RoomChanged::Removed => wire.change = log::RoomChange::Removed.into(),
         }
@@ -533,7 +537,7 @@ impl TryFrom<log::RoomChanged> for RoomChanged {
                     })
                     .collect::<Result<_, RecordError>>()?,
             },
-            log::RoomChange::Updated => Self::Updated {
+            log::RoomChange::Updated => Self::Updated(Update {
                 name: room.name,
                 topic: room.topic,
                 visibility: if room.visibility == i32::from(log::Visibility::Unspecified) {
@@ -543,7 +547,10 @@ impl TryFrom<log::RoomChanged> for RoomChanged {
                     Some(visibility.ok_or(RecordError::Malformed("room of no known visibility"))?)
                 },
                 slow_mode_seconds: room.slow_mode_seconds,
-            },
+                translation: room.translation,
+                max_members: room.max_members,
+                retention_days: room.retention_days,
+            }),
             log::RoomChange::Removed => Self::Removed,
         })
     }

@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::{MessageId, UserId};
 
-use crate::room::{Kind, Profile, Role, Visibility};
+use crate::room::{Kind, Profile, Role, Update, Visibility};
 
 /// One durable event. Its seq follows from its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,16 +125,7 @@ pub enum RoomChanged {
         members: Vec<(Profile, Role)>,
     },
     /// It was changed; what is absent stayed.
-    Updated {
-        /// New name.
-        name: Option<String>,
-        /// New topic; empty: none.
-        topic: Option<String>,
-        /// New visibility.
-        visibility: Option<Visibility>,
-        /// New slow mode, seconds; 0: off.
-        slow_mode_seconds: Option<u32>,
-    },
+    Updated(Update),
     /// It was removed: always the last event.
     Removed,
 }
@@ -161,7 +152,7 @@ impl Event {
                         let members: usize = members.iter().map(|(member, _)| 8 + user(member)).sum();
                         name.len() + topic.as_ref().map_or(0, String::len) + members
                     }
-                    RoomChanged::Updated { name, topic, .. } => {
+                    RoomChanged::Updated(Update { name, topic, .. }) => {
                         name.as_ref().map_or(0, String::len) + topic.as_ref().map_or(0, String::len)
                     }
                     RoomChanged::Removed => 0,

@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::UserId;
 
-use super::{Edit, Facts, Profile, Role, State, dedupe, state::Ban};
+use super::{Edit, Facts, Profile, Role, State, Update, dedupe, state::Ban};
 use crate::record::{Body, Event, MemberChange, MemberChanged, Posted, RoomChanged};
 
 /// Expired sanctions and old posting times are swept whenever a table has grown to a multiple of this.
@@ -126,31 +126,41 @@ impl State {
                     kind: *kind,
                     visibility: *visibility,
                     slow_mode_seconds: 0,
+                    translation: true,
+                    max_members: None,
+                    retention_days: None,
                     created_at: ts,
                 });
                 for (user, role) in members {
                     self.members.put(user, *role);
                 }
             }
-            RoomChanged::Updated { name, topic, visibility, slow_mode_seconds } => {
-                let Some(facts) = &mut self.facts else { return };
-                if let Some(name) = name {
-                    facts.name.clone_from(name);
-                }
-                if let Some(topic) = topic {
-                    facts.topic = Some(topic.clone()).filter(|t| !t.is_empty());
-                }
-                if let Some(visibility) = visibility {
-                    facts.visibility = *visibility;
-                }
-                if let Some(seconds) = slow_mode_seconds {
-                    facts.slow_mode_seconds = *seconds;
-                    if *seconds == 0 {
-                        self.last_posts.clear();
-                    }
-                }
-            }
+            RoomChanged::Updated(update) => self.updated(update),
             RoomChanged::Removed => self.removed = true,
+        }
+    }
+
+    fn updated(&mut self, update: &Update) {
+        let Some(facts) = &mut self.facts else { return };
+        if let Some(name) = &update.name {
+            facts.name.clone_from(name);
+        }
+        if let Some(topic) = &update.topic {
+            facts.topic = Some(topic.clone()).filter(|t| !t.is_empty());
+        }
+        facts.visibility = update.visibility.unwrap_or(facts.visibility);
+        facts.translation = update.translation.unwrap_or(facts.translation);
+        if let Some(most) = update.max_members {
+            facts.max_members = Some(most).filter(|most| *most > 0);
+        }
+        if let Some(days) = update.retention_days {
+            facts.retention_days = Some(days).filter(|days| *days > 0);
+        }
+        if let Some(seconds) = update.slow_mode_seconds {
+            facts.slow_mode_seconds = seconds;
+            if seconds == 0 {
+                self.last_posts.clear();
+            }
         }
     }
 }

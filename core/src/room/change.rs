@@ -99,7 +99,7 @@ pub fn changes(state: &State, first_seq: u64, events: &[Event]) -> Vec<Change> {
                     RoomChanged::Created { members, .. } => {
                         memberships.extend(members.iter().map(|(user, role)| (user.id, Some(*role))));
                     }
-                    RoomChanged::Updated { .. } => {}
+                    RoomChanged::Updated(_) => {}
                     RoomChanged::Removed => {
                         let all = state.members().take(REMOVED_MEMBERSHIPS);
                         memberships.extend(all.map(|member| (member.id, None)));

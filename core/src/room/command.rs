@@ -2,6 +2,8 @@
 
 use rookery_protocol::id::{MessageId, UserId};
 
+use super::Update;
+
 /// A user as rooms know him: stored with what he does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -18,9 +20,9 @@ pub struct Profile {
 pub enum Role {
     /// Reads and writes (in a channel: reads and reacts).
     Member,
-    /// Also deletes others' messages, kicks, bans, mutes, adds, and changes name and topic.
+    /// Also deletes others' messages, kicks, bans, mutes, adds, and changes name, topic and slow mode.
     Moderator,
-    /// Also changes roles and deletes the room. Each room has at least one.
+    /// Also changes roles and all else of the room, and deletes it. Each room has at least one.
     Owner,
 }
 
@@ -73,17 +75,8 @@ pub enum What {
         /// First members; the actor is one of them, as owner (direct: both as members).
         members: Vec<(Profile, Role)>,
     },
-    /// Change the room. What is absent stays.
-    Update {
-        /// New name.
-        name: Option<String>,
-        /// New topic.
-        topic: Option<String>,
-        /// New visibility (owners).
-        visibility: Option<Visibility>,
-        /// Seconds between two messages of one member; 0: none. At most 21,600.
-        slow_mode_seconds: Option<u32>,
-    },
+    /// Change the room (moderators; some of it: owners).
+    Update(Update),
     /// Delete the room (owners).
     Remove,
     /// Join a public room. A member already: `Done` without a seq.

@@ -7,6 +7,8 @@ pub struct Limits {
     pub text_chars: usize,
     /// Members of a room.
     pub members: usize,
+    /// Events are kept for so many days; `u32::MAX`: for ever. No room keeps them longer.
+    pub retention_days: u32,
     /// First members named at creation, the maker included.
     pub founding_members: usize,
     /// Bans, and mutes, in force in a room.
@@ -36,6 +38,7 @@ impl Default for Limits {
         Self {
             text_chars: 4_000,
             members: 1_000_000,
+            retention_days: u32::MAX,
             founding_members: 100,
             sanctions: 10_000,
             mentions: 50,

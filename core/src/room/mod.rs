@@ -18,6 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod update;
 
 pub use amendment::*;
 pub use change::*;
@@ -27,3 +28,4 @@ pub use limits::*;
 pub use members::MemberView;
 pub use snapshot::Anchor;
 pub use state::{Facts, State};
+pub use update::Update;

@@ -61,6 +61,9 @@ impl State {
             kind: facts.map_or(0, |f| wire(kind_to_wire(f.kind).into())),
             visibility: facts.map_or(0, |f| wire(visibility_to_wire(f.visibility).into())),
             slow_mode_seconds: facts.map_or(0, |f| f.slow_mode_seconds),
+            untranslated: facts.is_some_and(|f| !f.translation),
+            max_members: facts.and_then(|f| f.max_members).unwrap_or(0),
+            retention_days: facts.and_then(|f| f.retention_days).unwrap_or(0),
             created_at: facts.map_or(0, |f| f.created_at),
             removed: self.removed,
             members: self
@@ -136,6 +139,9 @@ impl State {
                 kind: known(row.kind, kind_from_wire)?,
                 visibility: known(row.visibility, visibility_from_wire)?,
                 slow_mode_seconds: row.slow_mode_seconds,
+                translation: !row.untranslated,
+                max_members: Some(row.max_members).filter(|most| *most > 0),
+                retention_days: Some(row.retention_days).filter(|days| *days > 0),
                 created_at: row.created_at,
             });
         }

@@ -22,6 +22,12 @@ pub struct Facts {
     pub visibility: Visibility,
     /// Seconds between two messages of one member; 0: off.
     pub slow_mode_seconds: u32,
+    /// Whether messages may be translated.
+    pub translation: bool,
+    /// Most members; `None`: as many as the service allows.
+    pub max_members: Option<u32>,
+    /// Events are kept for so many days; `None`: as long as the service keeps them.
+    pub retention_days: Option<u32>,
     /// When made, Unix milliseconds.
     pub created_at: i64,
 }

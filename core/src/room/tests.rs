@@ -134,9 +134,44 @@ fn roles_stand_over_lower_ones_only() {
     room.ask(1, What::SetRole { user: UserId(2), role: Role::Owner }).unwrap();
     assert!(room.ask(1, What::Leave).is_ok());
     let public = Some(Visibility::Private);
-    let update = What::Update { name: None, topic: None, visibility: public, slow_mode_seconds: None };
+    let update = What::Update(Update { visibility: public, ..Update::default() });
     assert!(room.ask(2, update.clone()).is_ok());
     assert_eq!(room.ask(2, update), DONE);
+}
+
+#[test]
+fn owners_say_how_many_may_come_how_long_it_is_kept_and_whether_it_is_translated() {
+    let limits = Limits { members: 6, retention_days: 90, ..Limits::default() };
+    let mut room = Room::new(limits);
+    let (kind, visibility) = (Kind::Group, Visibility::Public);
+    let members = vec![(user(2), Role::Moderator), (user(3), Role::Member)];
+    room.ask(1, What::Create { name: "R".into(), kind, visibility, topic: None, members }).unwrap();
+    let set = |translation, max_members, retention_days| {
+        What::Update(Update { translation, max_members, retention_days, ..Update::default() })
+    };
+    for owners in [set(Some(false), None, None), set(None, Some(4), None), set(None, None, Some(1))] {
+        assert_eq!(room.ask(2, owners), Err(Refusal::Forbidden));
+    }
+    assert_eq!(room.ask(2, set(Some(true), Some(0), Some(0))), DONE, "it is so already");
+    let wrong = |field, outcome| matches!(outcome, Err(Refusal::Invalid { field: of, .. }) if of == field);
+    assert!(wrong("max_members", room.ask(1, set(None, Some(7), None))));
+    assert!(wrong("retention_days", room.ask(1, set(None, None, Some(91)))));
+
+    room.ask(1, set(Some(false), Some(4), Some(90))).unwrap();
+    assert_eq!(room.ask(1, set(Some(false), Some(4), Some(90))), DONE);
+    let facts = room.state.facts().unwrap();
+    assert_eq!((facts.translation, facts.max_members, facts.retention_days), (false, Some(4), Some(90)));
+    room.ask(4, What::Join).unwrap();
+    let full = Err(Refusal::Limit("This room is full."));
+    assert_eq!(room.ask(5, What::Join), full);
+    assert_eq!(room.ask(2, What::Add { user: user(5), role: Role::Member }), full);
+    room.ask(1, set(None, Some(2), None)).unwrap();
+    assert_eq!(room.state.member_count(), 4, "nobody has to go");
+    room.ask(1, set(None, Some(0), None)).unwrap();
+    for comes in [5, 6] {
+        room.ask(comes, What::Join).unwrap();
+    }
+    assert_eq!(room.ask(7, What::Join), full, "the service's limit holds");
 }
 
 #[test]
@@ -159,7 +194,7 @@ fn mutes_slow_mode_and_channels_keep_members_quiet() {
     assert_eq!(room.post(3, "a", "a"), Err(Refusal::Muted(Some(1_000_500))));
     room.now = 1_000_500;
     assert!(room.post(3, "a", "a").is_ok());
-    let slow = What::Update { name: None, topic: None, visibility: None, slow_mode_seconds: Some(10) };
+    let slow = What::Update(Update { slow_mode_seconds: Some(10), ..Update::default() });
     room.ask(2, slow).unwrap();
     room.post(3, "b", "b").unwrap();
     room.now += 4_000;
@@ -261,12 +296,20 @@ fn any_what() -> impl Strategy<Value = What> {
         1 => Just(What::Join),
         1 => Just(What::Leave),
         1 => (prop::option::of(text()), prop::option::of(text()), prop::option::of(0u32..5)).prop_map(
-            |(name, topic, slow_mode_seconds)| What::Update {
+            |(name, topic, slow_mode_seconds)| What::Update(Update {
                 name,
                 topic,
-                visibility: None,
-                slow_mode_seconds
-            }
+                slow_mode_seconds,
+                ..Update::default()
+            })
+        ),
+        1 => (prop::option::of(any::<bool>()), prop::option::of(0u32..5), prop::option::of(0u32..3)).prop_map(
+            |(translation, max_members, retention_days)| What::Update(Update {
+                translation,
+                max_members,
+                retention_days,
+                ..Update::default()
+            })
         ),
         1 => (profile(), role()).prop_map(|(user, role)| What::Add { user, role }),
         1 => (who(), role()).prop_map(|(user, role)| What::SetRole { user, role }),

@@ -103,6 +103,12 @@ pub struct RoomView {
     pub topic: Option<String>,
     /// Slow mode, seconds; 0: off.
     pub slow_mode_seconds: u32,
+    /// Whether messages may be translated.
+    pub translation: bool,
+    /// Most members; `None`: as many as the service allows.
+    pub max_members: Option<u32>,
+    /// Events are kept for so many days; `None`: as long as the service keeps them.
+    pub retention_days: Option<u32>,
     /// Members.
     pub member_count: u64,
     /// When made, Unix milliseconds.
@@ -500,6 +506,9 @@ impl Rooms {
             visibility: info.visibility,
             topic: info.topic,
             slow_mode_seconds: info.slow_mode_seconds,
+            translation: info.translation,
+            max_members: info.max_members,
+            retention_days: info.retention_days,
             member_count: info.member_count,
             created_at: info.created_at,
             role,
@@ -686,6 +695,10 @@ fn core_settings(settings: &RoomsSettings, node: &str) -> Settings {
         limits: Arc::new(Limits {
             text_chars: settings.text_chars as usize,
             members: settings.members as usize,
+            retention_days: match settings.retention_days {
+                0 => u32::MAX,
+                days => u32::try_from(days).unwrap_or(u32::MAX),
+            },
             dedupe_window_ms: i64::try_from(settings.dedupe_seconds * 1000).unwrap_or(i64::MAX),
             ..Limits::default()
         }),

@@ -149,12 +149,15 @@ fn room_changed(room: String, seq: u64, ts: i64, by: String, changed: &RoomChang
             told.visibility = Some(words::visibility(*visibility).to_owned());
             told.kind = Some(words::kind(*kind).to_owned());
         }
-        RoomChanged::Updated { name, topic, visibility, slow_mode_seconds } => {
+        RoomChanged::Updated(update) => {
             told.change = "updated".to_owned();
-            told.name.clone_from(name);
-            told.topic.clone_from(topic);
-            told.visibility = visibility.map(|visibility| words::visibility(visibility).to_owned());
-            told.slow_mode_seconds = *slow_mode_seconds;
+            told.name.clone_from(&update.name);
+            told.topic.clone_from(&update.topic);
+            told.visibility = update.visibility.map(|visibility| words::visibility(visibility).to_owned());
+            told.slow_mode_seconds = update.slow_mode_seconds;
+            told.translation = update.translation;
+            told.max_members = update.max_members;
+            told.retention_days = update.retention_days;
         }
         RoomChanged::Removed => told.change = "deleted".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What is older than it has to be kept goes, if the cluster's settings say so.
+//! What is older than it has to be kept goes, if the cluster's settings or the room's say so.
 //!
 //! Only what a stored snapshot has may go: the next owner begins with that. And the newest events of a room stay, however
 //! old they are: no room is ever empty.
@@ -23,9 +23,15 @@ const PART: u64 = 256;
 /// Parts looked at at once. The rest has its turn after the next snapshot.
 const PARTS: usize = 64;
 
+/// For how long events are kept: the service's time, or the room's own if that is shorter; `None`: for ever.
+pub(super) fn shorter(service: Option<Duration>, own_days: Option<u32>) -> Option<Duration> {
+    let own = own_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
+    service.into_iter().chain(own).min()
+}
+
 /// The room's snapshot is stored, with all events up to `seq`: what is too old may go. That takes its time, and nobody waits for it.
-pub(super) fn snapshot_stored(env: &Arc<Env>, room: RoomId, seq: u64) {
-    let Some(age) = env.settings.retention() else { return };
+pub(super) fn snapshot_stored(env: &Arc<Env>, room: RoomId, seq: u64, own_days: Option<u32>) {
+    let Some(age) = shorter(env.settings.retention(), own_days) else { return };
     let Ok(turn) = env.forgetting.clone().try_acquire_owned() else { return };
     let env = env.clone();
     tokio::spawn(async move {

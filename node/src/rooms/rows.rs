@@ -109,6 +109,9 @@ pub(super) struct Info {
     pub(super) visibility: Visibility,
     pub(super) topic: Option<String>,
     pub(super) slow_mode_seconds: u32,
+    pub(super) translation: bool,
+    pub(super) max_members: Option<u32>,
+    pub(super) retention_days: Option<u32>,
     pub(super) member_count: u64,
     pub(super) created_at: i64,
     /// The two of a direct room.
@@ -125,6 +128,12 @@ struct Stored {
     slow_mode_seconds: u32,
     member_count: u64,
     created_at: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    untranslated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_members: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retention_days: Option<u32>,
     /// Id, username, display name.
     pair: Vec<(UserId, String, String)>,
 }
@@ -137,6 +146,9 @@ impl Info {
             visibility: visibility_to_wire(self.visibility).into(),
             topic: self.topic.clone(),
             slow_mode_seconds: self.slow_mode_seconds,
+            untranslated: !self.translation,
+            max_members: self.max_members,
+            retention_days: self.retention_days,
             member_count: self.member_count,
             created_at: self.created_at,
             pair: self
@@ -158,6 +170,9 @@ impl Info {
             visibility: visibility_from_wire(stored.visibility)?,
             topic: stored.topic,
             slow_mode_seconds: stored.slow_mode_seconds,
+            translation: !stored.untranslated,
+            max_members: stored.max_members,
+            retention_days: stored.retention_days,
             member_count: stored.member_count,
             created_at: stored.created_at,
             pair: pair.map(|(id, username, display_name)| Profile { id, username, display_name }).collect(),
@@ -188,10 +203,18 @@ mod tests {
             visibility: Visibility::Private,
             topic: Some("t".into()),
             slow_mode_seconds: 5,
+            translation: false,
+            max_members: Some(7),
+            retention_days: Some(8),
             member_count: 2,
             created_at: -4,
             pair: vec![Profile { id: user, username: "a".into(), display_name: "A".into() }],
         };
-        assert_eq!(Info::decode(&info.encode()), Some(info));
+        assert_eq!(Info::decode(&info.encode()).as_ref(), Some(&info));
+        let older =
+            br#"{"name":"\u00c4","kind":3,"visibility":2,"topic":"t","slow_mode_seconds":5,"member_count":2,
+            "created_at":-4,"pair":[]}"#;
+        let plain = Info { translation: true, max_members: None, retention_days: None, pair: vec![], ..info };
+        assert_eq!(Info::decode(older), Some(plain), "of a node that knew no more");
     }
 }

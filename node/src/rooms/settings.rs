@@ -26,7 +26,8 @@ pub struct RoomsSettings {
     pub active: usize,
     /// Read marks reach the disk at the latest after so many milliseconds. 10 to 60,000.
     pub read_mark_flush_ms: u64,
-    /// Events are kept for so many days at least; 0: for ever. At most 36,500. The newest 256 of a room always stay.
+    /// Events are kept for so many days at least, unless a room's owners want less; 0: for ever. At most 36,500. The newest 256
+    /// of a room always stay.
     pub retention_days: u64,
 }
 

@@ -245,6 +245,21 @@ pub(crate) fn from_nodes() -> Vec<(&'static str, ServerFrame)> {
                 by: user(),
                 ts: NOW,
                 kind: Some("group".into()),
+                ..RoomChanged::default()
+            }),
+        ),
+        (
+            "room whose owner changed what he may",
+            FromServer::Room(RoomChanged {
+                room: room(),
+                seq: 16,
+                change: "updated".into(),
+                by: user(),
+                ts: NOW,
+                translation: Some(false),
+                max_members: Some(50),
+                retention_days: Some(0),
+                ..RoomChanged::default()
             }),
         ),
         (

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rookery_core::room::{Kind, Profile, Refusal, Reply, Role, Visibility, What};
+use rookery_core::room::{Kind, Profile, Refusal, Reply, Role, Update, Visibility, What};
 use rookery_protocol::id::{MessageId, RoomId, UserId};
 
 use super::{ClientId, ConnectionId, EPOCH, Event, Inside, NodeId, World, edges::EdgeInput};
@@ -221,12 +221,7 @@ impl World {
             5 => What::Unban { user },
             6 => What::Mute { user, until: Some(EPOCH + 20_000) },
             7 => What::Unmute { user },
-            _ => What::Update {
-                name: None,
-                topic: Some(format!("topic {number}")),
-                visibility: None,
-                slow_mode_seconds: None,
-            },
+            _ => What::Update(Update { topic: Some(format!("topic {number}")), ..Update::default() }),
         }
     }
 

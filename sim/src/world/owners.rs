@@ -180,7 +180,7 @@ impl World {
                         self.inside_after(edge, incarnation, delay, Inside::GivenBack { call });
                     }
                 }
-                Action::SaveSnapshot { bytes } => {
+                Action::SaveSnapshot { bytes, .. } => {
                     if !self.rng.per_mille(200) {
                         self.rows.snapshots.entry(room).or_default().push(bytes);
                     }

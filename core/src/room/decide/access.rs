@@ -46,7 +46,8 @@ impl<'a> Asked<'a> {
 
     /// Whether one more member fits.
     pub(super) fn has_place(&self) -> Result<(), Refusal> {
-        if self.state.member_count() >= self.state.limits.members {
+        let own = self.facts()?.max_members.map_or(usize::MAX, |most| most as usize);
+        if self.state.member_count() >= self.state.limits.members.min(own) {
             return Err(Refusal::Limit("This room is full."));
         }
         Ok(())

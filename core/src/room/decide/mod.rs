@@ -38,9 +38,7 @@ impl State {
             What::Create { name, kind, visibility, topic, members } => {
                 asked.create(name, *kind, *visibility, topic.as_deref(), members)
             }
-            What::Update { name, topic, visibility, slow_mode_seconds } => {
-                asked.update(name.as_deref(), topic.as_deref(), *visibility, *slow_mode_seconds)
-            }
+            What::Update(update) => asked.update(update),
             What::Remove => asked.remove(),
             What::Join => asked.join(),
             What::Leave => asked.leave(),

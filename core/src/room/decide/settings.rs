@@ -3,39 +3,58 @@
 use super::{Asked, Decided, nothing};
 use crate::{
     record::{Body, RoomChanged},
-    room::{Refusal, Role, SLOW_MODE_SECONDS, Visibility, text},
+    room::{Facts, Limits, Refusal, Role, SLOW_MODE_SECONDS, Update, text},
 };
 
+impl Update {
+    /// What of it is not so already.
+    pub(super) fn news(&self, facts: &Facts) -> Self {
+        /// 0 takes a setting back.
+        fn other(asked: Option<u32>, known: Option<u32>) -> Option<u32> {
+            asked.filter(|asked| *asked != known.unwrap_or(0))
+        }
+        let topic = facts.topic.as_deref().unwrap_or_default();
+        Self {
+            name: self.name.clone().filter(|n| *n != facts.name),
+            topic: self.topic.clone().filter(|t| t != topic),
+            visibility: self.visibility.filter(|v| *v != facts.visibility),
+            slow_mode_seconds: self.slow_mode_seconds.filter(|s| *s != facts.slow_mode_seconds),
+            translation: self.translation.filter(|t| *t != facts.translation),
+            max_members: other(self.max_members, facts.max_members),
+            retention_days: other(self.retention_days, facts.retention_days),
+        }
+    }
+
+    /// Whether a room takes it.
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        self.name.as_deref().map_or(Ok(()), text::check_name)?;
+        text::check_topic(self.topic.as_deref().unwrap_or_default())?;
+        let invalid = |field, why| Err(Refusal::Invalid { field, why });
+        if self.slow_mode_seconds.is_some_and(|s| s > SLOW_MODE_SECONDS) {
+            return invalid("slow_mode_seconds", "must be at most 21600");
+        }
+        if self.max_members.is_some_and(|most| most as usize > limits.members) {
+            return invalid("max_members", "must not be more than the service allows");
+        }
+        if self.retention_days.is_some_and(|days| days > limits.retention_days) {
+            return invalid("retention_days", "must not be longer than the service keeps events");
+        }
+        Ok(())
+    }
+}
+
 impl Asked<'_> {
-    pub(super) fn update(
-        &self,
-        name: Option<&str>,
-        topic: Option<&str>,
-        visibility: Option<Visibility>,
-        slow_mode_seconds: Option<u32>,
-    ) -> Decided {
+    pub(super) fn update(&self, update: &Update) -> Decided {
         let (facts, role) = self.at_least(Role::Moderator)?;
-        let name = name.filter(|n| *n != facts.name);
-        let topic = topic.filter(|t| *t != facts.topic.as_deref().unwrap_or_default());
-        let visibility = visibility.filter(|v| *v != facts.visibility);
-        let slow_mode_seconds = slow_mode_seconds.filter(|s| *s != facts.slow_mode_seconds);
-        if visibility.is_some() && role < Role::Owner {
+        let news = update.news(facts);
+        if news.is_owners() && role < Role::Owner {
             return Err(Refusal::Forbidden);
         }
-        name.map_or(Ok(()), text::check_name)?;
-        text::check_topic(topic.unwrap_or_default())?;
-        if slow_mode_seconds.is_some_and(|s| s > SLOW_MODE_SECONDS) {
-            return Err(Refusal::Invalid { field: "slow_mode_seconds", why: "must be at most 21600" });
-        }
-        if name.is_none() && topic.is_none() && visibility.is_none() && slow_mode_seconds.is_none() {
+        news.check(&self.state.limits)?;
+        if news.is_empty() {
             return nothing();
         }
-        self.append(Body::Room(Box::new(RoomChanged::Updated {
-            name: name.map(ToOwned::to_owned),
-            topic: topic.map(ToOwned::to_owned),
-            visibility,
-            slow_mode_seconds,
-        })))
+        self.append(Body::Room(Box::new(RoomChanged::Updated(news))))
     }
 
     pub(super) fn remove(&self) -> Decided {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use rookery_core::room::{Kind, Profile, Visibility, What};
+use rookery_core::room::{Kind, Profile, Update, Visibility, What};
 use rookery_protocol::id::RoomId;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -60,6 +60,12 @@ pub(super) struct Room {
     topic: Option<String>,
     /// Seconds between two messages of one member; 0: off.
     slow_mode_seconds: u32,
+    /// Whether messages may be translated.
+    translation: bool,
+    /// Most members; `null`: as many as the service allows.
+    max_members: Option<u32>,
+    /// Events are kept for so many days; `null`: as long as the service keeps them.
+    retention_days: Option<u32>,
     member_count: u64,
     #[schema(example = "2026-01-02T03:04:05.678Z")]
     created_at: String,
@@ -82,6 +88,9 @@ impl From<RoomView> for Room {
             visibility: words::visibility(room.visibility),
             topic: room.topic,
             slow_mode_seconds: room.slow_mode_seconds,
+            translation: room.translation,
+            max_members: room.max_members,
+            retention_days: room.retention_days,
             member_count: room.member_count,
             created_at: rfc3339(room.created_at),
             last_seq: room.last_seq,
@@ -180,6 +189,13 @@ struct ChangeRoom {
     visibility: Option<Seen>,
     /// Seconds between two messages of one member, at most 21600; 0: off.
     slow_mode_seconds: Option<u32>,
+    /// Whether messages may be translated. Owners alone.
+    translation: Option<bool>,
+    /// Most members, no more than the service allows; 0: as many as that. Owners alone. Nobody has to go.
+    max_members: Option<u32>,
+    /// Events are kept for so many days, no longer than the service keeps them; 0: as long as that. Owners alone.
+    /// The newest 256 always stay.
+    retention_days: Option<u32>,
 }
 
 #[derive(serde::Deserialize)]
@@ -263,7 +279,7 @@ async fn get_room(
 
 /// Change a room
 ///
-/// Moderators change name, topic and slow mode, owners also the visibility.
+/// Moderators change name, topic and slow mode, owners also the rest.
 #[utoipa::path(patch, path = "/v1/rooms/{id}", tag = "rooms", security(("bearer" = [])), request_body = ChangeRoom,
     params(("id" = String, Path, description = "The room.")),
     responses((status = 200, description = "The room as it is now.", body = Room),
@@ -275,12 +291,15 @@ async fn change_room(
     Path(room): Path<RoomId>,
     Body(change): Body<ChangeRoom>,
 ) -> Result<Json<Room>, Problem> {
-    let what = What::Update {
+    let what = What::Update(Update {
         name: change.name,
         topic: change.topic,
         visibility: change.visibility.map(Into::into),
         slow_mode_seconds: change.slow_mode_seconds,
-    };
+        translation: change.translation,
+        max_members: change.max_members,
+        retention_days: change.retention_days,
+    });
     app.rooms.member_command(room, &me.profile, what).await?;
     Ok(Json(app.rooms.view(room, me.profile.id).await?.into()))
 }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_core::room::{Kind, Profile, Reply, Role, Visibility, What};
+use rookery_core::room::{Kind, Profile, Reply, Role, Update, Visibility, What};
 use rookery_protocol::{
     id::{MessageId, RoomId, UserId},
     peer::{self, answer::Outcome, command},
@@ -131,11 +131,14 @@ fn of_what(what: &What) -> command::What {
             topic: topic.clone(),
             members: members.iter().map(|(user, role)| of_member(user, *role)).collect(),
         }),
-        What::Update { name, topic, visibility, slow_mode_seconds } => Wire::Update(peer::Update {
-            name: name.clone(),
-            topic: topic.clone(),
-            visibility: visibility.map(|visibility| of_visibility(visibility).into()),
-            slow_mode_seconds: *slow_mode_seconds,
+        What::Update(update) => Wire::Update(peer::Update {
+            name: update.name.clone(),
+            topic: update.topic.clone(),
+            visibility: update.visibility.map(|visibility| of_visibility(visibility).into()),
+            slow_mode_seconds: update.slow_mode_seconds,
+            translation: update.translation,
+            max_members: update.max_members,
+            retention_days: update.retention_days,
         }),
         What::Remove => Wire::Remove(peer::Empty {}),
         What::Join => Wire::Join(peer::Empty {}),
@@ -177,12 +180,15 @@ fn what(wire: command::What) -> Result<What, Unreadable> {
             topic: create.topic,
             members: create.members.into_iter().map(member).collect::<Result<_, _>>()?,
         },
-        Wire::Update(update) => What::Update {
+        Wire::Update(update) => What::Update(Update {
             name: update.name,
             topic: update.topic,
             visibility: update.visibility.map(visibility).transpose()?,
             slow_mode_seconds: update.slow_mode_seconds,
-        },
+            translation: update.translation,
+            max_members: update.max_members,
+            retention_days: update.retention_days,
+        }),
         Wire::Remove(_) => What::Remove,
         Wire::Join(_) => What::Join,
         Wire::Leave(_) => What::Leave,

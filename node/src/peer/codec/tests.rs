@@ -26,12 +26,21 @@ fn commands() -> Vec<(&'static str, What)> {
         ),
         (
             "update",
-            What::Update {
-                name: None,
+            What::Update(Update {
                 topic: Some(String::new()),
                 visibility: Some(Visibility::Public),
                 slow_mode_seconds: Some(0),
-            },
+                ..Update::default()
+            }),
+        ),
+        (
+            "update what owners may",
+            What::Update(Update {
+                translation: Some(false),
+                max_members: Some(50),
+                retention_days: Some(0),
+                ..Update::default()
+            }),
         ),
         ("remove", What::Remove),
         ("join", What::Join),

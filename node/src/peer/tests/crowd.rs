@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use rookery_core::{
     record::{Body, RoomChanged},
-    room::{Profile, Reply, Role, What},
+    room::{Profile, Reply, Role, Update, What},
 };
 use rookery_protocol::id::RoomId;
 use tokio::sync::Semaphore;
@@ -102,7 +102,7 @@ impl Crowd {
                 let id = match &event.body {
                     Body::Posted(posted) => posted.client_msg_id.clone(),
                     Body::Room(changed) => match &**changed {
-                        RoomChanged::Updated { topic: Some(topic), .. } => topic.clone(),
+                        RoomChanged::Updated(Update { topic: Some(topic), .. }) => topic.clone(),
                         _ => continue,
                     },
                     _ => continue,
@@ -160,7 +160,7 @@ async fn connection(
         let id = format!("{name}-{number}");
         let what = if number % 5 == 4 {
             // Not to be repeated by anybody who does not know whether it was done.
-            What::Update { name: None, topic: Some(id), visibility: None, slow_mode_seconds: None }
+            What::Update(Update { topic: Some(id), ..Update::default() })
         } else {
             post(&id)
         };

@@ -1,6 +1,6 @@
 //! What is asked on one node is done on another, and looks the same.
 
-use rookery_core::room::{Reply, Role, What};
+use rookery_core::room::{Reply, Role, Update, What};
 use rookery_protocol::peer::{DrainRequest, StatusRequest, node_admin_client::NodeAdminClient};
 use tokio::sync::mpsc;
 
@@ -28,7 +28,7 @@ async fn commands_answers_and_refusals_cross_the_wire() {
         let here = owner.command(room, &bob, what.clone()).await.unwrap_err();
         assert_eq!(edge.command(room, &bob, what).await.unwrap_err(), here);
     }
-    let slow = What::Update { name: None, topic: None, visibility: None, slow_mode_seconds: Some(60) };
+    let slow = What::Update(Update { slow_mode_seconds: Some(60), ..Update::default() });
     edge.command(room, &ada, slow).await.unwrap();
     edge.command(room, &bob, post("slow")).await.unwrap();
     let slow = edge.command(room, &bob, post("too fast")).await.unwrap_err();

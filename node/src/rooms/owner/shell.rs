@@ -321,12 +321,12 @@ impl Shell {
             Action::Committed { at, record } => self.committed(at, &record),
             Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
             Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
-            Action::SaveSnapshot { bytes } => {
+            Action::SaveSnapshot { bytes, retention_days } => {
                 let seq = self.owner.snapshot_seq();
                 self.work.spawn(async move {
                     let row = Row { table: Table::Snapshots, key: rows::of_room(room), value: Some(bytes) };
                     match env.rows.write(vec![(row, Expect::Any)]).await {
-                        Ok(_) => retention::snapshot_stored(&env, room, seq),
+                        Ok(_) => retention::snapshot_stored(&env, room, seq, retention_days),
                         Err(why) => {
                             tracing::warn!(%room, %why, "the snapshot of a room could not be stored");
                         }

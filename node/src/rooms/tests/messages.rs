@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use proptest::{prelude::*, test_runner::TestRunner};
-use rookery_core::room::{Reply, Role, What};
+use rookery_core::room::{Reply, Role, Update, What};
 use rookery_protocol::{client::server_frame::Frame, id::RoomId};
 
 use super::house::{House, code, on, post, user};
@@ -196,8 +196,7 @@ async fn who_may_do_what() {
     let room = house.room(&owner, &[&moderator, &member]).await;
     house.does(room, &owner, What::SetRole { user: moderator.id, role: Role::Moderator }).await.unwrap();
     let said = house.say(room, &owner, "mine", "m").await;
-    let rename =
-        || What::Update { name: Some("New".into()), topic: None, visibility: None, slow_mode_seconds: None };
+    let rename = || What::Update(Update { name: Some("New".into()), ..Update::default() });
     let ban = || What::Ban { user: (*stranger).clone(), until: None };
     let ok = "ok";
     // What, and what owner, moderator, member and stranger are answered.

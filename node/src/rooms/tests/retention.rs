@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rookery_core::{
     record::Record,
-    room::{Profile, What},
+    room::{Profile, Update, What},
 };
 use rookery_protocol::id::RoomId;
 
@@ -82,7 +82,7 @@ async fn old_events_go_in_parts_and_the_newest_stay() {
 }
 
 /// The rooms of a house as if all had been said ten days ago.
-async fn aged(house: &House, room: RoomId, dir: &tempfile::TempDir) -> House {
+async fn aged(house: &House, room: RoomId, dir: &tempfile::TempDir, settings: RoomsSettings) -> House {
     let store = open(dir.path());
     let read = Read { from: 1, to: u64::MAX, backwards: false, max_records: 10_000, max_bytes: 1 << 30 };
     let (mut at, mut previous) = (LogSeq(0), None);
@@ -107,8 +107,20 @@ async fn aged(house: &House, room: RoomId, dir: &tempfile::TempDir) -> House {
         let row = Row { table: Table::Memberships, key: entry.key, value: Some(entry.value) };
         store.write(vec![(row, Expect::Any)]).await.unwrap();
     }
-    let settings = RoomsSettings { retention_days: 9, ..RoomsSettings::default() };
     House { rooms: on(&store, store.clone(), settings), store, dir: house.dir.clone() }
+}
+
+/// Once the room was put down, its snapshot is stored and what is too old is gone.
+async fn put_down_and_looked_at(house: &House, room: RoomId, ada: &Arc<Profile>) {
+    house.rooms.stop(Duration::from_secs(10)).await;
+    let gone = async {
+        while house.rooms.message(room, ada.id, 256).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("it is removed");
+    let kept = shown(&house.rooms, room, ada).await;
+    assert!((257..=306).contains(&kept[0]), "{}", kept[0]);
 }
 
 #[tokio::test]
@@ -117,17 +129,37 @@ async fn an_owner_whose_snapshot_is_stored_removes_what_is_too_old() {
     let room = house.room(&ada, &[]).await;
     say_600(&house, room, &ada).await;
     let dir = tempfile::tempdir().unwrap();
-    let old = aged(&house, room, &dir).await;
+    let nine_days = RoomsSettings { retention_days: 9, ..RoomsSettings::default() };
+    let old = aged(&house, room, &dir, nine_days).await;
     assert_eq!(shown(&old.rooms, room, &ada).await.len(), 600);
     old.rooms.command(room, &ada, post("new", "new")).await.unwrap();
     assert_eq!(shown(&old.rooms, room, &ada).await.len(), 601, "there was no snapshot");
-    old.rooms.stop(Duration::from_secs(10)).await;
-    let gone = async {
-        while old.rooms.message(room, ada.id, 256).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is removed");
-    let kept = shown(&old.rooms, room, &ada).await;
-    assert!((257..=306).contains(&kept[0]), "{}", kept[0]);
+    put_down_and_looked_at(&old, room, &ada).await;
+}
+
+#[tokio::test]
+async fn a_room_keeps_less_than_the_service_if_its_owner_says_so() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    say_600(&house, room, &ada).await;
+    let dir = tempfile::tempdir().unwrap();
+    let old = aged(&house, room, &dir, RoomsSettings::default()).await;
+    let days = |days| What::Update(Update { retention_days: Some(days), ..Update::default() });
+    old.does(room, &ada, days(9)).await.unwrap();
+    assert_eq!(old.rooms.view(room, ada.id).await.unwrap().retention_days, Some(9));
+    put_down_and_looked_at(&old, room, &ada).await;
+}
+
+#[test]
+fn the_shorter_time_counts() {
+    let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+    for (service, own, kept) in [
+        (None, None, None),
+        (Some(9), None, Some(9)),
+        (None, Some(8), Some(8)),
+        (Some(9), Some(8), Some(8)),
+        (Some(9), Some(10), Some(9)),
+    ] {
+        assert_eq!(retention::shorter(service.map(days), own), kept.map(days), "{service:?} {own:?}");
+    }
 }

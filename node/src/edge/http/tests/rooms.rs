@@ -136,6 +136,25 @@ async fn members_and_moderation() {
     bob.say(&room, "x", "4").await.accepted(201);
     bob.say(&room, "x", "5").await.refused(429, "slow_mode");
 
+    let shown = |room: &Value| json!([room["translation"], room["max_members"], room["retention_days"]]);
+    assert_eq!(shown(&bob.get(&room).await.accepted(200)), json!([true, null, null]));
+    for (field, wrong) in
+        [("max_members", json!(10_001)), ("max_members", json!(-1)), ("retention_days", json!("long"))]
+    {
+        let problem = ada.call("PATCH", &room, json!({ field: wrong })).await.refused(422, "invalid");
+        assert!(problem["fields"][field].is_string(), "{problem}");
+    }
+    let change = json!({"translation": false, "max_members": 2, "retention_days": 30});
+    bob.call("PATCH", &room, change.clone()).await.refused(403, "forbidden");
+    let changed = ada.call("PATCH", &room, change).await.accepted(200);
+    assert_eq!(shown(&changed), json!([false, 2, 30]));
+    let eve = Caller::new(&world, "eve").await;
+    let more = format!("{room}/members/{}", eve.id);
+    ada.call("PUT", &more, json!({})).await.refused(409, "limit_reached");
+    let back = json!({"translation": true, "max_members": 0, "retention_days": 0});
+    ada.call("PATCH", &room, back).await.accepted(200);
+    assert_eq!(shown(&bob.get(&room).await.accepted(200)), json!([true, null, null]));
+
     let ban = format!("{room}/bans/{}", bob.id);
     ada.call("PUT", &ban, Value::Null).await.accepted(204);
     ada.call("PATCH", &room, json!({"visibility": "public"})).await.accepted(200);
