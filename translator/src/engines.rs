@@ -1,6 +1,6 @@
 //! The engines that settings name and that are there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
@@ -55,19 +55,20 @@ pub async fn set_up(settings: &TranslatorSettings) -> Result<Vec<Arc<dyn Engine>
             engines.push(Arc::new(found));
         }
     }
+    let timeout = Duration::from_millis(settings.timeout_ms);
     let set = |name: &str, url: &str| listed(name) && !url.is_empty();
     if set("libretranslate", &settings.libretranslate.url) {
-        let engine = LibreTranslate::new(&settings.libretranslate);
+        let engine = LibreTranslate::new(&settings.libretranslate, timeout);
         engines.push(Arc::new(engine.map_err(|why| wrong("libretranslate", why))?));
     }
     if set("deepl", &settings.deepl.url) {
-        engines.push(Arc::new(Deepl::new(&settings.deepl).map_err(|why| wrong("deepl", why))?));
+        engines.push(Arc::new(Deepl::new(&settings.deepl, timeout).map_err(|why| wrong("deepl", why))?));
     }
     if set("google", &settings.google.remote.url) {
-        engines.push(Arc::new(Google::new(&settings.google).map_err(|why| wrong("google", why))?));
+        engines.push(Arc::new(Google::new(&settings.google, timeout).map_err(|why| wrong("google", why))?));
     }
     if set("azure", &settings.azure.remote.url) {
-        engines.push(Arc::new(Azure::new(&settings.azure).map_err(|why| wrong("azure", why))?));
+        engines.push(Arc::new(Azure::new(&settings.azure, timeout).map_err(|why| wrong("azure", why))?));
     }
     for engine in &engines {
         let pairs: Vec<_> =

@@ -32,6 +32,15 @@ impl Batch {
     }
 }
 
+/// What one call may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Lines.
+    pub lines: usize,
+    /// Characters, counted for each target. A single line may have more: the engine says itself what it thinks of that.
+    pub characters: usize,
+}
+
 /// For each target, in the order of [`Batch::targets`], the lines in the order of [`Batch::texts`].
 pub type Answers = Vec<Vec<String>>;
 
@@ -41,6 +50,9 @@ pub enum EngineError {
     /// It cannot be reached, or failed by itself: another time it may work.
     #[error("{0}")]
     Away(Cow<'static, str>),
+    /// Too much waits for it here already: nothing is known of itself.
+    #[error("too many requests wait for it")]
+    Busy,
     /// It took too long.
     #[error("no answer in time")]
     Late,
@@ -60,6 +72,7 @@ impl EngineError {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Away(_) => "away",
+            Self::Busy => "busy",
             Self::Late => "late",
             Self::Limited(_) => "limited",
             Self::Refused(_) => "refused",
@@ -90,10 +103,8 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// How many lines one call may have, where calls are worth sharing.
-    fn lines_per_call(&self) -> Option<usize> {
-        None
-    }
+    /// What one call may have. Calls for a pair are made one after the other, each with what has come meanwhile.
+    fn most_per_call(&self) -> Most;
 
     /// Whether one call may have several targets.
     fn takes_many_targets(&self) -> bool {

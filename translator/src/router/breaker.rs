@@ -56,9 +56,12 @@ impl Breaker {
         let mut state = self.state.lock();
         state.failed += 1;
         let was_trying = std::mem::take(&mut state.trying);
+        // Whoever passed before it opened, and fails now, as do all who shared a call, tells nothing new.
+        let is_open = state.until.is_some_and(|until| now < until);
         if let Some(asked) = asked {
-            state.until = Some(now + asked.min(LONGEST_ASKED));
-        } else if was_trying || state.failed >= self.failures {
+            let until = now + asked.min(LONGEST_ASKED);
+            state.until = Some(state.until.map_or(until, |other| other.max(until)));
+        } else if was_trying || (!is_open && state.failed >= self.failures) {
             let time = self.first * 2_u32.saturating_pow(state.opened.min(10));
             state.opened += 1;
             state.until = Some(now + time.min(LONGEST));
@@ -80,6 +83,9 @@ mod tests {
         assert!(breaker.failed(at(0), None));
         assert_eq!(breaker.pass(at(400)), Err(Duration::from_millis(600)));
         // One may try; the others wait for what it finds.
+        for _ in 0..10 {
+            assert!(breaker.failed(at(0), None), "those who shared the call that opened it");
+        }
         assert!(breaker.pass(at(1000)).is_ok() && breaker.pass(at(1000)).is_err());
         assert!(breaker.failed(at(1000), None));
         assert_eq!(breaker.pass(at(1000)), Err(Duration::from_secs(2)));

@@ -1,92 +1,111 @@
 //! Making one call of several: while a call for a pair is under way, what else is asked for that pair waits, and goes into the
 //! next one together. Nothing waits for company.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    engine::{Batch, Engine, EngineError},
+    engine::{Batch, Engine, EngineError, Most},
     text::Lang,
 };
 
-/// Characters in one call, at most: services refuse more.
+/// Characters in one call for several requests, at most, even if the engine takes more: who comes first waits for all of them.
 const CHARACTERS: usize = 5_000;
 /// Lines that wait for one pair; more are refused.
 const WAITING: usize = 4_096;
 
+type Pair = (Lang, Lang);
 type Done = oneshot::Sender<Result<Vec<String>, EngineError>>;
+
+struct Waiting {
+    texts: Arc<[String]>,
+    since: Instant,
+    done: Done,
+}
 
 #[derive(Default)]
 struct Lane {
     running: bool,
     lines: usize,
-    waiting: Vec<(Arc<[String]>, Done)>,
+    waiting: Vec<Waiting>,
 }
 
 /// See the module's text.
-#[derive(Default)]
 pub(super) struct Gather {
-    lanes: Mutex<HashMap<(Lang, Lang), Lane>>,
+    engine: Arc<dyn Engine>,
+    most: Most,
+    /// A call may take so long; so may waiting for one to begin.
+    timeout: Duration,
+    lanes: Mutex<HashMap<Pair, Lane>>,
 }
 
 impl Gather {
-    /// Translates by way of a call that others may share, of at most `most` lines.
+    /// For calls of at most `most`.
+    pub(super) fn new(engine: Arc<dyn Engine>, most: Most, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { engine, most, timeout, lanes: Mutex::default() })
+    }
+
+    /// Translates by way of a call that others may share. Takes the time of two calls at most to begin, and that of one to end.
     pub(super) async fn translate(
         self: &Arc<Self>,
-        engine: &Arc<dyn Engine>,
-        most: usize,
-        (source, target): (Lang, Lang),
+        pair: Pair,
         texts: Arc<[String]>,
     ) -> Result<Vec<String>, EngineError> {
         let (done, answer) = oneshot::channel();
         let runs = {
             let mut lanes = self.lanes.lock();
-            let lane = lanes.entry((source, target)).or_default();
+            let lane = lanes.entry(pair).or_default();
             if lane.lines + texts.len() > WAITING {
-                return Err(EngineError::Away("too many requests wait for it".into()));
+                return Err(EngineError::Busy);
             }
             lane.lines += texts.len();
-            lane.waiting.push((texts, done));
+            lane.waiting.push(Waiting { texts, since: Instant::now(), done });
             !std::mem::replace(&mut lane.running, true)
         };
         if runs {
-            tokio::spawn(self.clone().run(engine.clone(), most, (source, target)));
+            tokio::spawn(Run { gather: self.clone(), pair }.run());
         }
         answer.await.map_err(|_| EngineError::Away("it has ended".into()))?
     }
 
-    async fn run(self: Arc<Self>, engine: Arc<dyn Engine>, most: usize, pair: (Lang, Lang)) {
-        while let Some(taken) = self.take(most, pair) {
-            let texts: Arc<[String]> = taken.iter().flat_map(|(texts, _)| texts.iter().cloned()).collect();
-            let lines = texts.len();
-            let batch = Batch { texts, source: pair.0, targets: vec![pair.1] };
-            let answer = engine.translate(batch).await.and_then(|mut all| match all.pop() {
-                Some(answers) if answers.len() == lines => Ok(answers),
-                _ => Err(EngineError::Garbage("another number of lines")),
-            });
-            let mut answers = answer.map(Vec::into_iter);
-            for (texts, done) in taken {
-                let part = match &mut answers {
-                    Ok(answers) => Ok(answers.take(texts.len()).collect()),
-                    Err(error) => Err(error.clone()),
-                };
-                let _ = done.send(part);
-            }
+    async fn call(&self, (source, target): Pair, taken: Vec<Waiting>) {
+        let texts: Arc<[String]> = taken.iter().flat_map(|waiting| waiting.texts.iter().cloned()).collect();
+        let lines = texts.len();
+        let batch = Batch { texts, source, targets: vec![target] };
+        let answer = tokio::time::timeout(self.timeout, self.engine.translate(batch)).await;
+        let answer = answer.unwrap_or(Err(EngineError::Late)).and_then(|mut all| match all.pop() {
+            Some(answers) if answers.len() == lines => Ok(answers),
+            _ => Err(EngineError::Garbage("another number of lines")),
+        });
+        let mut answers = answer.map(Vec::into_iter);
+        for waiting in taken {
+            let part = match &mut answers {
+                Ok(answers) => Ok(answers.take(waiting.texts.len()).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            let _ = waiting.done.send(part);
         }
     }
 
     /// What the next call carries; `None`: nothing waits, and the lane rests.
-    fn take(&self, most: usize, pair: (Lang, Lang)) -> Option<Vec<(Arc<[String]>, Done)>> {
+    fn take(&self, pair: Pair) -> Option<Vec<Waiting>> {
         let mut lanes = self.lanes.lock();
         let lane = lanes.get_mut(&pair)?;
-        lane.waiting.retain(|(_, done)| !done.is_closed());
+        // Who has waited too long gives way to those whom it is not too late for.
+        for late in lane
+            .waiting
+            .extract_if(.., |waiting| waiting.done.is_closed() || waiting.since.elapsed() > self.timeout)
+        {
+            let _ = late.done.send(Err(EngineError::Busy));
+        }
         let (mut lines, mut characters, mut count) = (0, 0, 0);
-        for (texts, _) in &lane.waiting {
-            lines += texts.len();
-            characters += texts.iter().map(|text| text.chars().count()).sum::<usize>();
-            if count > 0 && (lines > most || characters > CHARACTERS) {
+        for waiting in &lane.waiting {
+            lines += waiting.texts.len();
+            characters += waiting.texts.iter().map(|text| text.chars().count()).sum::<usize>();
+            let fits = lines <= self.most.lines && characters <= self.most.characters.min(CHARACTERS);
+            if count > 0 && !fits {
                 break;
             }
             count += 1;
@@ -96,7 +115,31 @@ impl Gather {
             return None;
         }
         let taken: Vec<_> = lane.waiting.drain(..count).collect();
-        lane.lines = lane.waiting.iter().map(|(texts, _)| texts.len()).sum();
+        lane.lines = lane.waiting.iter().map(|waiting| waiting.texts.len()).sum();
         Some(taken)
+    }
+}
+
+/// The calls for one pair, one after the other. However it ends, the pair can be asked for again.
+struct Run {
+    gather: Arc<Gather>,
+    pair: Pair,
+}
+
+impl Run {
+    async fn run(self) {
+        while let Some(taken) = self.gather.take(self.pair) {
+            self.gather.call(self.pair, taken).await;
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Usually gone already: `take` gave the lane up under the same lock that found nothing waiting, and another run may
+        // have begun since. Only an engine that panicked leaves it.
+        if std::thread::panicking() {
+            self.gather.lanes.lock().remove(&self.pair);
+        }
     }
 }

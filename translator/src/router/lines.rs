@@ -9,6 +9,9 @@ use crate::{
     text::{Lang, MarkedText, Sentence, phrase},
 };
 
+/// A line of more pieces, none of which can be a sentence, stays as it is where marks are lost.
+const MOST_PIECES: usize = 256;
+
 /// The text in each of `targets`.
 pub(super) async fn translate(
     guarded: &Arc<Guarded>,
@@ -60,7 +63,8 @@ async fn mend(
     (source, target): (Lang, Lang),
     metrics: &TranslatorMetrics,
 ) -> Result<(), Refusal> {
-    let broken: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].is_none()).collect();
+    let few = |at: &usize| sentences[*at].pieces().len() <= MOST_PIECES;
+    let broken: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].is_none()).filter(few).collect();
     if broken.is_empty() {
         return Ok(());
     }

@@ -35,6 +35,10 @@ use crate::{
 pub const MOST_TARGETS: usize = 64;
 /// Named as the engine of a text that needed none.
 const PHRASES: &str = "phrases";
+/// Lines that a text may have to be translated.
+const MOST_LINES: usize = 1_000;
+/// After which it may be tried again when too much waits.
+const SOON: Duration = Duration::from_secs(1);
 /// After which it may be tried again when nothing else is known.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -138,11 +142,17 @@ impl Translator {
     /// Translates. Whoever asks may go away: what is under way goes on for the caches.
     pub async fn translate(self: &Arc<Self>, request: Request) -> Reply {
         let all = |outcome: Outcome| vec![outcome; request.targets.len()];
-        if request.text.len() > self.text_bytes || request.targets.len() > MOST_TARGETS {
+        let too_large = || {
             self.metrics.outcome("too_large");
-            return Reply { source: request.source, outcomes: all(Outcome::NoEngine) };
+            Reply { source: request.source, outcomes: all(Outcome::NoEngine) }
+        };
+        if request.text.len() > self.text_bytes || request.targets.len() > MOST_TARGETS {
+            return too_large();
         }
         let marked = MarkedText::new(&request.text);
+        if marked.sentences().nth(MOST_LINES).is_some() {
+            return too_large();
+        }
         let source = match request.source {
             Some(source) if request.source_is_sure => Some(source),
             hint => detect(&marked.words(), hint),
@@ -152,7 +162,7 @@ impl Translator {
         };
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             self.metrics.outcome("busy");
-            return Reply { source, outcomes: all(Outcome::Away { retry_after: Duration::from_secs(1) }) };
+            return Reply { source, outcomes: all(Outcome::Away { retry_after: SOON }) };
         };
         let outcomes = self.fly(request, marked, language, place).await;
         for outcome in &outcomes {

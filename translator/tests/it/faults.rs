@@ -94,9 +94,12 @@ async fn a_service_that_wants_fewer_requests_gets_none_until_then() {
 #[tokio::test]
 async fn a_service_that_fails_is_left_alone_and_tried_again() {
     let Some(services) = Services::start().await else { return };
-    for fault in [Fault::Broken, Fault::Echo] {
-        let settings =
+    for fault in [Fault::Broken, Fault::Echo, Fault::Hang] {
+        let mut settings =
             TranslatorSettings { breaker_failures: 3, breaker_seconds: 2, ..services.settings("deepl") };
+        if fault == Fault::Hang {
+            settings.timeout_ms = 1_500;
+        }
         let translator = translator(&settings).await;
         services.fault(fault);
         let before = services.calls();

@@ -1,9 +1,14 @@
 //! Engines that are asked over HTTP, on a server that speaks their APIs.
 
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
 use rookery_translator::{engine::Engine as _, router::Outcome, settings::TranslatorSettings};
 
 use crate::{
-    services::{Fault, KEY, Services},
+    services::{ACCOUNT, Fault, KEY, Services},
     support::{ask, lang, request, skipped, text, translator},
 };
 
@@ -47,15 +52,30 @@ async fn azure_is_asked_once_for_many_languages() {
     assert_eq!(services.calls(), 2);
 }
 
+/// By the command `openssl`.
+fn openssl(arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new("openssl");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut running) = command.spawn() else {
+        skipped("the command openssl is not installed");
+        return None;
+    };
+    running.stdin.take().unwrap().write_all(input).unwrap();
+    let made = running.wait_with_output().unwrap();
+    assert!(made.status.success() && !made.stdout.is_empty(), "openssl {arguments:?}");
+    Some(made.stdout)
+}
+
 #[tokio::test]
 async fn google_s_third_version_signs_for_its_account() {
     let Some(services) = Services::start().await else { return };
+    let Some(key) = openssl(&["genpkey", "-algorithm", "RSA"], b"") else { return };
+    let Some(public) = openssl(&["pkey", "-pubout"], &key) else { return };
+    services.account(&public);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("account.json");
-    let key = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output();
-    let Ok(key) = key.map(|made| String::from_utf8(made.stdout).unwrap()) else { return };
     let account = serde_json::json!({
-        "type": "service_account", "client_email": "tea@example.iam", "private_key": key,
+        "type": "service_account", "client_email": ACCOUNT, "private_key": String::from_utf8(key).unwrap(),
         "token_uri": format!("http://{}/token", services.address),
     });
     std::fs::write(&path, account.to_string()).unwrap();
@@ -63,7 +83,20 @@ async fn google_s_third_version_signs_for_its_account() {
     settings.google.version = 3;
     settings.google.project = "tea".to_owned();
     settings.google.credentials_file = Some(path);
+    // Somebody else's signature is worth nothing.
+    let Some(other) = openssl(&["genpkey", "-algorithm", "RSA"], b"") else { return };
+    let Some(other) = openssl(&["pkey", "-pubout"], &other) else { return };
+    services.account(&other);
+    let refused = ask(&translator(&settings).await, HOUSE, "en", "es").await;
+    assert!(matches!(refused, Outcome::Away { .. }), "{refused:?}");
+    services.account(&public);
+    assert!(spanish(&text(&translator(&settings).await, HOUSE, "en", "es").await.0));
+    // Who is not answered does not keep the next one from asking.
+    settings.timeout_ms = 1_500;
     let translator = translator(&settings).await;
+    services.no_token();
+    let late = ask(&translator, HOUSE, "en", "es").await;
+    assert!(matches!(late, Outcome::Away { .. }), "{late:?}");
     assert!(spanish(&text(&translator, HOUSE, "en", "es").await.0));
 }
 

@@ -2,21 +2,23 @@
 //! misbehave.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use axum::{
-    Json, Router,
+    Form, Json, Router,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rookery_translator::{
     engine::{Batch, Engine, apertium::Apertium},
     settings::TranslatorSettings,
@@ -48,6 +50,9 @@ pub(crate) enum Fault {
     Slow,
 }
 
+/// Google's service account.
+pub(crate) const ACCOUNT: &str = "tea@example.iam";
+
 pub(crate) const KEY: &str = "a-key-that-nobody-may-see";
 
 pub(crate) struct Services {
@@ -60,6 +65,10 @@ struct Shared {
     fault: parking_lot::Mutex<Fault>,
     calls: AtomicUsize,
     lines: AtomicUsize,
+    /// Who signs what asks for tokens.
+    account: parking_lot::Mutex<Option<DecodingKey>>,
+    /// The next one who asks for a token is not answered.
+    no_token: AtomicBool,
 }
 
 type Shares = State<Arc<Shared>>;
@@ -72,6 +81,8 @@ impl Services {
             fault: parking_lot::Mutex::new(Fault::None),
             calls: AtomicUsize::new(0),
             lines: AtomicUsize::new(0),
+            account: parking_lot::Mutex::default(),
+            no_token: AtomicBool::new(false),
         });
         let router = Router::new()
             .route("/libre/translate", post(libretranslate))
@@ -94,6 +105,16 @@ impl Services {
     /// What translates for it.
     pub(crate) fn apertium(&self) -> Arc<Apertium> {
         self.shared.apertium.clone()
+    }
+
+    /// Gives tokens to whoever signs with the key that this public one, as PEM, belongs to.
+    pub(crate) fn account(&self, key: &[u8]) {
+        *self.shared.account.lock() = Some(DecodingKey::from_rsa_pem(key).unwrap());
+    }
+
+    /// The next one who asks for a token gets no answer.
+    pub(crate) fn no_token(&self) {
+        self.shared.no_token.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -232,9 +253,27 @@ async fn google_v3(
     Ok(Json(json!({ "translations": texts })))
 }
 
-async fn token(body: String) -> Json<Value> {
-    assert!(body.contains("assertion=ey") && body.contains("jwt-bearer"), "{body}");
-    Json(json!({ "access_token": KEY, "expires_in": 3600, "token_type": "Bearer" }))
+async fn token(
+    State(shared): Shares,
+    headers: HeaderMap,
+    Form(asked): Form<HashMap<String, String>>,
+) -> Result<Json<Value>, StatusCode> {
+    if shared.no_token.swap(false, Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    assert_eq!(asked["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    let host = headers["host"].to_str().unwrap();
+    let mut wanted = Validation::new(Algorithm::RS256);
+    wanted.set_audience(&[format!("http://{host}/token")]);
+    wanted.set_issuer(&[ACCOUNT]);
+    wanted.set_required_spec_claims(&["iss", "aud", "exp"]);
+    let key = shared.account.lock().clone().ok_or(StatusCode::UNAUTHORIZED)?;
+    let token = jsonwebtoken::decode::<Value>(&asked["assertion"], &key, &wanted);
+    let claims = token.map_err(|_| StatusCode::UNAUTHORIZED)?.claims;
+    assert_eq!(claims["scope"], "https://www.googleapis.com/auth/cloud-translation");
+    let life = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
+    assert!(life <= 3600, "Google gives no token for longer: {life}");
+    Ok(Json(json!({ "access_token": KEY, "expires_in": 3600, "token_type": "Bearer" })))
 }
 
 async fn azure(

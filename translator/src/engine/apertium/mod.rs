@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream::iter};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{mode::Mode, pipe::Pipe};
-use super::{Answers, Batch, Engine, EngineError};
+use super::{Answers, Batch, Engine, EngineError, Most};
 use crate::text::Lang;
 
 /// Where distributions put modes.
@@ -156,14 +156,17 @@ impl Engine for Apertium {
         self.lanes.keys().copied().collect()
     }
 
+    fn most_per_call(&self) -> Most {
+        Most { lines: 16, characters: 5_000 }
+    }
+
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {
         let mut all = Vec::with_capacity(batch.targets.len());
         for target in &batch.targets {
             let lane = self.lanes.get(&(batch.source, *target));
             let lane = lane.ok_or(EngineError::Refused("it does not have this pair".into()))?;
             let (done, answer) = oneshot::channel();
-            let full = |_| EngineError::Away("too many requests wait for it".into());
-            lane.jobs.try_send((batch.texts.clone(), done)).map_err(full)?;
+            lane.jobs.try_send((batch.texts.clone(), done)).map_err(|_| EngineError::Busy)?;
             all.push(answer.await.map_err(|_| EngineError::Away("it has ended".into()))??);
         }
         Ok(all)

@@ -50,7 +50,7 @@ impl Direction {
             match running.try_send(job) {
                 Ok(()) => return Ok(()),
                 Err(mpsc::TrySendError::Full(_)) => {
-                    return Err(EngineError::Away("too many requests wait for it".into()));
+                    return Err(EngineError::Busy);
                 }
                 // It has ended, having had nothing to do: another one begins.
                 Err(mpsc::TrySendError::Disconnected(back)) => job = back,

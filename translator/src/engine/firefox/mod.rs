@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use self::direction::Direction;
-use super::{Answers, Batch, Engine, EngineError};
+use super::{Answers, Batch, Engine, EngineError, Most};
 use crate::text::Lang;
 
 /// See the module's text.
@@ -76,6 +76,10 @@ impl Engine for Firefox {
 
     fn pairs(&self) -> Vec<(Lang, Lang)> {
         self.directions.keys().copied().collect()
+    }
+
+    fn most_per_call(&self) -> Most {
+        Most { lines: 32, characters: 5_000 }
     }
 
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {

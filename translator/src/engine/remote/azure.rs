@@ -1,13 +1,15 @@
 //! Azure AI Translator, which takes many targets in one call:
 //! <https://learn.microsoft.com/azure/ai-services/translator/text-translation/reference/v3/translate>.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rookery_service::secret::Secret;
 use serde_json::{Value, json};
 
 use super::{Languages, http};
 use crate::{
-    engine::{Answers, Batch, Engine, EngineError},
+    engine::{Answers, Batch, Engine, EngineError, Most},
     settings::AzureSettings,
     text::Lang,
 };
@@ -40,14 +42,14 @@ fn name(lang: &Lang) -> &str {
 }
 
 impl Azure {
-    /// As settings say.
+    /// As settings say; a call may take `timeout`.
     ///
     /// # Errors
     /// A sentence: the file with the key cannot be read.
-    pub fn new(settings: &AzureSettings) -> Result<Self, String> {
+    pub fn new(settings: &AzureSettings, timeout: Duration) -> Result<Self, String> {
         let remote = &settings.remote;
         Ok(Self {
-            client: http::client()?,
+            client: http::client(timeout)?,
             url: format!("{}/translate", remote.url.trim_end_matches('/')),
             region: settings.region.clone(),
             key: remote.api_key.or_file(remote.api_key_file.as_deref())?,
@@ -78,8 +80,8 @@ impl Engine for Azure {
         true
     }
 
-    fn lines_per_call(&self) -> Option<usize> {
-        Some(50)
+    fn most_per_call(&self) -> Most {
+        Most { lines: 1_000, characters: 50_000 }
     }
 
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {

@@ -1,12 +1,14 @@
 //! DeepL: <https://developers.deepl.com/docs/api-reference/translate>.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rookery_service::secret::Secret;
 use serde_json::json;
 
 use super::{Languages, http};
 use crate::{
-    engine::{Answers, Batch, Engine, EngineError},
+    engine::{Answers, Batch, Engine, EngineError, Most},
     settings::RemoteSettings,
     text::Lang,
 };
@@ -40,13 +42,13 @@ fn source_code(lang: Lang) -> String {
 }
 
 impl Deepl {
-    /// As settings say.
+    /// As settings say; a call may take `timeout`.
     ///
     /// # Errors
     /// A sentence: the file with the key cannot be read.
-    pub fn new(settings: &RemoteSettings) -> Result<Self, String> {
+    pub fn new(settings: &RemoteSettings, timeout: Duration) -> Result<Self, String> {
         Ok(Self {
-            client: http::client()?,
+            client: http::client(timeout)?,
             url: format!("{}/v2/translate", settings.url.trim_end_matches('/')),
             key: settings.api_key.or_file(settings.api_key_file.as_deref())?,
             languages: Languages::new(settings),
@@ -72,8 +74,8 @@ impl Engine for Deepl {
         true
     }
 
-    fn lines_per_call(&self) -> Option<usize> {
-        Some(50)
+    fn most_per_call(&self) -> Most {
+        Most { lines: 50, characters: 30_000 }
     }
 
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {

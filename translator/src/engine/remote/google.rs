@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{Languages, http};
 use crate::{
-    engine::{Answers, Batch, Engine, EngineError},
+    engine::{Answers, Batch, Engine, EngineError, Most},
     settings::GoogleSettings,
     text::Lang,
 };
@@ -72,11 +72,11 @@ fn code(lang: Lang) -> String {
 }
 
 impl Google {
-    /// As settings say.
+    /// As settings say; a call may take `timeout`.
     ///
     /// # Errors
     /// A sentence: the file with the key or with the account cannot be used.
-    pub fn new(settings: &GoogleSettings) -> Result<Self, String> {
+    pub fn new(settings: &GoogleSettings, timeout: Duration) -> Result<Self, String> {
         let remote = &settings.remote;
         let base = remote.url.trim_end_matches('/');
         let (url, way) = if settings.version == 2 {
@@ -100,7 +100,7 @@ impl Google {
             let place = format!("projects/{}/locations/{}", settings.project, settings.location);
             (format!("{base}/v3/{place}:translateText"), Way::Account(Box::new(account)))
         };
-        Ok(Self { client: http::client()?, url, way, languages: Languages::new(remote) })
+        Ok(Self { client: http::client(timeout)?, url, way, languages: Languages::new(remote) })
     }
 
     async fn signed(&self, request: RequestBuilder) -> Result<RequestBuilder, EngineError> {
@@ -166,8 +166,8 @@ impl Engine for Google {
         true
     }
 
-    fn lines_per_call(&self) -> Option<usize> {
-        Some(100)
+    fn most_per_call(&self) -> Most {
+        Most { lines: 100, characters: 30_000 }
     }
 
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {

@@ -14,13 +14,14 @@ const LONGEST: usize = 2 << 20;
 /// A spent quota does not come back sooner.
 const QUOTA: Duration = Duration::from_secs(3600);
 
-/// A client that goes where it is told and nowhere else.
+/// A client that goes where it is told and nowhere else. A call may take `timeout`, up to the end of its answer.
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn client() -> Result<Client, String> {
+pub(super) fn client(timeout: Duration) -> Result<Client, String> {
     Client::builder()
         .connect_timeout(CONNECT)
+        .timeout(timeout)
         .redirect(Policy::none())
         .user_agent(concat!("rookery-translator/", env!("CARGO_PKG_VERSION")))
         .build()

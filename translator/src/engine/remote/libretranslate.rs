@@ -1,12 +1,14 @@
 //! LibreTranslate: <https://docs.libretranslate.com/>.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rookery_service::secret::Secret;
 use serde_json::{Value, json};
 
 use super::{Languages, http};
 use crate::{
-    engine::{Answers, Batch, Engine, EngineError},
+    engine::{Answers, Batch, Engine, EngineError, Most},
     settings::RemoteSettings,
     text::Lang,
 };
@@ -28,13 +30,13 @@ fn code(lang: Lang) -> String {
 }
 
 impl LibreTranslate {
-    /// As settings say.
+    /// As settings say; a call may take `timeout`.
     ///
     /// # Errors
     /// A sentence: the file with the key cannot be read.
-    pub fn new(settings: &RemoteSettings) -> Result<Self, String> {
+    pub fn new(settings: &RemoteSettings, timeout: Duration) -> Result<Self, String> {
         Ok(Self {
-            client: http::client()?,
+            client: http::client(timeout)?,
             url: format!("{}/translate", settings.url.trim_end_matches('/')),
             key: settings.api_key.or_file(settings.api_key_file.as_deref())?,
             languages: Languages::new(settings),
@@ -60,8 +62,8 @@ impl Engine for LibreTranslate {
         !self.key.is_empty()
     }
 
-    fn lines_per_call(&self) -> Option<usize> {
-        Some(50)
+    fn most_per_call(&self) -> Most {
+        Most { lines: 50, characters: 10_000 }
     }
 
     async fn translate(&self, batch: Batch) -> Result<Answers, EngineError> {
