@@ -1,15 +1,22 @@
 //! Which node owns which room: slots, and rendezvous hashing with weights.
 //!
-//! Room → slot (a fixed number) → shard → node. Every node computes the same from the same view. Being
-//! wrong about it costs time, never data: the log is the lock.
+//! Room → slot (a fixed number) → shard → node; a pin puts a room into a shard of its own choice. Every node computes the
+//! same from the same view. Being wrong about it costs time, never data: the log is the lock.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use rookery_protocol::id::RoomId;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Number of slots.
 pub const SLOTS: u16 = 4096;
+
+/// What this program understands of commands and records beyond what it first did. 1: settings of rooms that only owners
+/// change, and declared rooms.
+pub const LEVEL: u32 = 1;
+
+/// Rooms that are put into a shard, whatever hashing says.
+pub type Pins = BTreeMap<RoomId, String>;
 
 /// A part of the rooms that moves as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +81,10 @@ pub struct Member {
     pub shard: String,
     /// Its share, compared with the other nodes of its shard; 0: none.
     pub weight: u32,
+    /// Its shard's share, compared with the other shards; 0: only rooms that are pinned there.
+    pub shard_weight: u32,
+    /// Its [`LEVEL`].
+    pub level: u32,
     /// What it is up to.
     pub state: MemberState,
     /// Grows whenever the node starts anew.
@@ -86,9 +97,10 @@ pub struct View {
     revision: u64,
     /// By name, those that own slots.
     active: Vec<Member>,
-    /// Shards with an active node.
-    shards: BTreeSet<String>,
+    /// Shards with an active node, and their weights.
+    shards: BTreeMap<String, u32>,
     members: Vec<Member>,
+    pins: Arc<Pins>,
 }
 
 /// A slot that has another owner in another view.
@@ -134,16 +146,26 @@ fn better(a: (f64, &str), b: (f64, &str)) -> Ordering {
 }
 
 impl View {
-    /// The view of a revision. Shards weigh the same however many nodes they have, so that a node that comes
-    /// or goes moves slots inside its shard alone.
+    /// The view of a revision, without pins. What a shard weighs does not depend on how many nodes it has, so that a node
+    /// that comes or goes moves slots inside its shard alone; while its nodes say different things, the most counts.
     pub fn new(revision: u64, mut members: Vec<Member>) -> Self {
         members.sort_by(|a, b| a.name.cmp(&b.name).then(b.incarnation.cmp(&a.incarnation)));
         // Of one name, the newest incarnation counts.
         members.dedup_by(|later, kept| later.name == kept.name);
         let owns = |member: &&Member| member.state == MemberState::Active && member.weight > 0;
         let active: Vec<Member> = members.iter().filter(owns).cloned().collect();
-        let shards = active.iter().map(|member| member.shard.clone()).collect();
-        Self { revision, active, shards, members }
+        let mut shards = BTreeMap::new();
+        for member in &active {
+            let weight: &mut u32 = shards.entry(member.shard.clone()).or_default();
+            *weight = member.shard_weight.max(*weight);
+        }
+        Self { revision, active, shards, members, pins: Arc::default() }
+    }
+
+    /// The same with pins.
+    #[must_use]
+    pub fn with_pins(self, pins: Arc<Pins>) -> Self {
+        Self { pins, ..self }
     }
 
     /// The view of a node that is alone: it owns everything.
@@ -153,6 +175,8 @@ impl View {
             address: String::new(),
             shard: String::new(),
             weight: 1,
+            shard_weight: 1,
+            level: LEVEL,
             state: MemberState::Active,
             incarnation: 1,
         };
@@ -169,6 +193,21 @@ impl View {
         &self.members
     }
 
+    /// Rooms that are pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The shard that a room is pinned to.
+    pub fn pin(&self, room: RoomId) -> Option<&str> {
+        self.pins.get(&room).map(String::as_str)
+    }
+
+    /// The [`LEVEL`] that all nodes have.
+    pub fn level(&self) -> u32 {
+        self.members.iter().map(|member| member.level).min().unwrap_or(0)
+    }
+
     /// Takes a newer view; one that is not newer is ignored. Says whether it was taken.
     pub fn advance(&mut self, newer: Self) -> bool {
         let taken = newer.revision > self.revision;
@@ -180,11 +219,14 @@ impl View {
 
     /// The shard of a slot; `pinned` wins if it has an active node. `None`: there is no active node.
     pub fn shard(&self, slot: Slot, pinned: Option<&str>) -> Option<&str> {
-        if let Some(name) = pinned.and_then(|name| self.shards.get(name)) {
+        if let Some((name, _)) = pinned.and_then(|name| self.shards.get_key_value(name)) {
             return Some(name);
         }
-        let scored = self.shards.iter().map(|name| (score(name, 1, slot, SHARD_SALT), name));
-        scored.min_by(|a, b| better((a.0, a.1), (b.0, b.1))).map(|(_, name)| name.as_str())
+        self.scored_shards(slot).min_by(|a, b| better(*a, *b)).map(|(_, name)| name)
+    }
+
+    fn scored_shards(&self, slot: Slot) -> impl Iterator<Item = (f64, &str)> {
+        self.shards.iter().map(move |(name, weight)| (score(name, *weight, slot, SHARD_SALT), name.as_str()))
     }
 
     /// The nodes in the order in which they take over: the first one owns the slot, the next one does when that is gone.
@@ -192,8 +234,7 @@ impl View {
     /// may have one node alone.
     pub fn order(&self, slot: Slot, pinned: Option<&str>) -> Vec<&Member> {
         let first = self.shard(slot, pinned);
-        let mut shards: Vec<_> =
-            self.shards.iter().map(|name| (score(name, 1, slot, SHARD_SALT), name.as_str())).collect();
+        let mut shards: Vec<_> = self.scored_shards(slot).collect();
         shards.sort_by(|a, b| (Some(b.1) == first).cmp(&(Some(a.1) == first)).then_with(|| better(*a, *b)));
         let mut order = Vec::with_capacity(self.active.len());
         for (_, shard) in shards {
@@ -236,7 +277,8 @@ mod tests {
     fn node(number: usize, shard: &str, weight: u32) -> Member {
         let name = format!("{shard}-node-{number}");
         let address = format!("{name}:7070");
-        Member { name, address, shard: shard.into(), weight, state: MemberState::Active, incarnation: 1 }
+        let (shard, state) = (shard.into(), MemberState::Active);
+        Member { name, address, shard, weight, shard_weight: 1, level: LEVEL, state, incarnation: 1 }
     }
 
     #[test]
@@ -272,6 +314,41 @@ mod tests {
             assert_eq!(view.shard(slot, Some("b")), Some("b"));
             assert_eq!(view.shard(slot, Some("gone")), view.shard(slot, None));
         }
+        let room = RoomId(7);
+        let pinned = view.clone().with_pins(Arc::new([(room, "b".to_owned())].into()));
+        assert_eq!((pinned.pin(room), pinned.pin(RoomId(8)), view.pin(room)), (Some("b"), None, None));
+        assert!(view != pinned, "who compares views must see it");
+    }
+
+    #[test]
+    fn a_shard_takes_its_share_and_one_that_weighs_nothing_only_what_is_pinned_there() {
+        let weighs = |shard_weight, member| Member { shard_weight, ..member };
+        let of =
+            |view: &View, shard| Slot::all().filter(|slot| view.shard(*slot, None) == Some(shard)).count();
+        let (a, b) = (node(1, "a", 1), node(1, "b", 1));
+        let even = View::new(1, vec![a.clone(), b.clone()]);
+        assert!((1848..2248).contains(&of(&even, "a")), "{}", of(&even, "a"));
+        // Nodes of one shard that do not agree (yet): the most counts.
+        let others = vec![a.clone(), weighs(3, b.clone()), weighs(2, node(2, "b", 1))];
+        let view = View::new(2, others);
+        assert!((824..1224).contains(&of(&view, "a")), "{}", of(&view, "a"));
+        for slot in Slot::all() {
+            let moved = (even.shard(slot, None), view.shard(slot, None));
+            assert!(moved != (Some("b"), Some("a")), "nothing goes to the shard that weighs less");
+        }
+        let none = View::new(3, vec![a.clone(), weighs(0, b.clone())]);
+        assert_eq!(of(&none, "b"), 0);
+        assert_eq!(none.owner(Slot(5), Some("b")), Some(&weighs(0, b.clone())));
+        assert_eq!(none.order(Slot(5), None).len(), 2, "and it takes over when nobody else is there");
+        let alone = View::new(4, vec![weighs(0, b)]);
+        assert_eq!(of(&alone, "b"), usize::from(SLOTS));
+    }
+
+    #[test]
+    fn the_oldest_node_says_what_all_understand() {
+        let older = Member { level: 0, state: MemberState::Draining, ..node(2, "a", 1) };
+        assert_eq!(View::new(1, vec![node(1, "a", 1)]).level(), LEVEL);
+        assert_eq!(View::new(2, vec![node(1, "a", 1), older]).level(), 0);
     }
 
     #[test]

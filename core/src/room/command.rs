@@ -163,6 +163,16 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The [`LEVEL`](crate::ring::LEVEL) that nodes must have to understand it and what comes of it.
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::Update(update) => update.level(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a room answers once the events of a command are durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {

@@ -27,6 +27,13 @@ impl Update {
         *self == Self::default()
     }
 
+    /// The [`LEVEL`](crate::ring::LEVEL) that nodes must have to understand it.
+    pub fn level(&self) -> u32 {
+        let later =
+            Self { name: None, topic: None, visibility: None, slow_mode_seconds: None, ..self.clone() };
+        u32::from(!later.is_empty())
+    }
+
     /// Whether only owners may ask for it.
     pub(super) fn is_owners(&self) -> bool {
         self.visibility.is_some()

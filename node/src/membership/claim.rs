@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use rookery_core::ring::MemberState;
+use rookery_core::ring::{LEVEL, MemberState};
 
 use super::{ClusterSettings, Me, Refused, Standing, value::Value};
 
@@ -96,6 +96,7 @@ pub(super) struct Claim {
     key: String,
     shard: String,
     weight: u32,
+    shard_weight: u32,
     lease_seconds: u32,
     wanted: Wanted,
     lease: Option<Lease>,
@@ -117,6 +118,7 @@ impl Claim {
             key,
             shard: cluster.shard.clone(),
             weight: cluster.weight,
+            shard_weight: cluster.shard_weight,
             lease_seconds: cluster.lease_seconds,
             wanted: Wanted::Be(MemberState::Joining),
             lease: None,
@@ -171,7 +173,8 @@ impl Claim {
 
     fn value(&self, state: MemberState) -> Vec<u8> {
         let (address, shard) = (self.me.address.clone(), self.shard.clone());
-        Value { address, shard, weight: self.weight, state, lease_seconds: self.lease_seconds }.encode()
+        let (weight, shard_weight, lease_seconds) = (self.weight, self.shard_weight, self.lease_seconds);
+        Value { address, shard, weight, state, lease_seconds, shard_weight, level: LEVEL }.encode()
     }
 
     /// A lease of `ttl` was granted, asked for at `sent`.
@@ -308,7 +311,8 @@ mod tests {
 
     fn value(address: &str) -> Option<Value> {
         let (address, shard) = (address.to_owned(), "main".to_owned());
-        Some(Value { address, shard, weight: 1, state: MemberState::Active, lease_seconds: 4 })
+        let state = MemberState::Active;
+        Some(Value { address, shard, weight: 1, state, lease_seconds: 4, shard_weight: 1, level: LEVEL })
     }
 
     /// Has lease 7 and its key, as of `now`.

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use etcd_client::{Certificate, Channel, Client, ConnectOptions, Error, Identity, TlsOptions};
+use rookery_protocol::id::RoomId;
 use tonic::transport::Endpoint;
 
 use super::{ClusterSettings, EtcdSettings};
@@ -13,6 +14,19 @@ use super::{ClusterSettings, EtcdSettings};
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Nodes come first in a list, so that no number of pins keeps one out.
+const NODES: &str = "nodes/";
+const PINS: &str = "pins/";
+
+/// Whose a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    /// A node's, of this name.
+    Node(&'a str),
+    /// A room's pin.
+    Room(RoomId),
+}
 
 /// Where etcd is, and what of it is the cluster's.
 pub(super) struct Etcd {
@@ -52,7 +66,7 @@ impl Etcd {
             tls: with_tls,
             options,
             user: settings.username.clone(),
-            prefix: format!("/rookery/{}/nodes/", cluster.name),
+            prefix: format!("/rookery/{}/", cluster.name),
             relist: settings.relist(),
             lease: cluster.lease(),
         })
@@ -73,14 +87,28 @@ impl Etcd {
         Client::from_channel(Channel::Tonic(channel), Some(options)).await
     }
 
-    /// What all nodes' keys begin with.
+    /// What all keys of the cluster begin with.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// The key of a node.
     pub(super) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+        format!("{}{NODES}{name}", self.prefix)
+    }
+
+    /// The key of a room's pin.
+    pub(super) fn pin(&self, room: RoomId) -> String {
+        format!("{}{PINS}{room}", self.prefix)
+    }
+
+    /// Whose key it is; `None`: not one of nodes or pins.
+    pub(super) fn whose<'a>(&self, key: &'a str) -> Option<Whose<'a>> {
+        let key = key.strip_prefix(&self.prefix)?;
+        if let Some(name) = key.strip_prefix(NODES) {
+            return Some(Whose::Node(name));
+        }
+        Some(Whose::Room(key.strip_prefix(PINS)?.parse().ok()?))
     }
 
     /// Who this node is to etcd.

@@ -14,6 +14,7 @@ use rookery_core::ring::{MemberState, View};
 pub struct MembershipMetrics {
     members: Family<State, Gauge>,
     revision: Gauge,
+    pins: Gauge,
     pub(super) incarnation: Gauge,
     pub(super) lease_remaining: Gauge<f64, AtomicU64>,
     pub(super) keep_alive_failures: Counter,
@@ -37,6 +38,7 @@ impl MembershipMetrics {
         let part = registry.sub_registry_with_prefix("rookery_membership");
         part.register("members", "Nodes in the cluster as this one sees it, by state", all.members.clone());
         part.register("view_revision", "Revision of the view of the members", all.revision.clone());
+        part.register("pins", "Rooms that are pinned to a shard", all.pins.clone());
         part.register(
             "incarnation",
             "This node's incarnation; 0: it was never a member",
@@ -71,6 +73,7 @@ impl MembershipMetrics {
 
     pub(super) fn view(&self, view: &View) {
         self.revision.set(i64::try_from(view.revision()).unwrap_or(i64::MAX));
+        self.pins.set(i64::try_from(view.pins().len()).unwrap_or(i64::MAX));
         for state in MemberState::ALL {
             let count = view.members().iter().filter(|member| member.state == state).count();
             let label = State { state: state.name() };

@@ -5,6 +5,8 @@
 //!
 //! `claim.rs` and `directory.rs` decide, without I/O; `keeper.rs` and `observer.rs` do.
 //!
+//! Rooms that are pinned to a shard have keys beside those of the nodes (`pins.rs`), and are part of the view.
+//!
 //! A node's key is `/rookery/<cluster>/nodes/<name>`. Its incarnation is the key's create revision, which etcd never
 //! gives twice: a node that starts anew, or comes back after its lease ran out, makes its key anew.
 //!
@@ -19,6 +21,7 @@ mod etcd;
 mod keeper;
 mod metrics;
 mod observer;
+mod pins;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ use std::{
 };
 
 use rookery_core::ring::{MemberState, View};
+use rookery_protocol::id::RoomId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use metrics::MembershipMetrics;
@@ -109,7 +113,19 @@ pub struct Membership {
     standing: watch::Receiver<Standing>,
     wanted: watch::Sender<claim::Wanted>,
     catch_up: mpsc::Sender<CatchUp>,
+    pins: pins::Writer,
     tasks: Vec<tokio::task::AbortHandle>,
+}
+
+/// Why a room could not be pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// There are too many.
+    #[error("{} rooms are pinned to shards already, and no more can be: unpin others first", pins::MOST_PINS)]
+    TooMany,
+    /// etcd does not do it now.
+    #[error("etcd does not take the pin of a room: {0}")]
+    Etcd(String),
 }
 
 impl Drop for Membership {
@@ -138,10 +154,11 @@ impl Membership {
         let (catch_up, asked) = mpsc::channel(64);
         let claim = claim::Claim::new(me.clone(), cluster, etcd.key(&me.name));
         let keeper = keeper::Keeper::new(etcd.clone(), claim, wants, stand, metrics.clone());
+        let pins = pins::Writer::new(etcd.clone());
         let observer = observer::Observer::new(etcd, show, asked, metrics);
         let tasks =
             vec![tokio::spawn(keeper.run()).abort_handle(), tokio::spawn(observer.run()).abort_handle()];
-        Ok(Self { me, view, standing, wanted, catch_up, tasks })
+        Ok(Self { me, view, standing, wanted, catch_up, pins, tasks })
     }
 
     /// Name and address of this node.
@@ -226,6 +243,27 @@ impl Membership {
         };
         let _ = tokio::time::timeout(within, asked).await;
         self.view.borrow().revision() >= revision
+    }
+
+    /// Pins a room to a shard, or lets it go where hashing puts it, and waits until the view shows it. Nothing is done where it
+    /// is so already.
+    ///
+    /// # Errors
+    /// [`PinError`].
+    pub async fn pin(&self, room: RoomId, shard: Option<&str>, within: Duration) -> Result<(), PinError> {
+        let begun = Instant::now();
+        let view = self.view.borrow().clone();
+        if view.pin(room) == shard {
+            return Ok(());
+        }
+        if shard.is_some() && view.pin(room).is_none() && view.pins().len() >= pins::MOST_PINS {
+            return Err(PinError::TooMany);
+        }
+        let revision = self.pins.write(room, shard, within).await.map_err(PinError::Etcd)?;
+        if self.catch_up(revision, within.saturating_sub(begun.elapsed())).await {
+            return Ok(());
+        }
+        Err(PinError::Etcd("this node does not hear of it".to_owned()))
     }
 
     /// Removes the key and ends the lease; says whether etcd heard it in time. Otherwise the lease runs out.

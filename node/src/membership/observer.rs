@@ -1,9 +1,9 @@
-//! Follows all nodes' keys: list, watch from the list's revision, list again every few seconds.
+//! Follows the keys of all nodes and pins: list, watch from the list's revision, list again every few seconds.
 
 use std::{sync::Arc, time::Duration};
 
 use etcd_client::{EventType, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream};
-use rookery_core::ring::{Member, View};
+use rookery_core::ring::View;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
@@ -11,14 +11,17 @@ use tokio::{
 
 use super::{
     CatchUp,
-    directory::{Change, Directory, Event},
-    etcd::{Etcd, Line, why},
+    directory::{Change, Directory, Event, Key, Listed},
+    etcd::{Etcd, Line, Whose, why},
     metrics::MembershipMetrics,
+    pins::{self, MOST_PINS},
     value::Value,
 };
 
-/// No cluster has more nodes; a list is not read further.
-const MOST_NODES: i64 = 4096;
+/// No cluster has more nodes.
+const MOST_NODES: usize = 4096;
+/// A list is not read further.
+const LONGEST: usize = MOST_NODES + MOST_PINS;
 /// Time for a list, and for the first answer of a watch.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -114,18 +117,20 @@ impl Observer {
         let prefix = self.etcd.prefix().to_owned();
         let listed = async {
             let client = self.line.client().await?;
-            client.get(prefix, Some(GetOptions::new().with_prefix().with_limit(MOST_NODES))).await
+            let most = i64::try_from(LONGEST).unwrap_or(i64::MAX);
+            client.get(prefix, Some(GetOptions::new().with_prefix().with_limit(most))).await
         };
         let listed = timeout(PATIENCE, listed).await.map_err(|_| "no answer to a list".to_owned())?;
         let listed = listed.map_err(|error| why(&error))?;
         let header = listed.header().ok_or("a list without a header")?;
-        let members = listed.kvs().iter().filter_map(|pair| {
-            let (name, member) = self.member(pair)?;
-            Some((member.or_else(|why| self.unreadable(&name, &why)).ok()?, revision(pair.mod_revision())))
-        });
-        let members: Vec<(Member, u64)> = members.collect();
+        let mut all = Listed::default();
+        for pair in listed.kvs() {
+            if let Some(key) = self.key(pair, true) {
+                all.add(key, revision(pair.mod_revision()));
+            }
+        }
         self.metrics.lists.inc();
-        let change = self.directory.list(header.cluster_id(), revision(header.revision()), asked_at, members);
+        let change = self.directory.list(header.cluster_id(), revision(header.revision()), asked_at, all);
         match change {
             Change::Nothing => return Ok(()),
             Change::View => {}
@@ -157,12 +162,8 @@ impl Observer {
         }
         let events = told.events().iter().filter_map(|event| {
             let pair = event.kv()?;
-            let (name, member) = self.member(pair)?;
-            let member = match event.event_type() {
-                EventType::Delete => None,
-                EventType::Put => member.or_else(|why| self.unreadable(&name, &why)).ok(),
-            };
-            Some(Event { revision: revision(pair.mod_revision()), name, member })
+            let key = self.key(pair, event.event_type() == EventType::Put)?;
+            Some(Event { revision: revision(pair.mod_revision()), key })
         });
         let events: Vec<Event> = events.collect();
         if self.directory.events(events) != Change::Nothing {
@@ -171,29 +172,42 @@ impl Observer {
         Ok(())
     }
 
-    /// Name, and what the key says, or why it cannot be read. `None`: not a node's key.
-    fn member(&self, pair: &KeyValue) -> Option<(String, Result<Member, String>)> {
-        let name = pair.key_str().ok()?.strip_prefix(self.etcd.prefix())?;
-        let value = Value::decode(pair.value());
-        let member = value.map(|value| value.member(name, revision(pair.create_revision())));
-        Some((name.to_owned(), member))
+    /// What a key says, if it is there; one that cannot be read is left out. `None`: not a key of nodes or pins.
+    fn key(&self, pair: &KeyValue, there: bool) -> Option<Key> {
+        Some(match self.etcd.whose(pair.key_str().ok()?)? {
+            Whose::Node(name) => {
+                let value = there.then(|| Value::decode(pair.value()));
+                let value =
+                    value.and_then(|value| value.map_err(|why| self.unreadable("node", name, &why)).ok());
+                let member = value.map(|value| value.member(name, revision(pair.create_revision())));
+                Key::Node(name.to_owned(), member)
+            }
+            Whose::Room(room) => {
+                let shard = there.then(|| pins::decode(pair.value()));
+                let shard = shard.and_then(|shard| {
+                    shard.map_err(|why| self.unreadable("pin of a room", &room.to_string(), &why)).ok()
+                });
+                Key::Pin(room, shard)
+            }
+        })
     }
 
-    fn unreadable(&self, name: &str, why: &str) -> Result<Member, ()> {
+    fn unreadable(&self, what: &str, name: &str, why: &str) {
         self.metrics.unreadable.inc();
-        tracing::warn!(node = name, why, "what this node says of itself cannot be read; it is left out");
-        Err(())
+        tracing::warn!(what, name, why, "what etcd holds for it cannot be read; it is left out");
     }
 
     fn publish(&self) {
         let view = self.directory.view();
         self.metrics.view(&view);
-        let members: Vec<_> = view
-            .members()
-            .iter()
-            .map(|member| format!("{}={:?}/{}", member.name, member.state, member.incarnation))
-            .collect();
-        tracing::info!(revision = view.revision(), members = members.join(" "), "the members changed");
+        if self.show.borrow().members() != view.members() {
+            let members: Vec<_> = view
+                .members()
+                .iter()
+                .map(|member| format!("{}={:?}/{}", member.name, member.state, member.incarnation))
+                .collect();
+            tracing::info!(revision = view.revision(), members = members.join(" "), "the members changed");
+        }
         self.show.send_replace(Arc::new(view));
     }
 }

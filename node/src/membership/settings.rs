@@ -14,6 +14,9 @@ pub struct ClusterSettings {
     pub shard: String,
     /// Its share of the shard's rooms, compared with the other nodes'; 0: none.
     pub weight: u32,
+    /// Its shard's share of all rooms, compared with the other shards; 0: only rooms that are pinned there. The same on all
+    /// nodes of the shard.
+    pub shard_weight: u32,
     /// `host:port` by which other nodes reach `peer.listen`. Empty: that address itself.
     pub advertise: String,
     /// The others take this node for gone when etcd has not heard of it for so many seconds.
@@ -28,6 +31,7 @@ impl Default for ClusterSettings {
             name: "rookery".to_owned(),
             shard: "main".to_owned(),
             weight: 1,
+            shard_weight: 1,
             advertise: String::new(),
             lease_seconds: 3,
             start_seconds: 120,
@@ -52,6 +56,7 @@ impl ClusterSettings {
         must(is_label(&self.name), "name", "must be 1-32 of a-z, 0-9 and -");
         must(is_label(&self.shard), "shard", "must be 1-32 of a-z, 0-9 and -");
         must(self.weight <= 1000, "weight", "must be at most 1000");
+        must(self.shard_weight <= 1000, "shard_weight", "must be at most 1000");
         let advertised = self.advertise.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && host.len() <= 253 && port.parse::<u16>().is_ok_and(|port| port > 0)
         });

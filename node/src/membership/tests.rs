@@ -5,6 +5,7 @@ mod secured;
 use std::time::Duration;
 
 use rookery_core::ring::{Member, MemberState};
+use rookery_protocol::id::RoomId;
 use rookery_testbed::{EtcdCluster, Proxy};
 use tokio::task::block_in_place;
 
@@ -96,6 +97,38 @@ async fn nodes_see_each_other_come_change_and_go() {
     // Its next life has a greater incarnation.
     let again = join("two", etcd.endpoints()).await;
     assert!(incarnation(&again) > life);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_seen_by_all_and_comes_back_if_it_is_lost() {
+    let Some(etcd) = etcd() else { return };
+    let one = join("one", etcd.endpoints()).await;
+    let two = join("two", etcd.endpoints()).await;
+    let room = RoomId(7);
+    let sees_pin = async |shard: Option<&str>| {
+        let mut view = two.view();
+        let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| view.pin(room) == shard)).await;
+        assert!(seen.is_ok(), "{shard:?}: {:?}", two.view());
+    };
+    one.pin(room, Some("blue"), PATIENCE).await.unwrap();
+    assert_eq!(one.view().borrow().pin(room), Some("blue"), "who pinned it knows at once");
+    sees_pin(Some("blue")).await;
+    assert_eq!(two.view().borrow().members().len(), 2);
+    // Nothing is written where it is so.
+    let revision = one.view().borrow().revision();
+    two.pin(room, Some("blue"), PATIENCE).await.unwrap();
+    // One that starts sees it from the beginning, and that a member of etcd is gone changes nothing.
+    block_in_place(|| etcd.kill(0));
+    let three = join("three", etcd.endpoints()).await;
+    assert_eq!(three.view().borrow().pin(room), Some("blue"));
+    three.pin(room, Some("green"), PATIENCE).await.unwrap();
+    sees_pin(Some("green")).await;
+    assert!(two.view().borrow().revision() > revision);
+    three.pin(room, None, PATIENCE).await.unwrap();
+    sees_pin(None).await;
+    one.pin(room, Some("blue"), PATIENCE).await.unwrap();
+    sees_pin(Some("blue")).await;
+    block_in_place(|| etcd.restart(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,15 @@ struct Stored {
     /// Of the lease: how long others who want the name wait for it to run out.
     #[serde(default)]
     lease_seconds: u32,
+    #[serde(default = "one")]
+    shard_weight: u32,
+    #[serde(default)]
+    level: u32,
+}
+
+/// Nodes that do not say what their shard weighs are of before it could be said.
+fn one() -> u32 {
+    1
 }
 
 /// What a node says of itself.
@@ -40,6 +49,8 @@ pub(super) struct Value {
     pub(super) weight: u32,
     pub(super) state: MemberState,
     pub(super) lease_seconds: u32,
+    pub(super) shard_weight: u32,
+    pub(super) level: u32,
 }
 
 impl Value {
@@ -56,6 +67,8 @@ impl Value {
             weight: self.weight,
             state,
             lease_seconds: self.lease_seconds,
+            shard_weight: self.shard_weight,
+            level: self.level,
         };
         // Strings and numbers alone: there is nothing in it that JSON has no form for.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -77,13 +90,13 @@ impl Value {
             State::Active => MemberState::Active,
             State::Draining => MemberState::Draining,
         };
-        let Stored { address, shard, weight, lease_seconds, .. } = stored;
-        Ok(Self { address, shard, weight, state, lease_seconds })
+        let Stored { address, shard, weight, lease_seconds, shard_weight, level, .. } = stored;
+        Ok(Self { address, shard, weight, state, lease_seconds, shard_weight, level })
     }
 
     pub(super) fn member(self, name: &str, incarnation: u64) -> Member {
-        let Self { address, shard, weight, state, .. } = self;
-        Member { name: name.to_owned(), address, shard, weight, state, incarnation }
+        let Self { address, shard, weight, state, shard_weight, level, .. } = self;
+        Member { name: name.to_owned(), address, shard, weight, shard_weight, level, state, incarnation }
     }
 }
 
@@ -99,10 +112,14 @@ mod tests {
             weight: 2,
             state: MemberState::Draining,
             lease_seconds: 3,
+            shard_weight: 5,
+            level: 1,
         };
-        let golden = br#"{"version":1,"address":"node-1:7070","shard":"main","weight":2,"state":"draining","lease_seconds":3}"#;
-        assert_eq!(String::from_utf8(written.encode()).unwrap().as_bytes(), golden);
-        assert_eq!(Value::decode(golden).unwrap(), written);
+        let golden = r#"{"version":1,"address":"node-1:7070","shard":"main","weight":2,"state":"draining","lease_seconds":3,"shard_weight":5,"level":1}"#;
+        assert_eq!(String::from_utf8(written.encode()).unwrap(), golden);
+        assert_eq!(Value::decode(golden.as_bytes()).unwrap(), written);
+        let first = br#"{"version":1,"address":"node-1:7070","shard":"main","weight":2,"state":"draining","lease_seconds":3}"#;
+        assert_eq!(Value::decode(first).unwrap(), Value { shard_weight: 1, level: 0, ..written });
         let newer = br#"{"version":2,"address":"a:1","shard":"s","weight":1,"state":"active","zone":"b"}"#;
         assert_eq!(Value::decode(newer).unwrap().lease_seconds, 0);
         let later = br#"{"version":3,"address":"a:1","shard":"s","weight":1,"state":"active"}"#;

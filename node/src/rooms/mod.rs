@@ -75,6 +75,9 @@ use self::{
 const STORED: Duration = Duration::from_secs(2);
 const STORED_AGAIN: Duration = Duration::from_millis(25);
 
+/// Not all nodes understand what is asked for: one of them might take the room over, and forget it.
+const OLDER: &str = "Some nodes of this cluster are of an older version and do not know this; try again when all are upgraded.";
+
 /// Told of each user who became a member of a room of this node's, with the seq of the event. Must not block.
 pub type OnNewcomer = Box<dyn Fn(UserId, RoomId, u64) + Send + Sync>;
 
@@ -359,6 +362,9 @@ impl Rooms {
     /// `reply` is called once: with the room's answer, or `unavailable` when the deadline (5 s) passes.
     /// When too much waits for the room already, that is at once, and on the caller's thread.
     pub fn submit(&self, room: RoomId, actor: &Arc<Profile>, what: What, reply: OnReply) {
+        if what.level() > self.env().route.level() {
+            return reply(Err(Problem::unavailable(OLDER)));
+        }
         let reply = if matches!(what, What::Post { .. }) && !self.env().route.is_mine(room) {
             self.noting(room, actor.id, reply)
         } else {

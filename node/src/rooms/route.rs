@@ -1,5 +1,7 @@
 //! Which node a room's commands go to, by the ring.
 
+use std::collections::HashMap;
+
 use arc_swap::ArcSwap;
 use rookery_core::ring::{Member, Slot, View, slot_of};
 use rookery_protocol::id::RoomId;
@@ -7,7 +9,8 @@ use rookery_protocol::id::RoomId;
 /// No node owns the slot.
 const NOBODY: u16 = u16::MAX;
 
-/// The ring as this node needs it for every command: a lookup is one load and one index.
+/// The ring as this node needs it for every command: a lookup is one load and one index. Where rooms are pinned, also one
+/// look into a table of those.
 pub(super) struct Route {
     me: String,
     ring: ArcSwap<Ring>,
@@ -17,8 +20,12 @@ struct Ring {
     view: View,
     /// By slot: which of the view's members owns it.
     owners: Vec<u16>,
+    /// The same of rooms that are pinned.
+    pinned: HashMap<RoomId, u16>,
     /// Which of them this node is.
     me: u16,
+    /// What all of them understand.
+    level: u32,
 }
 
 /// A node as the owner of a room: one that starts anew is another one.
@@ -40,13 +47,19 @@ impl Ring {
             let at = view.members().binary_search_by(|member| member.name.as_str().cmp(name));
             at.ok().and_then(|at| u16::try_from(at).ok()).unwrap_or(NOBODY)
         };
-        let owners = Slot::all()
-            .map(|slot| view.owner(slot, None).map_or(NOBODY, |owner| place(&owner.name)))
-            .collect();
-        Self { owners, me: place(me), view: view.clone() }
+        let owner = |slot, pin| view.owner(slot, pin).map_or(NOBODY, |owner| place(&owner.name));
+        let owners = Slot::all().map(|slot| owner(slot, None)).collect();
+        let pins = view.pins().iter();
+        let pinned = pins.map(|(room, shard)| (*room, owner(slot_of(*room), Some(shard)))).collect();
+        Self { owners, pinned, me: place(me), level: view.level(), view: view.clone() }
     }
 
     fn owner(&self, room: RoomId) -> u16 {
+        if !self.pinned.is_empty()
+            && let Some(owner) = self.pinned.get(&room)
+        {
+            return *owner;
+        }
         self.owners.get(usize::from(slot_of(room).number())).copied().unwrap_or(NOBODY)
     }
 }
@@ -87,7 +100,13 @@ impl Route {
 
     /// Who is asked for the room, in order. Computed when it is needed: where owners answer it never is.
     pub(super) fn order(&self, room: RoomId) -> Vec<Owner> {
-        self.ring.load().view.order(slot_of(room), None).into_iter().map(Owner::of).collect()
+        let ring = self.ring.load();
+        ring.view.order(slot_of(room), ring.view.pin(room)).into_iter().map(Owner::of).collect()
+    }
+
+    /// What all nodes understand.
+    pub(super) fn level(&self) -> u32 {
+        self.ring.load().level
     }
 
     /// Slots that this node owns, and members of the ring.
@@ -100,7 +119,9 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
-    use rookery_core::ring::MemberState;
+    use std::collections::BTreeSet;
+
+    use rookery_core::ring::{MemberState, Pins};
 
     use super::*;
 
@@ -110,6 +131,8 @@ mod tests {
             address: String::new(),
             shard: "a".into(),
             weight: 1,
+            shard_weight: 1,
+            level: 1,
             state: MemberState::Active,
             incarnation: 1,
         }
@@ -133,5 +156,28 @@ mod tests {
         assert_eq!(owned(&route), 0);
         route.change(&View::new(4, Vec::new()));
         assert_eq!((owned(&route), route.owner(RoomId(1))), (0, None), "nobody is not me");
+    }
+
+    #[test]
+    fn pinned_rooms_are_where_they_are_pinned() {
+        let other = |shard: &str| Member { shard: shard.into(), ..node("two") };
+        let view = |revision, shard| View::new(revision, vec![node("one"), other(shard)]);
+        let pins = || (0..50).map(|room| (RoomId(room), "b".to_owned())).collect::<Pins>().into();
+        let owners = |route: &Route, rooms: std::ops::Range<u128>| {
+            let name = |room| route.owner(RoomId(room)).unwrap().name;
+            rooms.map(name).collect::<BTreeSet<_>>()
+        };
+        let route = Route::new("one", &view(1, "b").with_pins(pins()));
+        assert_eq!(owners(&route, 0..50), ["two".to_owned()].into());
+        assert_eq!(owners(&route, 50..100), ["one".to_owned(), "two".to_owned()].into());
+        for room in (0..50).map(RoomId) {
+            assert!(!route.is_mine(room));
+            assert_eq!(route.order(room).first(), route.owner(room).as_ref());
+        }
+        // Nobody is there: as if they were not pinned.
+        route.change(&view(2, "c").with_pins(pins()));
+        let unpinned = Route::new("one", &view(2, "c"));
+        assert!((0..50).map(RoomId).all(|room| route.owner(room) == unpinned.owner(room)));
+        assert_eq!(owners(&route, 0..50).len(), 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use rookery_core::{
     owner::Input,
-    ring::{Member, MemberState, View},
+    ring::{LEVEL, Member, MemberState, View},
 };
 
 use super::{Event, Inside, NodeId, World};
@@ -33,6 +33,8 @@ pub(super) fn view_of(plan: &Plan, revision: u64, up: impl Fn(NodeId) -> bool) -
             address: format!("node-{node}"),
             shard: "main".to_owned(),
             weight: 100,
+            shard_weight: 1,
+            level: LEVEL,
             state: MemberState::Active,
             incarnation: 1,
         })

@@ -195,6 +195,8 @@ impl Town {
             address: self.nodes[node].reached_by.to_string(),
             shard: "main".into(),
             weight: 1,
+            shard_weight: 1,
+            level: rookery_core::ring::LEVEL,
             state: if *active { MemberState::Active } else { MemberState::Draining },
             incarnation: 1,
         };

@@ -1,6 +1,7 @@
 //! Rooms against the embedded store, in directories of their own.
 
 mod house;
+mod levels;
 mod lists;
 mod load;
 mod marks;
