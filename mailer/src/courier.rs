@@ -18,6 +18,8 @@ pub enum Tried {
     Sent,
     /// It failed; another try may succeed.
     Failed(String),
+    /// Nobody knows whether the server has the mail.
+    Unknown(String),
     /// It will never succeed.
     Hopeless(String),
 }
@@ -62,6 +64,7 @@ impl Courier {
         match self.smtp.send(&message).await {
             Outcome::Sent => Tried::Sent,
             Outcome::Later(why) => Tried::Failed(discreet(&why, &job.mail)),
+            Outcome::Unknown(why) => Tried::Unknown(discreet(&why, &job.mail)),
             Outcome::Never(why) => Tried::Hopeless(discreet(&why, &job.mail)),
         }
     }

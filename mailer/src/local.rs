@@ -170,14 +170,17 @@ impl Sender {
                 tracing::debug!(job = id, kind, "sent");
                 return self.outbox.ended(number).await;
             }
-            Tried::Failed(why) => {
+            Tried::Failed(ref why) | Tried::Unknown(ref why) => {
                 let failures = failures.saturating_add(1);
                 if let Some(after) = self.retry.after(failures) {
                     tracing::warn!(job = id, kind, failures, why, "a mail could not be handed over");
                     self.metrics.retried(kind);
+                    if matches!(tried, Tried::Unknown(_)) {
+                        self.metrics.uncertain.inc();
+                    }
                     return self.outbox.put_off(number, failures, after).await;
                 }
-                why
+                why.clone()
             }
             Tried::Hopeless(why) => why,
         };

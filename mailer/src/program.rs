@@ -62,13 +62,11 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         queue = begun => queue?,
         _ = signals.next() => return Ok(()),
     };
-    let smtp = &settings.smtp;
-    let places = (smtp.connections, smtp.timeout());
     let place = courier.smtp().place();
-    let worker = Worker::new(queue.clone(), courier, settings.retry.clone(), metrics.clone(), places);
+    let worker = Worker::new(queue.clone(), courier, settings.retry.clone(), metrics.clone(), &settings.smtp);
     show(&readiness, &queue, &worker, place);
     readiness.serve();
-    tracing::info!(%management, cluster = settings.cluster.name, smtp = smtp.host, "ready");
+    tracing::info!(%management, cluster = settings.cluster.name, smtp = settings.smtp.host, "ready");
 
     let (stop, stopped) = watch::channel(false);
     let gauges = tokio::spawn(queue::watch(queue, metrics));
@@ -129,6 +127,7 @@ pub async fn send_test(settings: Settings, to: String, language: String) -> Resu
             Ok(())
         }
         Tried::Failed(why) => Err(Failure::Dependency(format!("not now: {why}"))),
+        Tried::Unknown(why) => Err(Failure::Dependency(format!("perhaps: {why}"))),
         Tried::Hopeless(why) => Err(Failure::Dependency(why)),
     }
 }

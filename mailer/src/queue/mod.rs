@@ -9,6 +9,8 @@ mod dead;
 mod memory;
 mod settings;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod worker;
 
@@ -85,7 +87,7 @@ fn token(id: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod token_tests {
     use super::token;
 
     #[test]

@@ -12,12 +12,13 @@ use tokio::{
 
 use super::{
     Away, Queue,
-    memory::{Claim, State},
+    memory::{Claim, Memory, State},
 };
 use crate::{
     courier::{Courier, Tried, now_ms},
     metrics::MailerMetrics,
     retry::RetrySettings,
+    smtp::SmtpSettings,
 };
 
 /// A request for jobs waits so long at the server. At the end of the process this is waited for, so that no job is on its way to nobody.
@@ -49,26 +50,30 @@ pub struct Worker {
     places: Arc<Semaphore>,
     all: u32,
     ack_wait: Duration,
+    /// A mail is under way for no longer.
+    longest: Duration,
     standing: watch::Sender<Standing>,
 }
 
 impl Worker {
-    /// One that has `places` mails under way at the same time, each of which takes `timeout` at most.
+    /// One that has as many mails under way as there are connections.
     pub fn new(
         queue: Queue,
         courier: Courier,
         retry: RetrySettings,
         metrics: MailerMetrics,
-        (places, timeout): (u32, Duration),
+        smtp: &SmtpSettings,
     ) -> Arc<Self> {
         Arc::new(Self {
             queue,
             courier,
             retry,
             metrics,
-            places: Arc::new(Semaphore::new(places as usize)),
-            all: places,
-            ack_wait: timeout + SPARE,
+            places: Arc::new(Semaphore::new(smtp.connections as usize)),
+            all: smtp.connections,
+            // Marks of progress keep what takes longer.
+            ack_wait: smtp.timeout() + SPARE,
+            longest: smtp.longest() + SPARE,
             standing: watch::Sender::default(),
         })
     }
@@ -194,7 +199,7 @@ impl Worker {
         let job = match MailJob::read(version, &message.payload) {
             Ok(job) => job,
             Err(JobError::Malformed) => {
-                return self.give_up(message, seq, None, "the job cannot be read", 0).await;
+                return self.give_up(message, seq, None, ("the job cannot be read", 0)).await;
             }
             // A later version may be rolled out now, and its mailers will know.
             Err(JobError::UnknownMail) => {
@@ -207,81 +212,85 @@ impl Worker {
                     None => {
                         let why =
                             format!("the job is of version {version:?}, which this mailer does not know");
-                        self.give_up(message, seq, None, &why, failures).await
+                        self.give_up(message, seq, None, (&why, failures)).await
                     }
                 };
             }
         };
         let kind = job.mail.kind();
         if delivery > DELIVERIES {
-            return self
-                .give_up(message, seq, Some(&job), "it was taken too often and never seen through", 0)
-                .await;
+            let why = "it was taken too often and never seen through";
+            return self.give_up(message, seq, Some(&job), (why, 0)).await;
         }
         if let Err(wait) = self.courier.admit(&job) {
             self.metrics.held.inc();
             self.put_off(message, wait.max(SOON)).await;
             return Ok(());
         }
-        let theirs_ms = i64::try_from(self.ack_wait.as_millis()).unwrap_or(i64::MAX);
-        let failures = match self.queue.claim(&job.id, seq, delivery, theirs_ms).await? {
-            Claim::Ours { failures, again } => {
-                if again {
-                    tracing::info!(job = job.id, kind, "a mail may have been sent, and is sent again");
-                    self.metrics.uncertain.inc();
-                }
-                failures
-            }
-            Claim::Sent => {
-                self.metrics.repeats_avoided.inc();
-                return acknowledge(message, AckKind::Ack).await;
-            }
+        let theirs_ms = i64::try_from(self.longest.as_millis()).unwrap_or(i64::MAX);
+        let claim = Memory::now(State::Sending, (seq, delivery), 0);
+        let ours = match self.surely(|| self.queue.claim(&job.id, &claim, theirs_ms)).await? {
+            Claim::Ours(ours) => ours,
+            Claim::Sent => return self.sent_before(message).await,
             Claim::Theirs => {
                 self.put_off(message, self.ack_wait).await;
                 return Ok(());
             }
         };
+        if ours.again {
+            tracing::info!(job = job.id, kind, "a mail may have been sent, and is sent again");
+            self.metrics.uncertain.inc();
+        }
         let begun = Instant::now();
         let tried = self.courier.send(&job).await;
         self.metrics.smtp_seconds.observe(begun.elapsed().as_secs_f64());
-        match tried {
+        let (state, why, may_retry) = match tried {
             Tried::Sent => {
                 self.say_smtp(None);
                 self.metrics.sent(kind, i128::from(now_ms()) - enqueued_ms);
                 tracing::debug!(job = job.id, kind, "sent");
-                self.surely(|| self.queue.ended(&job.id, seq, delivery, (State::Sent, failures))).await?;
-                acknowledge(message, AckKind::Ack).await
+                let sent = Memory::now(State::Sent, (seq, delivery), ours.failures);
+                self.surely(|| self.queue.ended(&job.id, &ours, &sent)).await?;
+                return acknowledge(message, AckKind::Ack).await;
             }
-            Tried::Failed(why) => {
-                self.say_smtp(Some(why.clone()));
-                let failures = failures.saturating_add(1);
-                tracing::warn!(job = job.id, kind, failures, why, "a mail could not be handed over");
-                match self.retry.after(failures) {
-                    Some(after) => {
-                        self.metrics.retried(kind);
-                        self.surely(|| self.queue.ended(&job.id, seq, delivery, (State::Waiting, failures)))
-                            .await?;
-                        self.put_off(message, after).await;
-                        Ok(())
-                    }
-                    None => self.give_up(message, seq, Some(&job), &why, failures).await,
-                }
-            }
-            Tried::Hopeless(why) => {
-                self.give_up(message, seq, Some(&job), &why, failures.saturating_add(1)).await
-            }
-        }
+            Tried::Failed(why) => (State::Waiting, why, true),
+            // What nobody knows stays a claim, and is taken for one that nobody ended.
+            Tried::Unknown(why) => (State::Sending, why, true),
+            Tried::Hopeless(why) => (State::Waiting, why, false),
+        };
+        let failures = ours.failures.saturating_add(1);
+        let after = self.retry.after(failures).filter(|_| may_retry);
+        let Some(after) = after else {
+            self.bury(message, seq, Some(&job), (&why, failures)).await?;
+            let given_up = Memory::given_up(state, seq);
+            self.surely(|| self.queue.ended(&job.id, &ours, &given_up)).await?;
+            return acknowledge(message, AckKind::Term).await;
+        };
+        self.say_smtp(Some(why.clone()));
+        tracing::warn!(job = job.id, kind, failures, why, "a mail could not be handed over");
+        self.metrics.retried(kind);
+        let failed = Memory::now(state, (seq, delivery), failures);
+        let is_ours = self.surely(|| self.queue.ended(&job.id, &ours, &failed)).await?;
+        // Whoever has claimed it since sees it through; this delivery only comes to see that.
+        self.put_off(message, if is_ours { after } else { self.longest }).await;
+        Ok(())
+    }
+
+    /// A job that came again although its mail was sent.
+    async fn sent_before(&self, message: &Message) -> Result<(), Away> {
+        self.metrics.repeats_avoided.inc();
+        acknowledge(message, AckKind::Ack).await
     }
 
     /// Tries something again that must be written down, while the job stays ours.
-    async fn surely<F>(&self, write: impl Fn() -> F) -> Result<(), Away>
+    async fn surely<T, F>(&self, write: impl Fn() -> F) -> Result<T, Away>
     where
-        F: Future<Output = Result<(), Away>>,
+        F: Future<Output = Result<T, Away>>,
     {
         let end = Instant::now() + self.ack_wait;
         loop {
             match write().await {
-                Ok(()) => return Ok(()),
+                Ok(done) => return Ok(done),
                 Err(why) if Instant::now() + PAUSE >= end => return Err(why),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -294,8 +303,18 @@ impl Worker {
         message: &Message,
         seq: u64,
         job: Option<&MailJob>,
-        why: &str,
-        failures: u32,
+        (why, failures): (&str, u32),
+    ) -> Result<(), Away> {
+        self.bury(message, seq, job, (why, failures)).await?;
+        acknowledge(message, AckKind::Term).await
+    }
+
+    async fn bury(
+        &self,
+        message: &Message,
+        seq: u64,
+        job: Option<&MailJob>,
+        (why, failures): (&str, u32),
     ) -> Result<(), Away> {
         let kind = job.map_or("unreadable", |job| job.mail.kind());
         let made_up = format!("unreadable-{seq}");
@@ -304,10 +323,8 @@ impl Worker {
         let header = message.headers.as_ref().and_then(|headers| headers.get(VERSION_HEADER));
         let version = header.map_or("", |version| version.as_str());
         self.surely(|| self.queue.bury((id, seq), message.payload.clone(), version, (why, failures))).await?;
-        // Put back into the outbox, it is tried as often as a new one.
-        self.surely(|| self.queue.ended(id, seq, i64::MAX, (State::Waiting, 0))).await?;
         self.metrics.dead(kind);
-        acknowledge(message, AckKind::Term).await
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an SMTP server's answer, or its silence, means for a mail.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as StdError, io};
 
 use rustls::CertificateError;
 
@@ -14,13 +14,13 @@ const LOGIN: &[u16] = &[530, 534, 535, 538];
 /// The server is at another step than we are.
 const OUT_OF_TURN: u16 = 503;
 
-/// Judges a failure. `place` is the server's, `limit` the time that a step may take.
-pub(super) fn judge(failure: &Failure, place: &str, limit: Duration) -> Outcome {
+/// Judges a failure. `place` is the server's.
+pub(super) fn judge(failure: &Failure, place: &str) -> Outcome {
     let Failure { stage, cause } = failure;
     if let Some(why) = certificate(cause.as_error()) {
         return Outcome::Later(format!("the certificate of {place} {why}"));
     }
-    let Some(code) = failure.code() else { return unanswered(cause, place, limit) };
+    let Some(code) = failure.code() else { return unanswered(failure, place) };
     let said = cause.said();
     if *stage == Stage::Login || LOGIN.contains(&code) {
         return Outcome::Later(if code < 500 {
@@ -44,9 +44,13 @@ pub(super) fn judge(failure: &Failure, place: &str, limit: Duration) -> Outcome 
 }
 
 /// Judges a failure that is no answer of the server's.
-fn unanswered(cause: &Cause, place: &str, limit: Duration) -> Outcome {
+fn unanswered(Failure { stage, cause }: &Failure, place: &str) -> Outcome {
+    if *stage == Stage::Content {
+        let why = if cause.is_timeout() { "in time".to_owned() } else { format!("({})", cause.as_error()) };
+        return Outcome::Unknown(format!("{place} got it and did not say {why} whether it was taken"));
+    }
     if cause.is_timeout() {
-        return Outcome::Later(format!("{place} does not answer within {} s", limit.as_secs()));
+        return Outcome::Later(format!("{place} does not answer in time"));
     }
     let said = cause.said();
     match cause {

@@ -32,8 +32,10 @@ use transaction::Failure;
 pub enum Outcome {
     /// The server has it.
     Sent,
-    /// Not now; another try may succeed.
+    /// It was not taken; another try may succeed.
     Later(String),
+    /// The server has the content and never said what it did with it.
+    Unknown(String),
     /// This mail will never be taken.
     Never(String),
 }
@@ -112,12 +114,12 @@ impl Smtp {
         let _place = self.pool.place().await;
         match self.transact(message.envelope(), &content).await {
             Ok(()) => Outcome::Sent,
-            Err(failure) => answer::judge(&failure, &self.place(), self.settings.timeout()),
+            Err(failure) => answer::judge(&failure, &self.place()),
         }
     }
 
     async fn transact(&self, envelope: &Envelope, content: &[u8]) -> Result<(), Failure> {
-        let limit = self.settings.timeout();
+        let limit = self.settings.data_done();
         let (mut link, offered) = self.begin(envelope, content).await?;
         let ended = match offered {
             Ok(()) => transaction::hand_over(&mut link.connection, content, limit).await,
@@ -170,8 +172,8 @@ impl Smtp {
                 self.pool.put_back(link);
                 Ok(())
             }
-            Err(failure) => match answer::judge(&failure, &self.place(), self.settings.timeout()) {
-                Outcome::Later(why) | Outcome::Never(why) => Err(SmtpError(why)),
+            Err(failure) => match answer::judge(&failure, &self.place()) {
+                Outcome::Later(why) | Outcome::Never(why) | Outcome::Unknown(why) => Err(SmtpError(why)),
                 Outcome::Sent => Ok(()),
             },
         }

@@ -57,8 +57,11 @@ pub struct SmtpSettings {
     pub hello_name: Option<String>,
     /// Connections at the same time, and mails under way. 1 to 256.
     pub connections: u32,
-    /// Connecting, each step, and a mail as a whole take so long at most. 1 to 600.
+    /// Connecting and logging in take so long at most, and so do the steps of a mail before its content. 1 to 600.
     pub timeout_seconds: u64,
+    /// After the content, the server's word is waited for so long. 1 to 3,600. Too short, it makes mails come twice: what was not
+    /// answered may have been taken (RFC 5321, 4.5.3.2.6).
+    pub data_done_seconds: u64,
     /// A connection that is not used for so long is closed. 1 to 3,600.
     pub idle_seconds: u64,
     /// Mails per second of this process; 0: no limit.
@@ -81,6 +84,7 @@ impl Default for SmtpSettings {
             hello_name: None,
             connections: 8,
             timeout_seconds: 30,
+            data_done_seconds: 600,
             idle_seconds: 60,
             per_second: 0.0,
             per_domain_per_second: 0.0,
@@ -99,9 +103,19 @@ impl SmtpSettings {
         }
     }
 
-    /// Longest time that anything may take.
+    /// Longest time that connecting may take, and so may the steps of a mail before its content.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
+    }
+
+    /// Longest wait for the server's word that it has the content.
+    pub fn data_done(&self) -> Duration {
+        Duration::from_secs(self.data_done_seconds)
+    }
+
+    /// Longest time that a mail may be under way: begun on a connection that has ended meanwhile, and then on a new one.
+    pub fn longest(&self) -> Duration {
+        self.timeout() * 3 + self.data_done()
     }
 
     /// What cannot work.
@@ -124,6 +138,9 @@ impl SmtpSettings {
         }
         if !(1..=600).contains(&self.timeout_seconds) {
             no("timeout_seconds", "must be 1 to 600");
+        }
+        if !(1..=3600).contains(&self.data_done_seconds) {
+            no("data_done_seconds", "must be 1 to 3600");
         }
         if !(1..=3600).contains(&self.idle_seconds) {
             no("idle_seconds", "must be 1 to 3600");

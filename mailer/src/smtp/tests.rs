@@ -151,7 +151,39 @@ async fn answers_out_of_turn_are_not_taken_for_those_that_are_due() {
             assert_eq!(soon("the end", lines.read_line(&mut line)).await.unwrap(), 0, "{line:?} follows");
         });
         let outcome = smtp.send(&mail()).await;
-        assert!(matches!(&outcome, Outcome::Later(why) if why.contains("it answers")), "{outcome:?}");
+        match &outcome {
+            Outcome::Later(why) if at_the_end.is_empty() && why.contains("it answers") => {}
+            Outcome::Unknown(why) if !at_the_end.is_empty() && why.contains("it answers") => {}
+            _ => panic!("{outcome:?}"),
+        }
+        soon("the server", server).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_handed_over_may_have_been_taken() {
+    for cut_at in ["MAIL", "RCPT", "DATA", "."] {
+        let (listener, at) = listen().await;
+        let smtp = Smtp::new(settings(at, Security::Plain)).unwrap();
+        let server = tokio::spawn(async move {
+            let mut lines = accept(&listener).await;
+            answer(&mut lines, "EHLO", "250 here").await;
+            let mut line = String::new();
+            for (command, with) in [("MAIL", "250 ok"), ("RCPT", "250 ok"), ("DATA", "354 go on")] {
+                if command == cut_at {
+                    soon(command, lines.read_line(&mut line)).await.unwrap();
+                    return;
+                }
+                answer(&mut lines, command, with).await;
+            }
+            while line != ".\r\n" {
+                line.clear();
+                soon("the content", lines.read_line(&mut line)).await.unwrap();
+            }
+        });
+        let outcome = soon("a mail", smtp.send(&mail())).await;
+        assert_eq!(matches!(outcome, Outcome::Unknown(_)), cut_at == ".", "{cut_at}: {outcome:?}");
+        assert!(matches!(outcome, Outcome::Unknown(_) | Outcome::Later(_)), "{cut_at}: {outcome:?}");
         soon("the server", server).await.unwrap();
     }
 }
