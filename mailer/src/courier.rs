@@ -1,15 +1,23 @@
-//! What happens to one job: written, counted against the rates, handed over.
+//! What happens to one job: counted against the rates, written, handed over; and what happens to none while the server cannot be used.
 //!
 //! The same in a cluster, where jobs come from JetStream, and in `standalone`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rookery_protocol::outbox::{Mail, MailJob};
+use tokio::sync::watch;
 
 use crate::{
     compose::{ComposeError, Composer},
-    smtp::{Outcome, Rates, Smtp},
+    metrics::MailerMetrics,
+    smtp::{Admission, Outcome, Rates, Smtp, Standing, Turn},
 };
+
+/// After the server was found not to be usable, it is asked again after this time, and then after twice as long each time.
+const ASK_FIRST: Duration = Duration::from_secs(1);
+/// But at least so often.
+const ASK_LAST: Duration = Duration::from_secs(30);
 
 /// How a try ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +30,10 @@ pub enum Tried {
     Unknown(String),
     /// It will never succeed.
     Hopeless(String),
+    /// What it says is not valid any more, and is of no use to anybody.
+    Expired,
+    /// It was not begun: the server cannot be used, or one more connection cannot. That is no failure of the mail's.
+    Away(String),
 }
 
 /// Sends mails.
@@ -29,12 +41,18 @@ pub struct Courier {
     composer: Composer,
     smtp: Smtp,
     rates: Rates,
+    metrics: MailerMetrics,
+    away: watch::Sender<bool>,
+    /// When the server is asked next; locked by who asks.
+    asking: tokio::sync::Mutex<()>,
+    ask_after: Mutex<Duration>,
 }
 
 impl Courier {
     /// Of these parts.
-    pub fn new(composer: Composer, smtp: Smtp, rates: Rates) -> Self {
-        Self { composer, smtp, rates }
+    pub fn new(composer: Composer, smtp: Smtp, rates: Rates, metrics: MailerMetrics) -> Self {
+        let (away, asking) = (watch::Sender::new(false), tokio::sync::Mutex::default());
+        Self { composer, smtp, rates, metrics, away, asking, ask_after: Mutex::new(ASK_FIRST) }
     }
 
     /// The SMTP server.
@@ -42,18 +60,59 @@ impl Courier {
         &self.smtp
     }
 
-    /// Takes a job's mail from the rates, or says how long to wait.
-    ///
-    /// # Errors
-    /// The time after which another try may succeed. That is no failure of the mail's.
-    pub fn admit(&self, job: &MailJob) -> Result<(), Duration> {
-        self.rates.take(job.to.rsplit_once('@').map_or("", |(_, domain)| domain))
+    /// What it counts.
+    pub fn metrics(&self) -> &MailerMetrics {
+        &self.metrics
+    }
+
+    /// Takes a job's mail from the rates, or says when it is to come again. `waited`: it comes in its turn, or not for the first time.
+    pub fn admit(&self, job: &MailJob, waited: bool) -> Admission {
+        // Somebody waits for what answers him; a notice is about what he has not looked at.
+        let urgent = !matches!(job.mail, Mail::Unread { .. } | Mail::Welcome { .. });
+        let domain = job.to.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let admission = self.rates.admit(domain, Standing { urgent, waited });
+        if matches!(admission, Admission::Later(_)) {
+            self.metrics.held.inc();
+        }
+        admission
+    }
+
+    /// Waits until the SMTP server can be used, for all that is known, and asks it now and then while it cannot.
+    pub async fn usable(&self) {
+        while *self.away.borrow() {
+            // One asks; the others learn it from him.
+            let _asking = self.asking.lock().await;
+            if !*self.away.borrow() {
+                return;
+            }
+            let after = *self.ask_after.lock();
+            tokio::time::sleep(after.mul_f64(rand::random_range(0.75..=1.0))).await;
+            *self.ask_after.lock() = (after * 2).min(ASK_LAST);
+            match self.smtp.try_out().await {
+                Ok(()) => {
+                    tracing::info!(place = self.smtp.place(), "mails are begun again");
+                    self.say_away(false);
+                }
+                Err(why) => tracing::debug!(%why, "no mail is begun still"),
+            }
+        }
+    }
+
+    /// Whether no mail is begun because the server cannot be used.
+    pub fn is_away(&self) -> bool {
+        *self.away.borrow()
+    }
+
+    /// Says whether that is news.
+    fn say_away(&self, away: bool) -> bool {
+        self.metrics.smtp_away.set(i64::from(away));
+        self.away.send_replace(away) != away
     }
 
     /// Tries to send a job's mail once, whatever the rates say.
-    pub async fn send(&self, job: &MailJob) -> Tried {
-        if job.not_after.is_some_and(|end| now_ms() > end) {
-            return Tried::Hopeless("what it says is not valid any more".to_owned());
+    pub async fn send(&self, job: &MailJob, turn: Turn<'_>) -> Tried {
+        if is_expired(job) {
+            return Tried::Expired;
         }
         let message = match self.composer.compose(job) {
             Ok(message) => message,
@@ -61,13 +120,28 @@ impl Courier {
             // Mended templates may succeed.
             Err(why) => return Tried::Failed(why.to_string()),
         };
-        match self.smtp.send(&message).await {
-            Outcome::Sent => Tried::Sent,
+        match self.smtp.send(&message, turn).await {
+            Outcome::Sent => {
+                *self.ask_after.lock() = ASK_FIRST;
+                Tried::Sent
+            }
             Outcome::Later(why) => Tried::Failed(discreet(&why, &job.mail)),
             Outcome::Unknown(why) => Tried::Unknown(discreet(&why, &job.mail)),
             Outcome::Never(why) => Tried::Hopeless(discreet(&why, &job.mail)),
+            Outcome::Away(why) => {
+                // It may be that only so many connections are allowed.
+                if !self.smtp.is_connected() && self.say_away(true) {
+                    tracing::warn!(why, "the SMTP server cannot be used; no mail is begun until it can");
+                }
+                Tried::Away(why)
+            }
         }
     }
+}
+
+/// Whether what a mail says is not valid any more.
+pub fn is_expired(job: &MailJob) -> bool {
+    job.not_after.is_some_and(|end| now_ms() > end)
 }
 
 /// A server may quote what it refuses; the code must not reach a log by that way.

@@ -14,15 +14,15 @@ use tokio::{
 
 use crate::{
     compose::MailSettings,
-    courier::{Courier, Tried, now_ms},
+    courier::{Courier, Tried, is_expired, now_ms},
     metrics::MailerMetrics,
     program,
     retry::RetrySettings,
-    smtp::SmtpSettings,
+    smtp::{Admission, SmtpSettings},
 };
 
-/// A mail that a rate holds back is tried again after this time at the earliest.
-const SOON: Duration = Duration::from_millis(200);
+/// A mail that could not be begun is looked at again after this time.
+const SOON: Duration = Duration::from_secs(1);
 /// After something failed that is not a mail's fault.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,6 +62,8 @@ pub struct LocalJob {
     pub failures: u32,
     /// When it was put there, Unix milliseconds.
     pub since: i64,
+    /// Whether it was put off before.
+    pub waited: bool,
     /// The job.
     pub job: MailJob,
 }
@@ -99,7 +101,7 @@ impl LocalMailer {
         outbox: Arc<dyn LocalOutbox>,
         metrics: MailerMetrics,
     ) -> Result<Self, Failure> {
-        let courier = program::courier(&settings.mail, &settings.smtp)?;
+        let courier = program::courier(&settings.mail, &settings.smtp, metrics.clone())?;
         let sender = Sender { outbox, courier, retry: settings.retry.clone(), metrics };
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(Arc::new(sender).run(settings.smtp.connections, stopped));
@@ -128,7 +130,7 @@ impl Sender {
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let job = tokio::select! {
-                job = self.outbox.next() => job,
+                job = self.next() => job,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             tokio::spawn(self.clone().see_through(job, place));
@@ -137,24 +139,37 @@ impl Sender {
         self.courier.smtp().close().await;
     }
 
+    /// A job, once the SMTP server can be used.
+    async fn next(&self) -> LocalJob {
+        self.courier.usable().await;
+        self.outbox.next().await
+    }
+
     async fn see_through(self: Arc<Self>, taken: LocalJob, _place: OwnedSemaphorePermit) {
         self.metrics.under_way.inc();
-        let LocalJob { number, failures, since, job } = taken;
-        let kind = job.mail.kind();
-        let ended = if let Err(wait) = self.courier.admit(&job) {
-            self.metrics.held.inc();
-            self.outbox.put_off(number, failures, wait.max(SOON)).await
-        } else {
-            let begun = Instant::now();
-            let tried = self.courier.send(&job).await;
-            self.metrics.smtp_seconds.observe(begun.elapsed().as_secs_f64());
-            self.end(number, (kind, &job.id), (failures, since), tried).await
-        };
-        if let Err(why) = ended {
-            tracing::warn!(job = job.id, kind, why, "what became of a mail cannot be written down");
+        let (id, kind) = (taken.job.id.clone(), taken.job.mail.kind());
+        if let Err(why) = self.handle(taken).await {
+            tracing::warn!(job = id, kind, why, "what became of a mail cannot be written down");
             tokio::time::sleep(PAUSE).await;
         }
         self.metrics.under_way.dec();
+    }
+
+    async fn handle(&self, taken: LocalJob) -> Result<(), String> {
+        let LocalJob { number, failures, since, waited, job } = taken;
+        if !is_expired(&job) {
+            match self.courier.admit(&job, waited) {
+                Admission::Go(wait) => tokio::time::sleep(wait).await,
+                Admission::Later(after) => return self.outbox.put_off(number, failures, after).await,
+            }
+        }
+        let turn = self.courier.smtp().turn().await;
+        let begun = Instant::now();
+        let tried = self.courier.send(&job, turn).await;
+        if !matches!(tried, Tried::Away(_) | Tried::Expired) {
+            self.metrics.smtp_seconds.observe(begun.elapsed().as_secs_f64());
+        }
+        self.end(number, (job.mail.kind(), &job.id), (failures, since), tried).await
     }
 
     async fn end(
@@ -170,6 +185,12 @@ impl Sender {
                 tracing::debug!(job = id, kind, "sent");
                 return self.outbox.ended(number).await;
             }
+            Tried::Expired => {
+                tracing::info!(job = id, kind, "a mail is dropped: what it says is not valid any more");
+                self.metrics.expired(kind);
+                return self.outbox.ended(number).await;
+            }
+            Tried::Away(_) => return self.outbox.put_off(number, failures, SOON).await,
             Tried::Failed(ref why) | Tried::Unknown(ref why) => {
                 let failures = failures.saturating_add(1);
                 if let Some(after) = self.retry.after(failures) {

@@ -23,6 +23,7 @@ pub struct MailerMetrics {
     sent: Family<Kind, Counter>,
     retried: Family<Kind, Counter>,
     dead: Family<Kind, Counter>,
+    expired: Family<Kind, Counter>,
     /// From a job's place in the outbox to the server's word.
     pub(crate) delay_seconds: Histogram,
     /// One try.
@@ -41,6 +42,10 @@ pub struct MailerMetrics {
     pub(crate) jobs: Gauge,
     /// Dead letters kept.
     pub(crate) dead_letters: Gauge,
+    /// Jobs that were removed before anybody took them.
+    pub(crate) lost: Counter,
+    /// Whether no mail is begun because the SMTP server cannot be used.
+    pub(crate) smtp_away: Gauge,
 }
 
 impl MailerMetrics {
@@ -51,6 +56,7 @@ impl MailerMetrics {
             sent: Family::default(),
             retried: Family::default(),
             dead: Family::default(),
+            expired: Family::default(),
             delay_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 10)),
             smtp_seconds: Histogram::new(exponential_buckets(0.002, 3.0, 10)),
             repeats_avoided: Counter::default(),
@@ -60,10 +66,14 @@ impl MailerMetrics {
             oldest_job_seconds: Gauge::default(),
             jobs: Gauge::default(),
             dead_letters: Gauge::default(),
+            lost: Counter::default(),
+            smtp_away: Gauge::default(),
         };
         registry.register("sent", "Mails that the SMTP server has taken", all.sent.clone());
         registry.register("retried", "Failed tries after which another follows", all.retried.clone());
         registry.register("dead", "Mails given up", all.dead.clone());
+        let about = "Mails dropped because what they say is not valid any more";
+        registry.register("expired", about, all.expired.clone());
         registry.register(
             "delay_seconds",
             "From the outbox to the SMTP server's word",
@@ -78,11 +88,15 @@ impl MailerMetrics {
         registry.register("under_way", "Jobs being seen through", all.under_way.clone());
         registry.register(
             "oldest_job_seconds",
-            "Age of the oldest job in the outbox",
+            "Age of the oldest job that waits",
             all.oldest_job_seconds.clone(),
         );
-        registry.register("jobs", "Jobs in the outbox", all.jobs.clone());
+        registry.register("jobs", "Jobs that wait, in the outbox or for their time", all.jobs.clone());
         registry.register("dead_letters", "Dead letters kept", all.dead_letters.clone());
+        let about = "Jobs that the outbox removed by age before any mailer took them";
+        registry.register("lost", about, all.lost.clone());
+        let about = "Whether no mail is begun because the SMTP server cannot be used";
+        registry.register("smtp_away", about, all.smtp_away.clone());
         all
     }
 
@@ -95,6 +109,10 @@ impl MailerMetrics {
 
     pub(crate) fn retried(&self, kind: &'static str) {
         self.retried.get_or_create(&Kind { kind }).inc();
+    }
+
+    pub(crate) fn expired(&self, kind: &'static str) {
+        self.expired.get_or_create(&Kind { kind }).inc();
     }
 
     pub(crate) fn dead(&self, kind: &'static str) {

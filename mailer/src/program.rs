@@ -23,14 +23,18 @@ use crate::{
 ///
 /// # Errors
 /// [`Failure::Config`]: a file or a template that the settings name cannot be used.
-pub fn courier(mail: &MailSettings, server: &SmtpSettings) -> Result<Courier, Failure> {
+pub fn courier(
+    mail: &MailSettings,
+    server: &SmtpSettings,
+    metrics: MailerMetrics,
+) -> Result<Courier, Failure> {
     let wrong = |key: &str, why: String| {
         let wrong = rookery_service::settings::Wrong { key: key.to_owned(), why };
         Failure::Config(ConfigError::Values(vec![wrong]))
     };
     let composer = Composer::new(mail).map_err(|why| wrong("mail", why.to_string()))?;
     let smtp = Smtp::new(server.clone()).map_err(|why| wrong("smtp", why.to_string()))?;
-    Ok(Courier::new(composer, smtp, Rates::new(server)))
+    Ok(Courier::new(composer, smtp, Rates::new(server), metrics))
 }
 
 /// Sends mails until a signal asks it to stop.
@@ -43,7 +47,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let mut registry = Registry::default();
     register_process(&mut registry);
     let metrics = MailerMetrics::register(&mut registry);
-    let courier = courier(&settings.mail, &settings.smtp)?;
+    let courier = courier(&settings.mail, &settings.smtp, metrics.clone())?;
     let address = settings.server.management;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|why| Failure::Listen { address, why, flag: "management" })?;
@@ -63,7 +67,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         _ = signals.next() => return Ok(()),
     };
     let place = courier.smtp().place();
-    let worker = Worker::new(queue.clone(), courier, settings.retry.clone(), metrics.clone(), &settings.smtp);
+    let worker = Worker::new(queue.clone(), courier, settings.retry.clone(), &settings.smtp);
     show(&readiness, &queue, &worker, place);
     readiness.serve();
     tracing::info!(%management, cluster = settings.cluster.name, smtp = settings.smtp.host, "ready");
@@ -112,23 +116,26 @@ async fn connect(settings: &Settings) -> Result<Queue, Failure> {
 /// # Errors
 /// [`Failure`] says what does not work.
 pub async fn send_test(settings: Settings, to: String, language: String) -> Result<(), Failure> {
-    let courier = courier(&settings.mail, &settings.smtp)?;
+    let metrics = MailerMetrics::register(&mut Registry::default());
+    let courier = courier(&settings.mail, &settings.smtp, metrics)?;
     let place = courier.smtp().place();
     courier.smtp().try_out().await.map_err(|why| Failure::Dependency(why.to_string()))?;
     say(&format!("{place}: connected{}\n", if settings.smtp.user.is_some() { " and logged in" } else { "" }));
     let mail = Mail::Welcome { username: String::new() };
     // Each test is a mail of its own.
     let id = format!("test-{}-{}", now_ms(), rand::random::<u64>());
-    let tried = courier.send(&MailJob { id, to: to.clone(), language, not_after: None, mail }).await;
+    let job = MailJob { id, to: to.clone(), language, not_after: None, mail };
+    let tried = courier.send(&job, courier.smtp().turn().await).await;
     courier.smtp().close().await;
     match tried {
         Tried::Sent => {
             say(&format!("{place}: took a mail to {to}\n"));
             Ok(())
         }
-        Tried::Failed(why) => Err(Failure::Dependency(format!("not now: {why}"))),
+        Tried::Failed(why) | Tried::Away(why) => Err(Failure::Dependency(format!("not now: {why}"))),
         Tried::Unknown(why) => Err(Failure::Dependency(format!("perhaps: {why}"))),
         Tried::Hopeless(why) => Err(Failure::Dependency(why)),
+        Tried::Expired => Ok(()),
     }
 }
 

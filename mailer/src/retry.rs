@@ -5,6 +5,9 @@ use std::time::Duration;
 use rookery_service::settings::Wrong;
 use serde::{Deserialize, Serialize};
 
+/// No job is tried again when it is older than that; all of its tries must fit into it.
+pub const LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// `[retry]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -13,7 +16,7 @@ pub struct RetrySettings {
     pub tries: u32,
     /// After the first failure: so many seconds; each further time three times as long. 1 to 3,600.
     pub first_seconds: u64,
-    /// But at most so many seconds. 1 to 86,400.
+    /// But at most so many seconds. 1 to 86,400. All waits together must fit into a day.
     pub longest_seconds: u64,
 }
 
@@ -31,8 +34,25 @@ impl RetrySettings {
             ("first_seconds", (1..=3600).contains(&self.first_seconds), "must be 1 to 3600"),
             ("longest_seconds", (1..=86_400).contains(&self.longest_seconds), "must be 1 to 86400"),
         ];
-        let wrong = rules.into_iter().filter(|(_, good, _)| !good);
+        let fits = self.longest() <= LIFE;
+        let rules = rules.into_iter().chain([(
+            "tries",
+            fits,
+            "must fit into 24 hours with first_seconds and longest_seconds: fewer tries, or shorter waits",
+        )]);
+        let wrong = rules.filter(|(_, good, _)| !good);
         wrong.map(|(key, _, why)| Wrong { key: format!("retry.{key}"), why: why.to_owned() }).collect()
+    }
+
+    /// The longest wait after so many failures.
+    fn wait(&self, failures: u32) -> Duration {
+        let factor = 3_u64.saturating_pow(failures.saturating_sub(1));
+        Duration::from_secs(self.first_seconds.saturating_mul(factor).min(self.longest_seconds))
+    }
+
+    /// All waits together, at most.
+    fn longest(&self) -> Duration {
+        (1..self.tries).map(|failures| self.wait(failures)).sum()
     }
 
     /// How long to wait after this many failures; `None`: no further try. Spread, so that what failed together does not come back
@@ -41,10 +61,7 @@ impl RetrySettings {
         if failures >= self.tries {
             return None;
         }
-        let factor = 3_u64.saturating_pow(failures.saturating_sub(1));
-        let seconds = self.first_seconds.saturating_mul(factor).min(self.longest_seconds);
-        let longest = seconds.saturating_mul(1000);
-        Some(Duration::from_millis(rand::random_range(longest * 3 / 4..=longest)))
+        Some(self.wait(failures).mul_f64(rand::random_range(0.75..=1.0)))
     }
 }
 
@@ -65,5 +82,22 @@ mod tests {
         within(4, 22, 30);
         assert_eq!(settings.after(5), None);
         assert!(RetrySettings { tries: 100, ..RetrySettings::default() }.after(99).is_some());
+    }
+
+    #[test]
+    fn what_takes_longer_than_a_job_lives_is_refused() {
+        let keys = |settings: RetrySettings| -> Vec<_> {
+            settings.check().into_iter().map(|wrong| wrong.key).collect()
+        };
+        let good = RetrySettings::default();
+        assert!(keys(good.clone()).is_empty());
+        assert!(good.longest() < Duration::from_secs(3 * 3600), "{:?}", good.longest());
+        assert_eq!(
+            keys(RetrySettings { tries: 100, longest_seconds: 86_400, ..good.clone() }),
+            ["retry.tries"]
+        );
+        assert_eq!(keys(RetrySettings { tries: 60, ..good.clone() }), ["retry.tries"]);
+        assert!(keys(RetrySettings { tries: 50, ..good.clone() }).is_empty());
+        assert_eq!(keys(RetrySettings { tries: 0, longest_seconds: u64::MAX, ..good }).len(), 2);
     }
 }

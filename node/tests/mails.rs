@@ -4,13 +4,18 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
+    time::Duration,
 };
 
 use rookery_testbed::{Bed, Process, Smtp, SmtpOptions, eventually, free_port};
 
+/// An answer that takes longer is none.
+const ANSWER: Duration = Duration::from_secs(10);
+
 struct Node {
     process: Process,
     port: u16,
+    management: u16,
 }
 
 impl Node {
@@ -30,10 +35,11 @@ impl Node {
             .with_env("ROOKERY_MAILER__SMTP__SECURITY", "plain")
             .with_env("ROOKERY_MAILER__SMTP__TIMEOUT_SECONDS", "3")
             .with_env("ROOKERY_MAILER__MAIL__FROM", "chat@example.org")
+            .with_env("ROOKERY_MAILER__RETRY__TRIES", "2")
             .with_env("ROOKERY_MAILER__RETRY__FIRST_SECONDS", "1")
             .with_env("ROOKERY_MAILER__RETRY__LONGEST_SECONDS", "1");
         process.start();
-        let node = Self { process, port };
+        let node = Self { process, port, management };
         node.await_ready();
         node
     }
@@ -47,8 +53,14 @@ impl Node {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        self.ask_at(self.port, method, path, body)
+    }
+
+    fn ask_at(&self, port: u16, method: &str, path: &str, body: &str) -> Option<String> {
         self.process.assert_running();
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        socket.set_read_timeout(Some(ANSWER)).ok()?;
+        socket.set_write_timeout(Some(ANSWER)).ok()?;
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
@@ -57,6 +69,13 @@ impl Node {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// Waits until no mail is begun because the SMTP server cannot be used.
+    fn await_smtp_away(&self) {
+        let metrics = || self.ask_at(self.management, "GET", "/metrics", "").unwrap_or_default();
+        let is_away = || metrics().lines().any(|line| line == "rookery_mailer_smtp_away 1");
+        eventually("the SMTP server is found away", || self.process.log_tail(20), || is_away().then_some(()));
     }
 
     fn register(&self, name: &str) {
@@ -91,9 +110,14 @@ fn mails_are_sent_and_outlive_the_node_while_they_wait() {
 
     smtp.process().kill();
     node.register("bob");
-    node.process.kill();
-    node.process.start();
-    node.await_ready();
+    // No try of his mail is used up by that, however often it is begun.
+    node.await_smtp_away();
+    for _ in 0..2 {
+        node.process.kill();
+        node.process.start();
+        node.await_ready();
+        node.await_smtp_away();
+    }
     smtp.process().start();
     await_mail(&smtp, &node, "bob@example.org");
     let of_bob = smtp.mails().iter().filter(|mail| mail["to"][0] == "bob@example.org").count();

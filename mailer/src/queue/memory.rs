@@ -103,7 +103,7 @@ impl Queue {
                         return Ok(Claim::Ours(Ours { failures, again, at: *at }));
                     }
                     State::Sending if memory.job == claim.job && memory.delivery < claim.delivery => {
-                        again = true
+                        again = true;
                     }
                     State::Sending if age < theirs_ms => return Ok(Claim::Theirs),
                     State::Sending => again = true,

@@ -1,12 +1,16 @@
 //! The outbox on JetStream: jobs come from it, and what became of them is kept beside it.
 //!
-//! Three streams: the outbox, which the nodes make; the *memory*, one message per job that says how far it has come; and the dead
-//! letters. What is remembered lies where the jobs lie, so that it is there whenever a job is, and outlives what the jobs outlive:
+//! Four streams: the outbox, which the nodes make; the *memory*, one message per job that says how far it has come; jobs that are to be
+//! tried *later*; and the dead letters. What is remembered lies where the jobs lie, so that it is there whenever a job is, and outlives what the jobs outlive:
 //! Redis may come back empty, and then every mail under way would be sent twice.
 
 mod connect;
 mod dead;
+mod delivery;
+mod job;
+mod later;
 mod memory;
+mod old;
 mod settings;
 mod streams;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The mailer's own streams, made at the first start, and its consumer on the outbox, which the nodes make.
+//! The mailer's own streams, made at the first start, and its consumers: on the outbox, which the nodes make, and on what was put off.
 
 use std::time::Duration;
 
@@ -15,30 +15,58 @@ use super::{ConnectError, Queue};
 /// An answer comes within milliseconds or, around a change of leaders, sometimes never.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(300);
-/// A job is in the outbox for a day at most; what became of it is remembered for longer than that.
-const MEMORY_AGE: Duration = Duration::from_secs(2 * 24 * 3600);
+/// A job waits in the outbox for a day at most, then for a day at most for its time, and then so long for a mailer.
+const LATER_AGE: Duration = Duration::from_secs(2 * 24 * 3600);
+/// What became of it is remembered for longer than all of that.
+const MEMORY_AGE: Duration = Duration::from_secs(4 * 24 * 3600);
 /// What nobody looked at for so long is of no use.
 const DEAD_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Dead letters kept; then the oldest go.
 const DEAD_LETTERS: i64 = 100_000;
-/// Jobs that wait for an acknowledgement or for their next try, in all mailers. More wait in the stream.
+/// Jobs that wait for an acknowledgement, in all mailers. More wait in the stream.
 const PENDING: i64 = 20_000;
-/// The consumer's name, the same for all mailers.
+/// The consumers' name, the same for all mailers.
 const CONSUMER: &str = "mailer";
 
+/// Where jobs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The outbox.
+    Outbox,
+    /// Those that were put off and whose time has come.
+    Due,
+}
+
 impl Queue {
-    /// A stream that keeps the newest message of each job.
-    fn own(&self, name: String, kind: &str) -> Config {
+    fn own(&self, name: String, subjects: Vec<String>) -> Config {
         Config {
             name,
-            subjects: vec![format!("{}.mailer.{kind}.*", self.cluster)],
-            retention: RetentionPolicy::Limits,
+            subjects,
             storage: StorageType::File,
             discard: DiscardPolicy::Old,
             num_replicas: self.replicas,
-            max_messages_per_subject: 1,
             ..Config::default()
         }
+    }
+
+    fn streams(&self) -> [Config; 3] {
+        let newest = |name, kind| Config {
+            retention: RetentionPolicy::Limits,
+            max_messages_per_subject: 1,
+            ..self.own(name, vec![format!("{}.mailer.{kind}.*", self.cluster)])
+        };
+        let memory = Config { max_age: MEMORY_AGE, ..newest(self.memory_stream(), "memory") };
+        let dead = newest(self.dead_stream(), "dead");
+        let dead = Config { max_age: DEAD_AGE, max_messages: DEAD_LETTERS, ..dead };
+        let later = Config {
+            retention: RetentionPolicy::WorkQueue,
+            max_messages_per_subject: -1,
+            max_age: LATER_AGE,
+            allow_message_schedules: true,
+            allow_rollup: true,
+            ..self.own(self.later_stream(), vec![self.later_subjects(), self.due_subjects()])
+        };
+        [memory, dead, later]
     }
 
     /// Makes the mailer's own streams if they are not there.
@@ -47,10 +75,7 @@ impl Queue {
     /// [`ConnectError::Stream`]: what is wrong, and what to do.
     pub async fn prepare(&self, within: Duration) -> Result<(), ConnectError> {
         let end = tokio::time::Instant::now() + within;
-        let memory = Config { max_age: MEMORY_AGE, ..self.own(self.memory_stream(), "memory") };
-        let dead = self.own(self.dead_stream(), "dead");
-        let dead = Config { max_age: DEAD_AGE, max_messages: DEAD_LETTERS, ..dead };
-        for config in [memory, dead] {
+        for config in self.streams() {
             loop {
                 let why = match self.prepare_one(&config).await {
                     Ok(()) => break,
@@ -75,8 +100,9 @@ impl Queue {
             Ok(stream) => {
                 let found = &stream.cached_info().config;
                 let same = found.subjects == wanted.subjects
-                    && found.max_messages_per_subject == 1
-                    && found.retention == RetentionPolicy::Limits;
+                    && found.max_messages_per_subject == wanted.max_messages_per_subject
+                    && found.retention == wanted.retention
+                    && found.allow_message_schedules == wanted.allow_message_schedules;
                 if same {
                     return Ok(());
                 }
@@ -121,11 +147,33 @@ impl Queue {
         })
     }
 
+    /// The last message of the outbox that was given to a mailer.
+    pub(super) async fn given_until(&self, outbox: &Stream) -> Result<u64, String> {
+        let info = outbox.consumer_info(CONSUMER).await.map_err(|error| error.to_string())?;
+        Ok(info.delivered.stream_sequence)
+    }
+
+    /// The stream of a source.
+    pub(super) async fn source(&self, source: Source) -> Result<Stream, String> {
+        match source {
+            Source::Outbox => self.outbox().await,
+            Source::Due => {
+                let stream = self.context.get_stream(self.later_stream()).await;
+                stream.map_err(|error| error.to_string())
+            }
+        }
+    }
+
     /// The consumer that all mailers share.
-    pub(super) async fn consumer(&self, ack_wait: Duration) -> Result<PullConsumer, String> {
+    pub(super) async fn consumer(&self, source: Source, ack_wait: Duration) -> Result<PullConsumer, String> {
+        let filter_subject = match source {
+            Source::Outbox => String::new(),
+            Source::Due => self.due_subjects(),
+        };
         let config = pull::Config {
             durable_name: Some(CONSUMER.to_owned()),
             description: Some("mails to send".to_owned()),
+            filter_subject,
             ack_policy: AckPolicy::Explicit,
             ack_wait,
             // Tries are counted by the mailer, which puts what is tried too often among the dead letters.
@@ -133,7 +181,7 @@ impl Queue {
             max_ack_pending: PENDING,
             ..pull::Config::default()
         };
-        let stream = self.outbox().await?;
+        let stream = self.source(source).await?;
         stream.create_consumer(config).await.map_err(|error| error.to_string())
     }
 }

@@ -1,13 +1,20 @@
-//! What is remembered of jobs, against a real server.
+//! What is remembered of jobs and what waits for its time, against a real server.
 
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use rookery_testbed::NatsCluster;
 
 use super::{
     NatsSettings, Queue,
+    delivery::Delivery,
     memory::{Claim, Memory, Ours, State},
+    streams::Source,
+    worker::batch,
 };
+use crate::courier::now_ms;
 
 /// A claim of another message is respected for so long.
 const THEIRS_MS: i64 = 60_000;
@@ -78,4 +85,41 @@ async fn a_mail_of_which_nobody_knows_is_one_that_may_have_been_sent() {
     assert!(queue.ended("a", &next, &Memory::given_up(State::Sending, 1)).await.unwrap());
     let anew = ours(&queue, "a", &sending(2, 1)).await;
     assert_eq!((anew.failures, anew.again), (0, true));
+}
+
+#[tokio::test]
+async fn what_is_put_off_comes_once_and_not_before_its_time() {
+    let Some((_nats, queue)) = queue().await else { return };
+    let consumer = queue.consumer(Source::Due, Duration::from_secs(30)).await.unwrap();
+    let delivery = |payload| Delivery {
+        key: 7,
+        count: 3,
+        due: false,
+        since: 12_345,
+        version: "2".to_owned(),
+        payload: Bytes::from_static(payload),
+    };
+    // The last time counts.
+    queue.later("a", &delivery(b"first"), Duration::from_secs(3600)).await.unwrap();
+    let begun = now_ms();
+    queue.later("a", &delivery(b"second"), Duration::from_secs(1)).await.unwrap();
+    queue.later("b.c", &delivery(b"other"), Duration::ZERO).await.unwrap();
+    let mut came = Vec::new();
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while came.len() < 2 {
+        let mut messages = batch(&consumer, 10).await.unwrap();
+        while let Some(message) = messages.next().await {
+            let message = message.unwrap();
+            let due = Delivery::of(&message, true).unwrap();
+            assert!(due.due && due.has_waited() && due.key != 7 && due.count == 1);
+            assert_eq!((due.since, due.version.as_str()), (12_345, "2"));
+            assert!(due.payload != "second" || now_ms() >= begun + 1000);
+            message.double_ack_with(AckKind::Ack).await.unwrap();
+            came.push(due.payload);
+        }
+        assert!(tokio::time::Instant::now() < end, "{came:?} came");
+    }
+    assert_eq!(came, ["other", "second"]);
+    let left = queue.context.get_stream(queue.later_stream()).await.unwrap();
+    assert_eq!(left.cached_info().state.messages, 0);
 }

@@ -18,20 +18,25 @@ const OUT_OF_TURN: u16 = 503;
 pub(super) fn judge(failure: &Failure, place: &str) -> Outcome {
     let Failure { stage, cause } = failure;
     if let Some(why) = certificate(cause.as_error()) {
-        return Outcome::Later(format!("the certificate of {place} {why}"));
+        return Outcome::Away(format!("the certificate of {place} {why}"));
     }
     let Some(code) = failure.code() else { return unanswered(failure, place) };
     let said = cause.said();
     if *stage == Stage::Login || LOGIN.contains(&code) {
-        return Outcome::Later(if code < 500 {
+        let why = if code < 500 {
             format!("{place} does not let us log in now: {code} {said}")
         } else {
             format!("{place} refuses smtp.user, its password, or the way they are shown ({code} {said})")
-        });
+        };
+        // A recipient may be one that only who is logged in may write to.
+        let is_everybody = matches!(stage, Stage::Connect | Stage::Login | Stage::Mail);
+        return if is_everybody { Outcome::Away(why) } else { Outcome::Later(why) };
     }
     let refuses = match stage {
-        // Every other mail would be refused the same.
-        Stage::Connect | Stage::Login => format!("{place} lets nobody in: {code} {said}"),
+        Stage::Connect | Stage::Login => {
+            return Outcome::Away(format!("{place} lets nobody in: {code} {said}"));
+        }
+        // The next mail would be refused the same, most likely; but it may be this one's alone.
         Stage::Mail => format!("{place} does not take the sender: {code} {said}"),
         Stage::Rcpt | Stage::Data | Stage::Content if code < 500 || code == OUT_OF_TURN => {
             format!("{place} does not take it now: {code} {said}")
@@ -49,24 +54,23 @@ fn unanswered(Failure { stage, cause }: &Failure, place: &str) -> Outcome {
         let why = if cause.is_timeout() { "in time".to_owned() } else { format!("({})", cause.as_error()) };
         return Outcome::Unknown(format!("{place} got it and did not say {why} whether it was taken"));
     }
+    let failed = if matches!(stage, Stage::Connect | Stage::Login) { Outcome::Away } else { Outcome::Later };
     if cause.is_timeout() {
-        return Outcome::Later(format!("{place} does not answer in time"));
+        return failed(format!("{place} does not answer in time"));
     }
     let said = cause.said();
     match cause {
-        Cause::Smtp(error) if error.is_client() && said.contains("STARTTLS") => Outcome::Later(format!(
+        Cause::Smtp(error) if error.is_client() && said.contains("STARTTLS") => failed(format!(
             "{place} does not offer STARTTLS: set smtp.security to \"implicit\" if it speaks TLS from the start, or to \
              \"plain\" if mails may pass in the clear"
         )),
         Cause::Smtp(error) if error.is_client() && said.contains("authentication mechanism") => {
-            Outcome::Later(format!("{place} does not offer the way to log in that smtp.login asks for"))
+            failed(format!("{place} does not offer the way to log in that smtp.login asks for"))
         }
         Cause::Io(error) if error.kind() == io::ErrorKind::Unsupported => {
             Outcome::Never(format!("{place} refuses it: {error}"))
         }
-        Cause::Smtp(_) | Cause::Io(_) => {
-            Outcome::Later(format!("{place} cannot be used: {}", cause.as_error()))
-        }
+        Cause::Smtp(_) | Cause::Io(_) => failed(format!("{place} cannot be used: {}", cause.as_error())),
     }
 }
 

@@ -22,8 +22,9 @@ use parking_lot::Mutex;
 use rookery_service::secret::Secret;
 
 use connect::Connector;
+pub use pool::Turn;
 use pool::{Link, Pool};
-pub use rates::Rates;
+pub use rates::{Admission, Rates, Standing};
 pub use settings::{Login, Security, SmtpSettings};
 use transaction::Failure;
 
@@ -36,6 +37,8 @@ pub enum Outcome {
     Later(String),
     /// The server has the content and never said what it did with it.
     Unknown(String),
+    /// The server cannot be used, and no mail could have been begun.
+    Away(String),
     /// This mail will never be taken.
     Never(String),
 }
@@ -105,13 +108,22 @@ impl Smtp {
     async fn open(&self) -> Result<Link, Failure> {
         let (password, login) = self.password();
         let connection = self.connector.connect(&password).await?;
-        Ok(Link { connection, login })
+        Ok(self.pool.link(connection, login))
+    }
+
+    /// Waits until one more mail may be under way.
+    pub async fn turn(&self) -> Turn<'_> {
+        self.pool.turn().await
+    }
+
+    /// Whether there are connections, in use or idle: then it is not the server that cannot be used, but one more connection.
+    pub fn is_connected(&self) -> bool {
+        self.pool.is_connected()
     }
 
     /// Hands a mail over. Dropped before its end, it may have been handed over or not.
-    pub async fn send(&self, message: &Message) -> Outcome {
+    pub async fn send(&self, message: &Message, _turn: Turn<'_>) -> Outcome {
         let content = message.formatted();
-        let _place = self.pool.place().await;
         match self.transact(message.envelope(), &content).await {
             Ok(()) => Outcome::Sent,
             Err(failure) => answer::judge(&failure, &self.place()),
@@ -159,7 +171,7 @@ impl Smtp {
     /// # Errors
     /// What is wrong, in words.
     pub async fn try_out(&self) -> Result<(), SmtpError> {
-        let _place = self.pool.place().await;
+        let _turn = self.turn().await;
         let (_, login) = self.password();
         while let Some(mut link) = self.pool.take(login) {
             if transaction::reset(&mut link.connection).await {
@@ -173,7 +185,9 @@ impl Smtp {
                 Ok(())
             }
             Err(failure) => match answer::judge(&failure, &self.place()) {
-                Outcome::Later(why) | Outcome::Never(why) | Outcome::Unknown(why) => Err(SmtpError(why)),
+                Outcome::Later(why) | Outcome::Never(why) | Outcome::Unknown(why) | Outcome::Away(why) => {
+                    Err(SmtpError(why))
+                }
                 Outcome::Sent => Ok(()),
             },
         }

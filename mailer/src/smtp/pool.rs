@@ -24,7 +24,11 @@ pub(super) struct Link {
     pub(super) connection: AsyncSmtpConnection,
     /// By which of the passwords that there have been it is logged in.
     pub(super) login: u64,
+    _open: Arc<()>,
 }
+
+/// Leave to have one mail under way.
+pub struct Turn<'a>(#[allow(dead_code)] SemaphorePermit<'a>);
 
 struct Idle {
     link: Link,
@@ -37,20 +41,32 @@ pub(super) struct Pool {
     /// The one used last is at the end, and is used first.
     idle: Mutex<Vec<Idle>>,
     keep: Duration,
+    /// As often as there are connections, and once more.
+    open: Arc<()>,
 }
 
 impl Pool {
     /// One of `places` connections, of which each is closed when it was not used for `keep`. In a Tokio runtime.
     pub(super) fn new(places: u32, keep: Duration) -> Arc<Self> {
         let places = Semaphore::new(places as usize);
-        let pool = Arc::new(Self { places, idle: Mutex::default(), keep });
+        let pool = Arc::new(Self { places, idle: Mutex::default(), keep, open: Arc::default() });
         tokio::spawn(close_old(Arc::downgrade(&pool), keep / 4));
         pool
     }
 
     /// Waits until one more connection may be open.
-    pub(super) async fn place(&self) -> SemaphorePermit<'_> {
-        self.places.acquire().await.expect("it is never closed")
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        Turn(self.places.acquire().await.expect("it is never closed"))
+    }
+
+    /// A new one.
+    pub(super) fn link(&self, connection: AsyncSmtpConnection, login: u64) -> Link {
+        Link { connection, login, _open: self.open.clone() }
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_connected(&self) -> bool {
+        Arc::strong_count(&self.open) > 1
     }
 
     /// One that is open and logged in by the password in force.

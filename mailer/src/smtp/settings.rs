@@ -64,7 +64,7 @@ pub struct SmtpSettings {
     pub data_done_seconds: u64,
     /// A connection that is not used for so long is closed. 1 to 3,600.
     pub idle_seconds: u64,
-    /// Mails per second of this process; 0: no limit.
+    /// Mails per second of this process; 0: no limit. What has no place now has its turn later; codes pass notices.
     pub per_second: f64,
     /// Mails per second of this process to one domain; 0: no limit.
     pub per_domain_per_second: f64,

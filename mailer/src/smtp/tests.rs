@@ -29,6 +29,10 @@ fn mail() -> Message {
     message.body(String::from("Hello")).unwrap()
 }
 
+async fn send(smtp: &Smtp) -> Outcome {
+    smtp.send(&mail(), smtp.turn().await).await
+}
+
 /// Fails instead of hanging.
 async fn soon<T>(what: &str, of: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(60), of).await;
@@ -101,10 +105,10 @@ async fn one_connection_serves_many_mails_and_another_follows_when_it_has_ended(
         take_all(&mut lines).await;
         lines
     });
-    assert_eq!(smtp.send(&mail()).await, Outcome::Sent);
-    assert!(matches!(smtp.send(&mail()).await, Outcome::Never(why) if why.contains("550 nobody")));
+    assert_eq!(send(&smtp).await, Outcome::Sent);
+    assert!(matches!(send(&smtp).await, Outcome::Never(why) if why.contains("550 nobody")));
     for _ in 0..3 {
-        assert_eq!(soon("a mail", smtp.send(&mail())).await, Outcome::Sent);
+        assert_eq!(soon("a mail", send(&smtp)).await, Outcome::Sent);
     }
     soon("the server", server).await.unwrap();
 }
@@ -123,12 +127,11 @@ async fn a_mail_that_is_dropped_half_way_takes_its_connection_with_it() {
         answer(&mut lines, "EHLO", "250 here").await;
         take_all(&mut lines).await;
     });
-    let half = mail();
     tokio::select! {
-        outcome = smtp.send(&half) => panic!("{outcome:?}"),
+        outcome = send(&smtp) => panic!("{outcome:?}"),
         _ = soon("half a mail", half_way.recv()) => {}
     }
-    assert_eq!(soon("a mail", smtp.send(&mail())).await, Outcome::Sent);
+    assert_eq!(soon("a mail", send(&smtp)).await, Outcome::Sent);
     soon("the server", server).await.unwrap();
 }
 
@@ -150,7 +153,7 @@ async fn answers_out_of_turn_are_not_taken_for_those_that_are_due() {
             let mut line = String::new();
             assert_eq!(soon("the end", lines.read_line(&mut line)).await.unwrap(), 0, "{line:?} follows");
         });
-        let outcome = smtp.send(&mail()).await;
+        let outcome = send(&smtp).await;
         match &outcome {
             Outcome::Later(why) if at_the_end.is_empty() && why.contains("it answers") => {}
             Outcome::Unknown(why) if !at_the_end.is_empty() && why.contains("it answers") => {}
@@ -181,7 +184,7 @@ async fn only_what_was_handed_over_may_have_been_taken() {
                 soon("the content", lines.read_line(&mut line)).await.unwrap();
             }
         });
-        let outcome = soon("a mail", smtp.send(&mail())).await;
+        let outcome = soon("a mail", send(&smtp)).await;
         assert_eq!(matches!(outcome, Outcome::Unknown(_)), cut_at == ".", "{cut_at}: {outcome:?}");
         assert!(matches!(outcome, Outcome::Unknown(_) | Outcome::Later(_)), "{cut_at}: {outcome:?}");
         soon("the server", server).await.unwrap();
@@ -190,9 +193,11 @@ async fn only_what_was_handed_over_may_have_been_taken() {
 
 #[tokio::test]
 async fn refusals_of_the_sender_and_of_everybody_are_no_refusals_of_the_mail() {
-    for refused in ["220", "EHLO", "MAIL"] {
+    for refused in ["220", "EHLO", "AUTH", "MAIL"] {
         let (listener, at) = listen().await;
-        let smtp = Smtp::new(settings(at, Security::Plain)).unwrap();
+        let user = (refused == "AUTH").then(|| "ada".to_owned());
+        let password = "secret".to_owned().into();
+        let smtp = Smtp::new(SmtpSettings { user, password, ..settings(at, Security::Plain) }).unwrap();
         let server = tokio::spawn(async move {
             if refused == "220" {
                 let (mut socket, _) = listener.accept().await.unwrap();
@@ -200,13 +205,15 @@ async fn refusals_of_the_sender_and_of_everybody_are_no_refusals_of_the_mail() {
                 return;
             }
             let mut lines = accept(&listener).await;
-            if refused == "MAIL" {
-                answer(&mut lines, "EHLO", "250 here").await;
+            if refused != "EHLO" {
+                answer(&mut lines, "EHLO", "250-here\r\n250 AUTH PLAIN").await;
             }
             answer(&mut lines, refused, "550 not you").await;
         });
-        let outcome = soon("a refusal", smtp.send(&mail())).await;
-        assert!(matches!(outcome, Outcome::Later(_)), "{refused}: {outcome:?}");
+        let outcome = soon("a refusal", send(&smtp)).await;
+        let is_sender = refused == "MAIL";
+        assert!(matches!(outcome, Outcome::Later(_)) == is_sender, "{refused}: {outcome:?}");
+        assert!(matches!(outcome, Outcome::Away(_)) != is_sender, "{refused}: {outcome:?}");
         soon("the server", server).await.unwrap();
     }
 }
@@ -223,8 +230,8 @@ async fn nothing_said_in_the_clear_is_believed_under_tls() {
         let mut rest = Vec::new();
         let _ = soon("the end", tokio::io::AsyncReadExt::read_to_end(&mut lines, &mut rest)).await;
     });
-    let outcome = soon("the handshake", smtp.send(&mail())).await;
-    assert!(matches!(&outcome, Outcome::Later(why) if why.contains("corrupt message")), "{outcome:?}");
+    let outcome = soon("the handshake", send(&smtp)).await;
+    assert!(matches!(&outcome, Outcome::Away(why) if why.contains("corrupt message")), "{outcome:?}");
     soon("the server", server).await.unwrap();
 }
 
@@ -238,6 +245,6 @@ async fn idle_connections_are_closed() {
         take_all(&mut lines).await;
         answer(&mut lines, "QUIT", "221 bye").await;
     });
-    assert_eq!(smtp.send(&mail()).await, Outcome::Sent);
+    assert_eq!(send(&smtp).await, Outcome::Sent);
     soon("the goodbye", server).await.unwrap();
 }

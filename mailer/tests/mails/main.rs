@@ -3,6 +3,7 @@
 // What is not as it must be ends a test, in helpers, too.
 #![allow(clippy::unwrap_used)]
 
+mod backlog;
 mod crash;
 mod delivery;
 mod login;

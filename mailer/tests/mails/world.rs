@@ -37,6 +37,11 @@ pub(crate) struct Mailer {
 impl World {
     /// `None`, said loudly: a server is not installed.
     pub(crate) fn new(smtp: &SmtpOptions) -> Option<Self> {
+        Self::keeping(smtp, Duration::from_secs(24 * 3600))
+    }
+
+    /// One whose outbox keeps a job for so long.
+    pub(crate) fn keeping(smtp: &SmtpOptions, max_age: Duration) -> Option<Self> {
         let bed = Bed::temporary();
         let smtp = Smtp::start(&SmtpOptions { bed: Some(bed.clone()), ..smtp.clone() })?;
         let nats = rookery_testbed::nats_single()?;
@@ -49,8 +54,8 @@ impl World {
                 retention: RetentionPolicy::WorkQueue,
                 discard: DiscardPolicy::New,
                 allow_direct: true,
-                duplicate_window: Duration::from_secs(600),
-                max_age: Duration::from_secs(24 * 3600),
+                duplicate_window: max_age.min(Duration::from_secs(600)),
+                max_age,
                 ..Config::default()
             };
             context.create_stream(outbox).await.unwrap();
@@ -127,17 +132,26 @@ impl World {
     }
 
     /// Jobs that are in the outbox still.
+    pub(crate) fn in_outbox(&self) -> u64 {
+        self.messages(&outbox::stream(CLUSTER)).unwrap()
+    }
+
+    /// Jobs that are in the outbox still, or wait for their time.
     pub(crate) fn waiting(&self) -> u64 {
+        self.in_outbox() + self.messages(&format!("{CLUSTER}-mailer-later")).unwrap_or(0)
+    }
+
+    fn messages(&self, stream: &str) -> Option<u64> {
         self.runtime.block_on(async {
-            let stream = self.context.get_stream(outbox::stream(CLUSTER)).await.unwrap();
-            stream.get_info().await.unwrap().state.messages
+            let stream = self.context.get_stream(stream).await.ok()?;
+            Some(stream.cached_info().state.messages)
         })
     }
 
-    /// Waits until the outbox is empty.
+    /// Waits until no job waits.
     pub(crate) fn await_empty(&self) {
         rookery_testbed::eventually(
-            "the outbox is empty",
+            "no job waits",
             || format!("{} jobs wait", self.waiting()),
             || (self.waiting() == 0).then_some(()),
         );

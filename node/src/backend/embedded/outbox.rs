@@ -13,12 +13,14 @@ use rookery_mailer::local::{LocalJob, LocalOutbox};
 use tokio::sync::Notify;
 
 use super::{Clock, Store};
-use crate::backend::{Expect, MailJob, Outbox, Row, Rows as _, Table, Unavailable};
+use crate::backend::{Expect, Mail, MailJob, Outbox, Row, Rows as _, Table, Unavailable};
 
 /// Rows read at once when the store is opened.
 const PAGE: usize = 500;
 /// Jobs that wait at most.
 const JOBS: usize = 50_000;
+/// Notices beyond this number are refused, and looked at again later: a rate may hold many back, and codes must have room.
+const NOTICES: usize = JOBS / 5 * 4;
 /// Who looks for a job looks again after this time at the latest.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -103,7 +105,8 @@ impl Outbox for EmbeddedOutbox {
         let now = self.clock.now_ms();
         let (number, rows) = {
             let mut jobs = self.jobs.lock();
-            if jobs.waiting.len() >= JOBS {
+            let most = if matches!(job.mail, Mail::Unread { .. }) { NOTICES } else { JOBS };
+            if jobs.waiting.len() >= most {
                 return Err(Unavailable("Too many mails wait to be sent.".into()));
             }
             if !jobs.ids.insert(job.id.clone()) {
@@ -150,8 +153,9 @@ impl LocalOutbox for EmbeddedOutbox {
                     Some((&number, waiting)) if waiting.at <= now => {
                         waiting.taken = true;
                         let since = i64::try_from(waiting.since).unwrap_or(i64::MAX);
+                        let waited = waiting.at > waiting.since;
                         let (failures, job) = (waiting.failures, waiting.job.clone());
-                        return LocalJob { number, failures, since, job };
+                        return LocalJob { number, failures, since, waited, job };
                     }
                     Some((_, waiting)) => Duration::from_millis(waiting.at - now).min(LOOK),
                     None => LOOK,

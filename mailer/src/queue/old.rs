@@ -1,0 +1,78 @@
+//! Gives up jobs that their stream would soon remove, while none can be sent: what nobody takes out in time is gone without a word.
+
+use std::{future::pending, time::Duration};
+
+use async_nats::jetstream::consumer::PullConsumer;
+use futures_util::StreamExt as _;
+use rookery_protocol::outbox::MailJob;
+
+use super::{Worker, delivery::Delivery, job::again, streams::Source, worker::batch};
+use crate::courier::{is_expired, now_ms};
+
+/// So long before it would be removed, at most.
+const BEFORE: Duration = Duration::from_secs(3600);
+/// One that was taken out with them comes again after this time.
+const YOUNG: Duration = Duration::from_secs(5);
+/// Taken out at once.
+const AT_ONCE: usize = 100;
+
+impl Worker {
+    /// Looks now and then, until it is dropped or the queue fails.
+    pub(super) async fn give_up_what_is_old(
+        &self,
+        source: Source,
+        consumer: &PullConsumer,
+    ) -> Result<(), String> {
+        let kept = self.queue.source(source).await?.cached_info().config.max_age;
+        if kept.is_zero() {
+            return pending().await;
+        }
+        let before = (kept / 8).min(BEFORE);
+        let mut tick = tokio::time::interval(before / 6);
+        loop {
+            tick.tick().await;
+            // None is taken out only to be looked at.
+            while self.queue.connected() && self.has_old(source, kept - before).await? {
+                self.give_up_some(source, consumer, kept - before).await?;
+            }
+        }
+    }
+
+    async fn has_old(&self, source: Source, age: Duration) -> Result<bool, String> {
+        let stream = self.queue.source(source).await?;
+        let state = &stream.cached_info().state;
+        Ok(state.messages > 0 && is_older(state.first_timestamp.unix_timestamp_nanos(), age))
+    }
+
+    async fn give_up_some(
+        &self,
+        source: Source,
+        consumer: &PullConsumer,
+        age: Duration,
+    ) -> Result<(), String> {
+        let why = "the SMTP server could not be used for as long as mails wait";
+        let mut messages = batch(consumer, AT_ONCE).await?;
+        // The oldest come first, but for those that come again.
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| error.to_string())?;
+            let published = message.info().map_err(|error| error.to_string())?.published;
+            if !is_older(published.unix_timestamp_nanos(), age) {
+                again(&message, YOUNG).await;
+                continue;
+            }
+            let delivery = Delivery::of(&message, source == Source::Due).map_err(|away| away.0)?;
+            let given_up = match MailJob::read(&delivery.version, &delivery.payload) {
+                Ok(job) if is_expired(&job) => self.drop_expired(&message, &job).await,
+                Ok(job) => self.give_up(&message, &delivery, Some(&job), (why, 0)).await,
+                Err(_) => self.give_up(&message, &delivery, None, (why, 0)).await,
+            };
+            given_up.map_err(|away| away.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// `at`: nanoseconds since 1970.
+fn is_older(at: i128, age: Duration) -> bool {
+    i128::from(now_ms()) - at / 1_000_000 >= i128::try_from(age.as_millis()).unwrap_or(i128::MAX)
+}

@@ -1,0 +1,103 @@
+//! Mails that wait: for a rate, or for a server that does not come back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rookery_protocol::outbox::{self, Mail, UnreadRoom};
+use rookery_testbed::{SmtpOptions, eventually};
+
+use crate::world::{CLUSTER, World, job, welcome};
+
+fn notice() -> Mail {
+    let room = UnreadRoom { name: "Tea".into(), direct: false, mentions: 1, messages: 1 };
+    Mail::Unread { username: "ada".into(), rooms: vec![room], more_rooms: 0, link: None, unsubscribe: None }
+}
+
+fn code() -> Mail {
+    Mail::LoginCode { code: "123456".into(), username: "ada".into(), minutes: 5 }
+}
+
+#[test]
+fn codes_and_other_domains_pass_what_a_rate_holds_back() {
+    const NOTICES: usize = 300;
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    let smtp = format!("{}per_domain_per_second = 1\n", world.smtp_settings());
+    let settings = world.settings(&smtp);
+    let mailer = world.mailer("mailer", &settings);
+    for n in 0..NOTICES {
+        world.enqueue(&job(&format!("notice-{n}"), &format!("{n}@slow.org"), notice()));
+    }
+    world.enqueue(&job("code", "code@slow.org", code()));
+    world.enqueue(&job("other", "a@other.org", notice()));
+    world.await_mail("code@slow.org");
+    world.await_mail("a@other.org");
+    let before = world.smtp.mails().iter().position(|mail| mail["to"][0] == "code@slow.org").unwrap();
+    assert!(before < NOTICES / 3, "{before} notices came before the code");
+    // What is held back waits for its time, and not for this or that in the outbox, which would give out no more once too many do.
+    eventually(
+        "the outbox is empty",
+        || format!("{} jobs", world.in_outbox()),
+        || (world.in_outbox() == 0).then_some(()),
+    );
+    assert!(world.waiting() > 0);
+    // Each is put off once; those that the code passed, and those that a busy machine was late for, once more.
+    let sent = mailer.metric("rookery_mailer_sent_total");
+    mailer.await_metric("rookery_mailer_sent_total", sent + 5.0);
+    let held = mailer.metric("rookery_mailer_held_total");
+    #[allow(clippy::cast_precision_loss)]
+    let once = NOTICES as f64;
+    assert!(held < once * 1.1, "{held} times put off");
+    assert!(mailer.metric("rookery_mailer_dead_total") < 0.5);
+}
+
+#[test]
+fn what_would_be_removed_by_age_is_given_up_by_name_or_counted() {
+    let Some(world) = World::keeping(&SmtpOptions::default(), Duration::from_secs(40)) else { return };
+    let settings = world.settings(&world.smtp_settings());
+    world.smtp.process().kill();
+    let mailer = world.mailer("mailer", &settings);
+    for n in 0..5 {
+        world.enqueue(&welcome(&format!("w{n}"), &format!("w{n}@example.org")));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let mut late = job("late", "late@example.org", code());
+    late.not_after = Some(i64::try_from(now).unwrap() + 5_000);
+    world.enqueue(&late);
+    mailer.await_metric("rookery_mailer_dead_total", 5.0);
+    mailer.await_metric("rookery_mailer_expired_total", 1.0);
+    let listed = world.command(&["dead", "list"], &settings);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(
+        listed.matches("the SMTP server could not be used for as long as mails wait").count(),
+        5,
+        "{listed}"
+    );
+    assert_eq!(world.waiting(), 0);
+    assert!(mailer.metric("rookery_mailer_lost_total") < 0.5);
+
+    // Mended, they are put back and sent.
+    world.smtp.process().start();
+    world.smtp.await_ready();
+    let done = world.command(&["dead", "requeue", "--all"], &settings);
+    assert!(done.status.success(), "{done:?}");
+    world.await_empty();
+    assert_eq!(world.came().len(), 5);
+
+    // Without any mailer, nobody can give them up.
+    mailer.process.terminate();
+    assert!(mailer.process.wait(rookery_testbed::PATIENCE).is_some(), "it ends");
+    for n in 0..3 {
+        world.enqueue(&welcome(&format!("gone{n}"), "gone@example.org"));
+    }
+    world.runtime.block_on(async {
+        let stream = world.context.get_stream(outbox::stream(CLUSTER)).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.max_age = Duration::from_secs(1);
+        config.duplicate_window = Duration::from_secs(1);
+        world.context.update_stream(config).await.unwrap();
+    });
+    world.await_empty();
+    mailer.process.start();
+    mailer.await_ready();
+    mailer.await_metric("rookery_mailer_lost_total", 3.0);
+    assert!((mailer.metric("rookery_mailer_lost_total") - 3.0).abs() < 0.5);
+}
