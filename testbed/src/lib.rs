@@ -17,6 +17,7 @@
 //!
 //! Programs are looked for in `$ROOKERY_SERVERS`, where `scripts/setup test` puts them
 //! (`${XDG_CACHE_HOME:-$HOME/.cache}/rookery/servers`), and in `PATH`. `ROOKERY_TESTBED_KEEP=1` keeps data and logs.
+//! `ROOKERY_REQUIRE_SERVERS=1`, which CI sets, lets tests fail that would not be run because NATS, etcd or Redis is missing.
 
 mod bed;
 mod certificates;

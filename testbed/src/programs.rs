@@ -19,11 +19,23 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|file| is_program(file))
 }
 
+/// What a cluster consists of beside its nodes.
+const SERVERS: [&str; 3] = ["nats-server", "etcd", "redis-server"];
+
 /// As [`find`], but says so where it cannot be overlooked when the program is missing: a test that needs it is
 /// not run.
+///
+/// # Panics
+/// If it is a server of a cluster and `ROOKERY_REQUIRE_SERVERS=1`: where everything has to be tested, nothing is skipped for
+/// want of them.
 pub fn find_or_say(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
+        let required = env::var_os("ROOKERY_REQUIRE_SERVERS").is_some_and(|value| value == "1");
+        assert!(
+            !(required && SERVERS.contains(&name)),
+            "{name} is not installed, and ROOKERY_REQUIRE_SERVERS=1: run scripts/setup test to get it"
+        );
         // Not by `eprintln!`, which the test harness would swallow.
         let _ =
             writeln!(std::io::stderr(), "SKIPPED: {name} is not installed; run scripts/setup test to get it");

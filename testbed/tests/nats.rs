@@ -50,3 +50,25 @@ fn the_servers_say_that_they_sync_every_write() {
     let told = nats.monitor(0, "/varz").expect("a running server answers");
     assert_eq!(told["jetstream"]["config"]["sync_always"], true, "{}", told["jetstream"]);
 }
+
+/// The test above, in a process that finds no servers.
+fn without_servers(required: &str) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().expect("a test is a program"))
+        .args(["--exact", "the_servers_say_that_they_sync_every_write"])
+        .env("PATH", "/nowhere")
+        .env("ROOKERY_SERVERS", "/nowhere")
+        .env("XDG_CACHE_HOME", "/nowhere")
+        .env("ROOKERY_REQUIRE_SERVERS", required)
+        .output()
+        .expect("it runs again")
+}
+
+#[test]
+fn missing_servers_are_a_failure_where_they_are_required() {
+    let lenient = without_servers("");
+    let said = String::from_utf8_lossy(&lenient.stderr).into_owned();
+    assert!(lenient.status.success() && said.contains("SKIPPED: nats-server"), "{said}");
+    let strict = without_servers("1");
+    let said = String::from_utf8_lossy(&strict.stdout).into_owned();
+    assert!(!strict.status.success() && said.contains("ROOKERY_REQUIRE_SERVERS=1"), "{said}");
+}
