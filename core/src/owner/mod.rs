@@ -17,14 +17,14 @@ use std::{
     sync::Arc,
 };
 
-use rookery_protocol::id::RecordId;
+use rookery_protocol::id::{RecordId, UserId};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 pub use types::*;
 
 use crate::{
     record::Link,
-    room::{Command, Refusal, Reply, State},
+    room::{Command, Profile, Refusal, Reply, State},
 };
 use flight::Flight;
 use takeover::Takeover;
@@ -64,6 +64,7 @@ pub struct Owner {
     /// Length of the next pause.
     pause: u64,
     queue: VecDeque<Waiting>,
+    looks: VecDeque<Look>,
     heads: Heads,
     records: u64,
     attempts: u64,
@@ -106,6 +107,15 @@ struct Waiting {
     arrived: u64,
 }
 
+/// A look at the members, which waits until nothing is under way.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    ticket: u64,
+    after: Option<UserId>,
+    limit: usize,
+    arrived: u64,
+}
+
 /// An answer that waits for a commit, with the command: it is given back if another owner is faster.
 #[derive(Debug)]
 struct Answering {
@@ -129,6 +139,7 @@ impl Owner {
             wait: Wait::Until(0),
             pause,
             queue: VecDeque::new(),
+            looks: VecDeque::new(),
             heads: Heads::default(),
             records: 0,
             attempts: 0,
@@ -196,7 +207,9 @@ impl Owner {
             _ => None,
         };
         let waiting = self.queue.front().map(|w| w.arrived);
-        let deadline = [flying, waiting].into_iter().flatten().min().map(|at| at + self.settings.deadline_ms);
+        let looking = self.looks.front().map(|look| look.arrived);
+        let deadline =
+            [flying, waiting, looking].into_iter().flatten().min().map(|at| at + self.settings.deadline_ms);
         [retry, deadline, self.stop_by].into_iter().flatten().min()
     }
 
@@ -208,6 +221,9 @@ impl Owner {
             Input::Command { ticket, command } => {
                 self.command(Waiting { ticket, command, arrived: now }, out);
             }
+            Input::Look { ticket, after, limit } => {
+                self.look(Look { ticket, after, limit, arrived: now }, out);
+            }
             Input::Tail(tail) => self.tail(tail, now, out),
             Input::Snapshot(snapshot) => self.snapshot(snapshot, now, out),
             Input::Records(records) => self.records(records, now, out),
@@ -217,6 +233,7 @@ impl Owner {
             Input::StepDown => self.step_down(now, out),
         }
         self.expire(now, out);
+        self.show(out);
         self.serve(out);
         self.finish(now, out);
         self.request(now, out);
@@ -237,6 +254,29 @@ impl Owner {
         self.queue.push_back(waiting);
     }
 
+    fn look(&mut self, look: Look, out: &mut Vec<Action>) {
+        if self.stopped() || self.looks.len() >= self.settings.max_waiting {
+            out.push(Action::Show { ticket: look.ticket, members: Err(Refusal::Unavailable) });
+        } else {
+            self.looks.push_back(look);
+        }
+    }
+
+    /// Shows the members to those who wait for it. Only while nothing is under way: nobody is shown what may never be
+    /// stored. What waits is proposed after that, so that there is such a moment however much is written.
+    fn show(&mut self, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        for Look { ticket, after, limit, .. } in self.looks.drain(..) {
+            let members = self.state.members_after(after).take(limit).map(|member| {
+                let (username, display_name) = (member.username.to_owned(), member.display_name.to_owned());
+                (Profile { id: member.id, username, display_name }, member.role)
+            });
+            out.push(Action::Show { ticket, members: Ok(members.collect()) });
+        }
+    }
+
     /// Answers what has waited too long: it may still be stored.
     fn expire(&mut self, now: u64, out: &mut Vec<Action>) {
         let deadline = self.settings.deadline_ms;
@@ -251,6 +291,11 @@ impl Owner {
         while self.queue.front().is_some_and(|w| late(w.arrived)) {
             if let Some(late) = self.queue.pop_front() {
                 answer(late.ticket, Err(Refusal::Unavailable), out);
+            }
+        }
+        while self.looks.front().is_some_and(|look| late(look.arrived)) {
+            if let Some(Look { ticket, .. }) = self.looks.pop_front() {
+                out.push(Action::Show { ticket, members: Err(Refusal::Unavailable) });
             }
         }
     }
@@ -294,6 +339,7 @@ impl Owner {
         }
         let not_proposed = fenced || why == Stopped::SteppedDown;
         self.queue.drain(..).for_each(|waiting| end(waiting, not_proposed));
+        self.looks.clear();
         self.stop_by = None;
         out.push(Action::Stopped { why });
     }

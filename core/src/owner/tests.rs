@@ -40,6 +40,8 @@ struct Bench {
     now: u64,
     append: Option<Append>,
     answers: Vec<(u64, Result<Reply, Refusal>)>,
+    /// Ids of the members shown, by ticket of the look.
+    shown: Vec<(u64, Result<Vec<u128>, Refusal>)>,
     /// Tickets of commands given back.
     given_back: Vec<u64>,
     stopped: Option<Stopped>,
@@ -67,6 +69,7 @@ impl Bench {
             now: 1_000,
             append: None,
             answers: Vec::new(),
+            shown: Vec::new(),
             given_back: Vec::new(),
             stopped: None,
             heads_asked: Vec::new(),
@@ -100,6 +103,10 @@ impl Bench {
                         self.committed.push(record.first_seq);
                     }
                     Action::Answer { ticket, outcome } => self.answers.push((ticket, outcome)),
+                    Action::Show { ticket, members } => {
+                        let ids = members.map(|all| all.iter().map(|(user, _)| user.id.0).collect());
+                        self.shown.push((ticket, ids));
+                    }
                     Action::GiveBack { ticket, .. } => self.given_back.push(ticket),
                     Action::SaveSnapshot { bytes, .. } => self.snapshot = Some(bytes),
                     Action::Stopped { why } => assert!(self.stopped.replace(why).is_none()),
@@ -638,4 +645,39 @@ fn loads_that_fail_are_made_again() {
     assert_eq!(out, [Action::LoadTail]);
     bench.owner.handle(Input::Tail(Err(Failed)), 20, &mut out);
     assert_eq!(bench.owner.wake_at(), Some(60));
+}
+
+#[test]
+fn members_are_shown_once_they_are_stored() {
+    let mut bench = Bench::room();
+    let look = |ticket| Input::Look { ticket, after: None, limit: 10 };
+    bench.input(look(1));
+    assert_eq!(bench.shown.pop(), Some((1, Ok(vec![1, 2]))), "nothing is under way");
+
+    bench.command(2, 1, What::Add { user: user(3), role: Role::Member });
+    bench.input(look(3));
+    // More is written than one record takes, all the time.
+    bench.command(4, 1, What::Add { user: user(4), role: Role::Member });
+    assert_eq!(bench.shown, [], "nobody is shown who may never be a member");
+    bench.commit();
+    assert!(bench.append.is_some());
+    assert_eq!(bench.shown.pop(), Some((3, Ok(vec![1, 2, 3]))), "between two records");
+
+    bench.input(Input::Look { ticket: 5, after: Some(UserId(1)), limit: 2 });
+    bench.commit();
+    assert_eq!(bench.shown.pop(), Some((5, Ok(vec![2, 3]))));
+}
+
+#[test]
+fn a_look_waits_no_longer_than_a_command() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    bench.input(Input::Look { ticket: 3, after: None, limit: 10 });
+    while bench.shown.is_empty() {
+        if bench.append.is_some() {
+            bench.lose(false);
+        }
+        bench.sleep();
+    }
+    assert_eq!(bench.shown, [(3, Err(Refusal::Unavailable))]);
 }

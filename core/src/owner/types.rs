@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rookery_protocol::id::{RecordId, RoomId};
+use rookery_protocol::id::{RecordId, RoomId, UserId};
 
 use crate::{
     record::{Broken, Record, RecordError},
-    room::{Change, Command, Head, Limits, Refusal, Reply},
+    room::{Change, Command, Head, Limits, Profile, Refusal, Reply, Role},
 };
 
 /// Position of a record in the log below, as the backend counts. 0: the room has no record yet.
@@ -47,6 +47,16 @@ pub enum Input {
         ticket: u64,
         /// What is asked.
         command: Box<Command>,
+    },
+    /// A look at the members with an id greater than `after`, in order of their ids, at most so many. Answered by
+    /// [`Action::Show`], or not at all when the owner stops: then it can be asked again, of the next one.
+    Look {
+        /// Chosen by the shell; comes back.
+        ticket: u64,
+        /// After whom.
+        after: Option<UserId>,
+        /// How many.
+        limit: usize,
     },
     /// Answers [`Action::LoadTail`]: the room's last record, never stale. `None`: it has none.
     Tail(Result<Option<Stored>, Failed>),
@@ -110,6 +120,13 @@ pub enum Action {
         ticket: u64,
         /// What.
         outcome: Result<Reply, Refusal>,
+    },
+    /// Answers [`Input::Look`]: members as of what is committed, and of nothing else.
+    Show {
+        /// Whose look.
+        ticket: u64,
+        /// Whom it shows; `Unavailable` when something was under way for too long.
+        members: Result<Vec<(Profile, Role)>, Refusal>,
     },
     /// This owner is done for. Nothing of this command is stored, nor will be by this owner: it can be asked again, of
     /// the next one. In place of an answer; those given back come in the order in which they were asked.

@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::{MessageId, UserId};
 
-use super::Update;
+use super::{Amendment, Update};
 
 /// A user as rooms know him: stored with what he does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +186,15 @@ pub enum Reply {
         ts: i64,
         /// Stored by an earlier try with the same `client_msg_id`.
         repeated: bool,
+        /// Whom it mentions; `None`: that is not known here (of a repeat, the log tells).
+        mentions: Option<Box<[UserId]>>,
+    },
+    /// A message has the text that was asked for.
+    Edited {
+        /// Event that did it; `None`: it had that text already.
+        seq: Option<u64>,
+        /// What became of the message, with this.
+        amendment: Box<Amendment>,
     },
     /// Done; `seq` of the event where one was needed.
     Done {

@@ -85,7 +85,7 @@ impl Room {
         let what = What::Post { text: text.into(), client_msg_id: id.into(), reply_to: None };
         match self.ask(actor, what)? {
             Reply::Posted { seq, .. } => Ok(seq),
-            Reply::Done { .. } => panic!("posting answers `Posted`"),
+            Reply::Edited { .. } | Reply::Done { .. } => panic!("posting answers `Posted`"),
         }
     }
 }
@@ -247,7 +247,8 @@ fn messages_are_edited_deleted_and_reacted_to() {
     assert_eq!(room.ask(3, What::Edit { seq: 1, text: "x".into() }), Err(Refusal::MessageNotFound));
     assert_eq!(room.ask(3, What::Edit { seq: 99, text: "x".into() }), Err(Refusal::MessageNotFound));
     assert!(room.ask(3, edit("hi @u2")).is_ok());
-    assert_eq!(room.ask(3, edit("hi @u2")), DONE);
+    let known = Box::new(room.head(seq).unwrap().amendment);
+    assert_eq!(room.ask(3, edit("hi @u2")), Ok(Reply::Edited { seq: None, amendment: known }));
     assert_eq!(room.state.mentions_after(UserId(2), 0), 1);
     let react = |emoji: &str| What::React { seq, emoji: emoji.into() };
     for emoji in (0..20u32).map(|n| char::from_u32(0x1F600 + n).unwrap().to_string()) {

@@ -36,6 +36,11 @@ impl Ends {
         Ok(end)
     }
 
+    /// Whether the room is known to have been made.
+    pub(super) fn knows(&self, room: RoomId) -> bool {
+        self.0.lock().get(&room).is_some_and(|(_, end)| end.last_seq > 0)
+    }
+
     /// Remembers what the record at a place says.
     pub(super) fn moved(&self, room: RoomId, at: LogSeq, end: End) {
         let mut known = self.0.lock();

@@ -183,13 +183,24 @@ pub(super) async fn message(
     viewer: UserId,
     seq: u64,
 ) -> Result<Option<client::Message>, Problem> {
-    let Some(record) = log::record_with(store.0, room, seq).await? else { return Ok(None) };
-    let event = record.numbered().find(|(at, _)| *at == seq).map(|(_, event)| event);
-    let Some((ts, Body::Posted(posted))) = event.map(|event| (event.ts, &event.body)) else {
-        return Ok(None);
-    };
+    let Some((ts, posted)) = original(store.0, room, seq).await? else { return Ok(None) };
     let amended = amendment(store.1, room, seq).await?;
-    Ok(Some(render::message(room, seq, ts, posted, amended.as_ref(), viewer)))
+    Ok(Some(render::message(room, seq, ts, &posted, amended.as_ref(), viewer)))
+}
+
+/// One message as it was posted, and when; `None`: the event is no message.
+pub(super) async fn original(
+    log: &dyn RoomLog,
+    room: RoomId,
+    seq: u64,
+) -> Result<Option<(i64, Box<Posted>)>, Problem> {
+    let Some(record) = log::record_with(log, room, seq).await? else { return Ok(None) };
+    let place = seq.checked_sub(record.first_seq).and_then(|place| usize::try_from(place).ok());
+    let event = place.and_then(|place| record.events.into_iter().nth(place));
+    Ok(event.and_then(|event| match event.body {
+        Body::Posted(posted) => Some((event.ts, posted)),
+        _ => None,
+    }))
 }
 
 /// Durable events with `from ≤ seq ≤ to` as frames, at most `limit`. Of messages deleted since, neither the text

@@ -9,6 +9,7 @@ mod history;
 mod lists;
 mod log;
 mod marks;
+mod messages;
 mod metrics;
 mod owner;
 mod refusal;
@@ -56,6 +57,7 @@ use tokio::sync::Semaphore;
 pub use history::{History, Part};
 pub use lists::{Listed, Member, Page};
 pub use marks::OnRead;
+pub use messages::NewMessage;
 pub use metrics::RoomsMetrics;
 pub use render::frame;
 pub use settings::RoomsSettings;
@@ -70,10 +72,6 @@ use self::{
     route::Route,
     rows::Info,
 };
-
-/// How long a message that is stored is looked for, and how often.
-const STORED: Duration = Duration::from_secs(2);
-const STORED_AGAIN: Duration = Duration::from_millis(25);
 
 /// Not all nodes understand what is asked for: one of them might take the room over, and forget it.
 const OLDER: &str = "Some nodes of this cluster are of an older version and do not know this; try again when all are upgraded.";
@@ -483,8 +481,11 @@ impl Rooms {
         Ok(())
     }
 
-    /// A look at an id that somebody made up must not start an owner.
+    /// A look at an id that somebody made up must not start an owner. A room that was seen once costs no second look.
     async fn exists(&self, room: RoomId) -> Result<(), Problem> {
+        if self.env().ends.knows(room) {
+            return Ok(());
+        }
         let end = self.env().ends.get(&*self.env().log, room).await?;
         if end.last_seq == 0 { Err(problem(&rookery_core::room::Refusal::RoomNotFound)) } else { Ok(()) }
     }
@@ -580,51 +581,6 @@ impl Rooms {
         let last_seq = self.readable(room, user).await?;
         let part = part.unwrap_or(Part::Before(last_seq + 1));
         history::page(self.store(), (room, user), last_seq, part, limit).await
-    }
-
-    /// One message.
-    ///
-    /// # Errors
-    /// `room_not_found`, `not_a_member`, `message_not_found`; `unavailable`.
-    pub async fn message(&self, room: RoomId, user: UserId, seq: u64) -> Result<client::Message, Problem> {
-        let last_seq = self.readable(room, user).await?;
-        let found = match seq {
-            seq if seq == 0 || seq > last_seq => None,
-            seq => history::message(self.store(), room, user, seq).await?,
-        };
-        found.ok_or_else(|| problem(&rookery_core::room::Refusal::MessageNotFound))
-    }
-
-    /// A message that the room's owner just answered about: it is stored, so a log that does not show it shows what is old,
-    /// as a leader of JetStream does that stood still and does not know yet that it leads no more. It is asked again.
-    ///
-    /// # Errors
-    /// `room_not_found`, `not_a_member`; `unavailable`.
-    pub async fn stored_message(
-        &self,
-        room: RoomId,
-        user: UserId,
-        seq: u64,
-    ) -> Result<client::Message, Problem> {
-        let until = Instant::now() + STORED;
-        loop {
-            match self.message(room, user, seq).await {
-                Err(problem) if problem.code == "message_not_found" => {
-                    let first = log::first_from(&*self.env().log, room, seq).await?;
-                    if first.is_some_and(|record| record.first_seq > seq) {
-                        // It was older than what is kept.
-                        return Err(problem);
-                    }
-                }
-                known => return known,
-            }
-            if Instant::now() >= until {
-                return Err(Problem::unavailable(
-                    "The message is stored, but cannot be shown now; try again.",
-                ));
-            }
-            tokio::time::sleep(STORED_AGAIN).await;
-        }
     }
 
     /// Moves a user's read mark forward; says whether it moved.

@@ -353,7 +353,7 @@ impl World {
                         }
                         Some(seq)
                     }
-                    Reply::Done { seq } => seq,
+                    Reply::Edited { seq, .. } | Reply::Done { seq } => seq,
                 };
                 self.record(Entry::Acknowledged { operation, seq });
             }

@@ -170,6 +170,8 @@ impl World {
                         self.inside_after(edge, incarnation, delay, Inside::Answered { call, outcome });
                     }
                 }
+                // Nobody looks.
+                Action::Show { .. } => {}
                 Action::GiveBack { ticket, .. } => {
                     let hosted = self.nodes[node].owners.get_mut(&room);
                     let caller = hosted.and_then(|hosted| hosted.callers.remove(&ticket));

@@ -5,7 +5,7 @@ use rookery_protocol::id::MessageId;
 use super::{Asked, Decided, Decision, nothing};
 use crate::{
     record::{Body, Posted, Reaction},
-    room::{Head, Kind, Refusal, Reply, Role, dedupe, mentions::mentioned, text},
+    room::{Edit, Head, Kind, Refusal, Reply, Role, dedupe, mentions::mentioned, text},
 };
 
 /// A message whose head is known, or the decision to go and load it.
@@ -43,8 +43,14 @@ impl<'a> Asked<'a> {
         let sender = self.command.actor.clone();
         text::check_profile(&sender)?;
         let id = MessageId::from_parts(self.ts.unsigned_abs(), self.command.random);
-        let reply = Reply::Posted { seq: self.state.last_seq + 1, id, ts: self.ts, repeated: false };
         let mentions = mentioned(text, &self.state.members, self.state.limits.mentions);
+        let reply = Reply::Posted {
+            seq: self.state.last_seq + 1,
+            id,
+            ts: self.ts,
+            repeated: false,
+            mentions: Some(mentions.as_slice().into()),
+        };
         let posted = Posted {
             id,
             sender,
@@ -62,7 +68,7 @@ impl<'a> Asked<'a> {
         if post.content != dedupe::content(text, reply_to) {
             return Err(Refusal::ClientMsgIdConflict);
         }
-        Ok(Some(Reply::Posted { seq: post.seq, id: post.id, ts: post.ts, repeated: true }))
+        Ok(Some(Reply::Posted { seq: post.seq, id: post.id, ts: post.ts, repeated: true, mentions: None }))
     }
 
     fn slow_mode(&self, pause: i64, role: Role) -> Result<(), Refusal> {
@@ -100,11 +106,15 @@ impl<'a> Asked<'a> {
         if head.amendment.deleted {
             return Err(Refusal::MessageDeleted);
         }
-        if head.amendment.edited.as_ref().is_some_and(|edit| edit.text == text) {
-            return nothing();
+        let mut amendment = Box::new(head.amendment.clone());
+        if amendment.edited.as_ref().is_some_and(|edit| edit.text == text) {
+            return Ok(Decision::Already(Reply::Edited { seq: None, amendment }));
         }
         let mentions = mentioned(text, &self.state.members, self.state.limits.mentions);
-        self.append(Body::Edited { message_seq: seq, text: text.to_owned(), mentions })
+        let at = self.state.last_seq + 1;
+        amendment.edit(at, Edit { text: text.to_owned(), at: self.ts, mentions: mentions.clone() });
+        let event = self.event(Body::Edited { message_seq: seq, text: text.to_owned(), mentions });
+        Ok(Decision::Append { events: vec![event], reply: Reply::Edited { seq: Some(at), amendment } })
     }
 
     pub(super) fn delete(&self, seq: u64) -> Decided {

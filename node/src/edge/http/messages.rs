@@ -3,12 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use rookery_core::room::{Reply, What};
+use rookery_core::room::What;
 use rookery_protocol::{client, id::RoomId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Auth, Body, Path, Query, cursor, rfc3339};
-use crate::{edge::App, problem::Problem, rooms::Part, translation};
+use crate::{
+    edge::App,
+    problem::Problem,
+    rooms::{NewMessage, Part},
+    translation,
+};
 
 /// Messages on a page, unless asked for otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
@@ -166,15 +171,11 @@ async fn post_message(
     Path(room): Path<RoomId>,
     Body(post): Body<PostMessage>,
 ) -> Result<(StatusCode, Json<Message>), Problem> {
-    let what = What::Post { text: post.text, client_msg_id: post.client_msg_id, reply_to: post.reply_to };
-    match app.rooms.member_command(room, &me.profile, what).await? {
-        Reply::Posted { seq, repeated, .. } => {
-            let message = app.rooms.stored_message(room, me.profile.id, seq).await?;
-            let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
-            Ok((status, Json(message.into())))
-        }
-        Reply::Done { .. } => Err(Problem::internal()),
-    }
+    let PostMessage { text, client_msg_id, reply_to } = post;
+    let new = NewMessage { text, client_msg_id, reply_to };
+    let (message, repeated) = app.rooms.post(room, &me.profile, new).await?;
+    let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(message.into())))
 }
 
 /// Messages of a room
@@ -250,8 +251,7 @@ async fn edit_message(
     Path((room, seq)): Path<(RoomId, u64)>,
     Body(edit): Body<EditMessage>,
 ) -> Result<Json<Message>, Problem> {
-    app.rooms.member_command(room, &me.profile, What::Edit { seq, text: edit.text }).await?;
-    Ok(Json(app.rooms.stored_message(room, me.profile.id, seq).await?.into()))
+    Ok(Json(app.rooms.edit(room, &me.profile, seq, edit.text).await?.into()))
 }
 
 /// Delete a message

@@ -27,7 +27,9 @@ pub(super) fn outcome(re: Option<u64>, outcome: Result<Reply, Problem>) -> Serve
                 last_seq: None,
             }),
         ),
-        Ok(Reply::Done { seq }) => answer(re, Frame::Ok(client::Ok { seq, ..Default::default() })),
+        Ok(Reply::Edited { seq, .. } | Reply::Done { seq }) => {
+            answer(re, Frame::Ok(client::Ok { seq, ..Default::default() }))
+        }
         Err(problem) => refusal(re, &problem),
     }
 }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_core::room::{Kind, Profile, Reply, Role, Update, Visibility, What};
+use rookery_core::room::{Amendment, Kind, Profile, Reply, Role, Update, Visibility, What};
 use rookery_protocol::{
     id::{MessageId, RoomId, UserId},
     peer::{self, answer::Outcome, command},
@@ -227,11 +227,16 @@ pub(super) fn page(wire: &peer::MembersPage) -> Result<(Option<UserId>, usize), 
 /// What a command ended with.
 pub(super) fn of_reply(outcome: Result<Reply, Problem>) -> Outcome {
     match outcome {
-        Ok(Reply::Posted { seq, id, ts, repeated }) => {
+        Ok(Reply::Posted { seq, id, ts, repeated, mentions }) => {
             let id = Bytes::copy_from_slice(&id.to_bytes());
-            Outcome::Posted(peer::Posted { seq, id, ts, repeated })
+            let mentioned = mentions
+                .map(|users| peer::Mentioned { users: users.iter().map(|user| of_user(*user)).collect() });
+            Outcome::Posted(peer::Posted { seq, id, ts, repeated, mentioned })
         }
-        Ok(Reply::Done { seq }) => Outcome::Done(peer::Done { seq }),
+        Ok(Reply::Edited { seq, amendment }) => {
+            Outcome::Done(peer::Done { seq, amendment: Some(amendment.encode()) })
+        }
+        Ok(Reply::Done { seq }) => Outcome::Done(peer::Done { seq, amendment: None }),
         Err(problem) => Outcome::Problem(of_problem(problem)),
     }
 }
@@ -239,11 +244,19 @@ pub(super) fn of_reply(outcome: Result<Reply, Problem>) -> Outcome {
 /// The reverse of [`of_reply`]; `None`: it is no answer to a command.
 pub(crate) fn reply(outcome: Outcome) -> Option<Result<Reply, Problem>> {
     match outcome {
-        Outcome::Posted(peer::Posted { seq, id: message, ts, repeated }) => {
+        Outcome::Posted(peer::Posted { seq, id: message, ts, repeated, mentioned }) => {
             let id = MessageId::from_bytes(id(&message, "message id").ok()?);
-            Some(Ok(Reply::Posted { seq, id, ts, repeated }))
+            // What cannot be read is as good as not told: the log has it.
+            let mentions =
+                mentioned.and_then(|wire| wire.users.iter().map(|user| user_id(user).ok()).collect());
+            Some(Ok(Reply::Posted { seq, id, ts, repeated, mentions }))
         }
-        Outcome::Done(peer::Done { seq }) => Some(Ok(Reply::Done { seq })),
+        Outcome::Done(peer::Done { seq, amendment }) => {
+            Some(Ok(match amendment.and_then(|bytes| Amendment::decode(&bytes).ok()).map(Box::new) {
+                Some(amendment) => Reply::Edited { seq, amendment },
+                None => Reply::Done { seq },
+            }))
+        }
         Outcome::Problem(wire) => Some(Err(problem(wire))),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! What crosses the wire comes back as it was, and what earlier releases said still means what it meant.
 
 use prost::Message as _;
+use rookery_core::room::Edit;
 use rookery_protocol::peer::not_taken::Reason;
 
 use super::*;
@@ -64,10 +65,16 @@ fn commands() -> Vec<(&'static str, What)> {
 fn answers() -> Vec<(&'static str, Result<Reply, Problem>)> {
     let problem = Problem::invalid("text", "too long").retry_after(Duration::from_millis(1500));
     let slow = Problem::new(429, "slow_mode", "Wait.").retry_after(Duration::from_millis(3));
-    let posted = Reply::Posted { seq: 4, id: MessageId(5), ts: -1, repeated: true };
+    let posted = |mentions| Reply::Posted { seq: 4, id: MessageId(5), ts: -1, repeated: true, mentions };
+    let edit = Edit { text: "new".into(), at: 9, mentions: vec![UserId(6)] };
+    let amendment = Box::new(Amendment { as_of: 8, edited: Some(edit), ..Amendment::default() });
     let done = |seq| Ok(Reply::Done { seq });
     vec![
-        ("posted", Ok(posted)),
+        ("posted", Ok(posted(None))),
+        ("posted, nobody mentioned", Ok(posted(Some(Box::default())))),
+        ("posted, with mentions", Ok(posted(Some([UserId(6), UserId(7)].into())))),
+        ("edited", Ok(Reply::Edited { seq: Some(8), amendment: amendment.clone() })),
+        ("edited as it was", Ok(Reply::Edited { seq: None, amendment })),
         ("done", done(Some(7))),
         ("nothing to do", done(None)),
         ("problem", Err(problem)),

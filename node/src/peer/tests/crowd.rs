@@ -124,7 +124,9 @@ impl Crowd {
                         assert_eq!(places.get(&id), Some(seq), "{id} is stored where it was said to be");
                         assert!(!repeated, "{id} was asked once by its client");
                     }
-                    Ok(Reply::Done { seq }) => assert_eq!(places.get(&id), seq.as_ref(), "{id} is stored"),
+                    Ok(Reply::Edited { seq, .. } | Reply::Done { seq }) => {
+                        assert_eq!(places.get(&id), seq.as_ref(), "{id} is stored");
+                    }
                     Err(problem) => assert_eq!(problem.code, "unavailable", "{id}"),
                 }
                 match outcome {

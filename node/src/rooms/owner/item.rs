@@ -60,8 +60,8 @@ impl Doubt {
     /// The answer to a repeat, as the first try would have got it.
     pub(in crate::rooms) fn resolve(self, outcome: Result<Reply, Problem>) -> Result<Reply, Problem> {
         match (self, outcome) {
-            (Self::Post, Ok(Reply::Posted { seq, id, ts, .. })) => {
-                Ok(Reply::Posted { seq, id, ts, repeated: false })
+            (Self::Post, Ok(Reply::Posted { seq, id, ts, mentions, .. })) => {
+                Ok(Reply::Posted { seq, id, ts, repeated: false, mentions })
             }
             (Self::Create, Err(problem)) if problem.code == "conflict" => Ok(Reply::Done { seq: Some(1) }),
             (_, outcome) => outcome,

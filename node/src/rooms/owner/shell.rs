@@ -1,7 +1,7 @@
 //! Drives one room's owner: feeds it, does what it wants done, and answers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -12,9 +12,9 @@ use std::{
 use rookery_core::{
     owner::{self, Action, Failed, Identity, Input, LogSeq, Owner, Stopped, Stored},
     record::{Body, Record},
-    room::{Command, Head, Profile, Refusal, Reply, State},
+    room::{Command, Head, Profile, Refusal, Reply, Role},
 };
-use rookery_protocol::id::{RoomId, UserId};
+use rookery_protocol::id::{RecordId, RoomId, UserId};
 use tokio::{task::JoinSet, time::Sleep};
 
 use super::{
@@ -120,6 +120,14 @@ async fn ended(flight: &mut Option<Flight>) -> Input {
     }
 }
 
+/// What is stored with a record, and what follows once it is.
+struct Pending {
+    id: RecordId,
+    rows: Vec<Row>,
+    known: Consequences,
+    riders: Riders,
+}
+
 struct Shell {
     env: Arc<Env>,
     room: RoomId,
@@ -128,14 +136,14 @@ struct Shell {
     work: JoinSet<Done>,
     flight: Option<Flight>,
     asked: HashMap<u64, Asked>,
-    looks: VecDeque<Look>,
+    looks: BTreeMap<u64, Look>,
     /// Taken, and not begun: requests of other nodes while the room is not served yet; at the end, what was given back.
     held: VecDeque<Item>,
     /// How many of them were given back.
     given_back: usize,
     next_ticket: u64,
     /// Of the append in flight.
-    pending: Option<(Consequences, Riders)>,
+    pending: Option<Pending>,
     leaving: bool,
     stopped: bool,
     end: End,
@@ -153,7 +161,7 @@ impl Shell {
             work: JoinSet::new(),
             flight: None,
             asked: HashMap::new(),
-            looks: VecDeque::new(),
+            looks: BTreeMap::new(),
             held: VecDeque::new(),
             given_back: 0,
             next_ticket: 0,
@@ -227,8 +235,11 @@ impl Shell {
             }
             Item::Members { asker, .. } if self.looks.len() >= LOOKS => asker.members(Err(busy())),
             Item::Members { after, limit, asker, at } => {
-                self.looks.push_back(Look { after, limit, asker, at });
-                self.show();
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.looks.insert(ticket, Look { after, limit, asker, at });
+                // One more than is shown: whether there are more.
+                self.feed(Input::Look { ticket, after, limit: limit.saturating_add(1) });
             }
             Item::Wake { .. } => {}
         }
@@ -264,7 +275,6 @@ impl Shell {
             self.act(action);
         }
         self.actions = actions;
-        self.show();
     }
 
     /// Ends this owner after a mistake of ours; the next command starts another one from the log.
@@ -281,7 +291,7 @@ impl Shell {
             self.env.metrics.refused("unavailable");
             asked.asker.reply(Err(busy()));
         }
-        for Look { after, limit, asker, at } in self.looks.drain(..) {
+        for (_, Look { after, limit, asker, at }) in std::mem::take(&mut self.looks) {
             self.held.push_back(Item::Members { after, limit, asker, at });
         }
     }
@@ -320,6 +330,7 @@ impl Shell {
             Action::Append(append) => self.append(append),
             Action::Committed { at, record } => self.committed(at, &record),
             Action::Answer { ticket, outcome } => self.answer(ticket, outcome),
+            Action::Show { ticket, members } => self.show(ticket, members),
             Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
             Action::SaveSnapshot { bytes, retention_days } => {
                 let seq = self.owner.snapshot_seq();
@@ -351,17 +362,23 @@ impl Shell {
         }
     }
 
+    /// The rows to be stored with a record: the same at every try, for an earlier one may be stored.
+    fn rows(&mut self, append: &owner::Append) -> Vec<Row> {
+        if append.record.events.is_empty() {
+            return Vec::new();
+        }
+        if let Some(pending) = self.pending.as_ref().filter(|pending| pending.id == append.id) {
+            return pending.rows.clone();
+        }
+        let (mut rows, known) = commit::consequences(self.room, append, Some(self.owner.state()));
+        let riders = self.env.marks.with_record(self.room, &known.marks);
+        rows.extend(riders.rows(self.room));
+        self.pending = Some(Pending { id: append.id, rows: rows.clone(), known, riders });
+        rows
+    }
+
     fn append(&mut self, append: owner::Append) {
-        let rows = if append.record.events.is_empty() {
-            Vec::new()
-        } else {
-            let state = Some(self.owner.state());
-            let (mut rows, pending) = commit::consequences(self.room, &append, state);
-            let riders = self.env.marks.with_record(self.room, &pending.marks);
-            rows.extend(riders.rows(self.room));
-            self.pending = Some((pending, riders));
-            rows
-        };
+        let rows = self.rows(&append);
         let (env, room, attempt) = (self.env.clone(), self.room, append.attempt);
         let append = backend::Append {
             room,
@@ -383,7 +400,7 @@ impl Shell {
 
     /// Remembers what a commit made known, and has its events delivered, before anybody is answered.
     fn committed(&mut self, LogSeq(at): LogSeq, record: &Arc<Record>) {
-        if let Some((known, riders)) = self.pending.take() {
+        if let Some(Pending { known, riders, .. }) = self.pending.take() {
             self.env.ends.moved(self.room, backend::LogSeq(at), known.end);
             self.env.marks.mentioned(self.room, known.mentioned);
             self.env.marks.stored_with_record(self.room, &riders);
@@ -428,31 +445,17 @@ impl Shell {
         self.given_back += 1;
     }
 
-    /// Lets those look who wait for it, if there is something to see.
-    fn show(&mut self) {
-        if self.looks.is_empty() || !self.owner.serves() {
-            return;
-        }
-        for Look { after, limit, asker, .. } in self.looks.drain(..) {
-            asker.members(Ok(page(self.owner.state(), after, limit)));
-        }
+    fn show(&mut self, ticket: u64, members: Result<Vec<(Profile, Role)>, Refusal>) {
+        let Some(Look { limit, asker, .. }) = self.looks.remove(&ticket) else { return };
+        asker.members(
+            members.map(|members| page(members, limit)).map_err(|refusal| refusal::problem(&refusal)),
+        );
     }
 }
 
-/// Members after one, ordered by id.
-fn page(state: &State, after: Option<UserId>, limit: usize) -> Page<Member> {
-    let mut items: Vec<Member> = state
-        .members_after(after)
-        .take(limit.saturating_add(1))
-        .map(|member| Member {
-            user: Profile {
-                id: member.id,
-                username: member.username.to_owned(),
-                display_name: member.display_name.to_owned(),
-            },
-            role: member.role,
-        })
-        .collect();
+/// A page of members, of which one more than are on it are given if there are more.
+fn page(members: Vec<(Profile, Role)>, limit: usize) -> Page<Member> {
+    let mut items: Vec<Member> = members.into_iter().map(|(user, role)| Member { user, role }).collect();
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|member| member.user.id.0);

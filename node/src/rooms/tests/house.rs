@@ -82,7 +82,7 @@ impl House {
     pub(super) async fn say(&self, room: RoomId, by: &Arc<Profile>, text: &str, id: &str) -> u64 {
         match self.rooms.command(room, by, post(text, id)).await.unwrap() {
             Reply::Posted { seq, .. } => seq,
-            Reply::Done { .. } => panic!("no message"),
+            Reply::Edited { .. } | Reply::Done { .. } => panic!("no message"),
         }
     }
 

@@ -2,16 +2,25 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
+use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::id::RoomId;
+use tokio::sync::{mpsc, oneshot};
 
 use super::house::{House, on, user};
 use crate::{
-    backend::{Expect, Row, Rows as _, Table},
+    backend::{
+        Append, Appended, Committed, Expect, Read, RoomLog, Row, Rows as _, Table, Unavailable,
+        embedded::Store,
+    },
     rooms::{
         RoomsSettings,
         rows::{self, Mark},
@@ -160,4 +169,80 @@ async fn a_mark_stored_meanwhile_does_not_hide_the_one_that_came_with_the_record
     marks.flush().await;
     let row = house.store.get(Table::ReadMarks, &rows::of_user(bob.id, room)).await.unwrap().unwrap();
     assert_eq!(Mark::decode(&row.value), Some(mark(9)));
+}
+
+/// A log that does not say how the next append ended, and remembers the rows of all.
+struct Silent {
+    store: Arc<Store>,
+    silent: AtomicBool,
+    rows: Mutex<Vec<Vec<Row>>>,
+    /// Told of each append; the test says when it goes on.
+    told: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+#[async_trait]
+impl RoomLog for Silent {
+    async fn append(&self, append: Append) -> Appended {
+        self.rows.lock().push(append.rows.clone());
+        let silent = self.silent.swap(false, Ordering::Relaxed);
+        let appended = self.store.append(append).await;
+        if silent {
+            let (go, gone) = oneshot::channel();
+            self.told.send(go).await.unwrap();
+            gone.await.unwrap();
+            return Appended::Unknown;
+        }
+        appended
+    }
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.store.tail(room).await
+    }
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        self.store.read(room, read).await
+    }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
+    fn follow(&self, room: RoomId, on: bool) {
+        self.store.follow(room, on);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_appended_again_has_the_same_rows() {
+    let (mut house, ada, bob) = (House::with(never()), user(1, "ada"), user(2, "bob"));
+    let (tell, mut told) = mpsc::channel(1);
+    let log = Arc::new(Silent {
+        store: house.store.clone(),
+        silent: AtomicBool::new(false),
+        rows: Mutex::default(),
+        told: tell,
+    });
+    house.rooms = on(&house.store, log.clone(), never());
+    let room = house.room(&ada, &[&bob]).await;
+    house.say(room, &bob, "one", "1").await;
+    house.rooms.env().marks.flush().await;
+    // From now on his mark goes with what he says, if he says it seldom.
+    let seq = say_with_mark(&house, room, &bob).await;
+    log.rows.lock().clear();
+    let wait = async {
+        let mark = || HashMap::from([(bob.id, Mark { seq: seq + 1, messages: seq + 1 })]);
+        while house.rooms.env().marks.with_record(room, &mark()).rows(room).next().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("his mark goes with what he says");
+    log.silent.store(true, Ordering::Relaxed);
+    let saying = house.say(room, &bob, "two, @ada", "2");
+    let meanwhile = async {
+        let go = tokio::time::timeout(Duration::from_secs(60), told.recv()).await.unwrap().unwrap();
+        // A mark that is stored meanwhile would not go with a record now.
+        house.rooms.env().marks.raise(room, [(bob.id, Mark { seq, messages: seq + 1 })]);
+        house.rooms.env().marks.flush().await;
+        go.send(()).unwrap();
+    };
+    tokio::join!(saying, meanwhile);
+    let rows = log.rows.lock();
+    assert_eq!((rows.len(), rows[0].len()), (2, 2), "{rows:?}");
+    assert_eq!(rows[0], rows[1]);
 }

@@ -1,6 +1,9 @@
 //! Messages, their history, and what becomes of them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -11,7 +14,7 @@ use rookery_protocol::{client::server_frame::Frame, id::RoomId};
 use super::house::{House, code, on, post, user};
 use crate::{
     backend::{Append, Appended, Committed, Read, RoomLog, Unavailable, embedded::Store},
-    rooms::{Part, RoomsSettings},
+    rooms::{NewMessage, Part, RoomsSettings},
 };
 
 #[tokio::test]
@@ -108,6 +111,99 @@ async fn a_message_that_is_stored_is_found_though_the_log_shows_what_is_old() {
     // It stays so.
     *behind.old.lock() = (u32::MAX, before);
     assert_eq!(code(house.rooms.stored_message(room, ada.id, seq).await), (503, "unavailable"));
+}
+
+/// A log that cannot be read once something was appended.
+struct Blind {
+    store: Arc<Store>,
+    armed: AtomicBool,
+    blind: AtomicBool,
+    reads: AtomicU64,
+}
+
+impl Blind {
+    fn look(&self) -> Result<&Store, Unavailable> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.blind.load(Ordering::Relaxed) { Err(Unavailable("blind".into())) } else { Ok(&self.store) }
+    }
+
+    /// Reads since it was asked last.
+    fn reads(&self) -> u64 {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+
+    /// From the next append on nothing can be read.
+    fn arm(&self, armed: bool) {
+        self.armed.store(armed, Ordering::Relaxed);
+        self.blind.store(false, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl RoomLog for Blind {
+    async fn append(&self, append: Append) -> Appended {
+        let appended = self.store.append(append).await;
+        self.blind.store(self.armed.load(Ordering::Relaxed), Ordering::Relaxed);
+        appended
+    }
+    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.look()?.tail(room).await
+    }
+    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
+        self.look()?.read(room, read).await
+    }
+    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
+        self.store.forget(room, before).await
+    }
+    fn follow(&self, room: RoomId, on: bool) {
+        self.store.follow(room, on);
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_is_answered_though_the_log_cannot_be_read_any_more() {
+    let (mut house, ada, bob) = (House::new(), user(1, "ada"), user(2, "bob"));
+    let blind = Arc::new(Blind {
+        store: house.store.clone(),
+        armed: AtomicBool::default(),
+        blind: AtomicBool::default(),
+        reads: AtomicU64::default(),
+    });
+    house.rooms = on(&house.store, blind.clone(), RoomsSettings::default());
+    let room = house.room(&ada, &[&bob]).await;
+    let first = house.say(room, &ada, "first", "f").await;
+    let new = |text: &str, client_msg_id: &str| NewMessage {
+        text: text.into(),
+        client_msg_id: client_msg_id.into(),
+        reply_to: Some(first),
+    };
+    blind.arm(true);
+    blind.reads();
+    let (said, repeated) = house.rooms.post(room, &ada, new("hello @bob", "a")).await.unwrap();
+    assert!(!repeated);
+    assert_eq!(blind.reads(), 0, "a post costs no read");
+    blind.arm(false);
+    assert_eq!(said, house.message(room, &ada, said.seq).await);
+    assert_eq!(said.mentions, [bob.id.to_string()]);
+
+    house.does(room, &bob, What::React { seq: said.seq, emoji: "👍".into() }).await.unwrap();
+    blind.arm(true);
+    let changed = house.rooms.edit(room, &ada, said.seq, "goodbye @ada".into()).await.unwrap();
+    blind.arm(false);
+    assert_eq!(changed, house.message(room, &ada, said.seq).await);
+    assert_eq!((changed.reactions["👍"].count, &*changed.mentions), (1, &[ada.id.to_string()][..]));
+    // The text that it has already: nothing is stored.
+    assert_eq!(house.rooms.edit(room, &ada, said.seq, "goodbye @ada".into()).await.unwrap(), changed);
+
+    // A repeat is shown as it is now.
+    let (again, repeated) = house.rooms.post(room, &ada, new("hello @bob", "a")).await.unwrap();
+    assert_eq!((again, repeated), (changed, true));
+    let edit = |seq| house.rooms.edit(room, &ada, seq, "x".into());
+    for seq in [0, 1, said.seq + 100, u64::MAX] {
+        assert_eq!(code(edit(seq).await), (404, "message_not_found"), "{seq}");
+    }
+    let none = house.rooms.post(RoomId(5), &ada, new("x", "x")).await;
+    assert_eq!(code(none), (404, "room_not_found"));
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ impl World {
         let what = What::Post { text, client_msg_id: format!("m{number}"), reply_to: None };
         match self.app.rooms.command(room, &user.profile, what).await.unwrap() {
             Reply::Posted { seq, .. } => seq,
-            Reply::Done { .. } => unreachable!("a post is answered as posted"),
+            Reply::Edited { .. } | Reply::Done { .. } => unreachable!("a post is answered as posted"),
         }
     }
 }
