@@ -6,8 +6,8 @@ use async_nats::{Client, ConnectOptions, ServerAddr};
 
 use super::{NatsMetrics, NatsSettings, link::Signals};
 
-/// The oldest nats-server with atomic batches.
-const SERVER: (u64, u64) = (2, 12);
+/// The oldest nats-server that logs are trusted to.
+const SERVER: [u64; 3] = [2, 14, 4];
 /// A record, a row or a piece of a snapshot must fit into a message.
 pub(super) const PAYLOAD: usize = 1 << 20;
 /// Between two tries at the start.
@@ -70,14 +70,9 @@ pub enum ConnectError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// A monitoring address cannot be read.
-    #[error("nats.monitoring_urls: {url}: {why}")]
-    Monitoring {
-        /// Which.
-        url: String,
-        /// Why.
-        why: String,
-    },
+    /// Too few monitoring addresses can be read.
+    #[error("nats.monitoring_urls: {0}. Check that they are right and that the servers run")]
+    Monitoring(String),
     /// A server would lose acknowledged records when its machine loses power.
     #[error(
         "the NATS server at {0} does not sync each write: set `jetstream {{ sync_interval: always }}` in its \
@@ -92,7 +87,7 @@ pub enum ConnectError {
     Lost(String),
 }
 
-const SERVER_TEXT: &str = "2.12";
+const SERVER_TEXT: &str = "2.14.4";
 
 /// Host and port of each server: never its user or password.
 fn named(urls: &[ServerAddr]) -> String {
@@ -202,7 +197,7 @@ pub(super) async fn connect(
 
 fn recent(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= SERVER
+    [(); 3].map(|()| numbers.next().unwrap_or(0)) >= SERVER
 }
 
 #[cfg(test)]
@@ -211,9 +206,17 @@ mod tests {
 
     #[test]
     fn old_servers_are_told_apart() {
-        for (version, wanted) in
-            [("2.15.1", true), ("2.12.0-RC.1", true), ("3.0.0", true), ("2.11.9", false), ("", false)]
-        {
+        for (version, wanted) in [
+            ("2.15.1", true),
+            ("2.14.4", true),
+            ("2.14.10", true),
+            ("2.15.0-RC.1", true),
+            ("3.0.0", true),
+            ("2.14.3", false),
+            ("2.12.9", false),
+            ("2.9", false),
+            ("", false),
+        ] {
             assert_eq!(recent(version), wanted, "{version}");
         }
     }

@@ -20,6 +20,8 @@ pub struct NatsMetrics {
     pub refused: Counter,
     /// Appends and writes of rows whose outcome is unknown.
     pub unknown: Counter,
+    /// Batches sent again because the server had no place for them.
+    pub crowded: Counter,
     /// Rows written, with records or without.
     pub rows: Counter,
     /// Requests for history, lists and single rows.
@@ -46,6 +48,7 @@ impl NatsMetrics {
             append: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             refused: Counter::default(),
             unknown: Counter::default(),
+            crowded: Counter::default(),
             rows: Counter::default(),
             reads: Counter::default(),
             stale: Counter::default(),
@@ -65,6 +68,11 @@ impl NatsMetrics {
         );
         nats.register("refused_appends", "Appends whose condition did not hold", this.refused.clone());
         nats.register("unknown_outcomes", "Writes whose outcome is unknown", this.unknown.clone());
+        nats.register(
+            "crowded_batches",
+            "Batches sent again because a server had no place for them",
+            this.crowded.clone(),
+        );
         nats.register("rows_written", "Rows written", this.rows.clone());
         nats.register("reads", "Requests for history, lists and rows", this.reads.clone());
         nats.register("stale_reads", "Reads asked again because a server lagged behind", this.stale.clone());

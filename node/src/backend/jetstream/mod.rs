@@ -65,6 +65,8 @@ pub struct JetStream {
     append_timeout: Duration,
     write_timeout: Duration,
     tasks: [AbortHandle; 2],
+    /// Servers that have not said yet whether they sync.
+    _late: Option<sync::Late>,
 }
 
 impl Drop for JetStream {
@@ -88,15 +90,17 @@ impl JetStream {
         let layout = Layout { cluster: cluster.to_owned(), log_streams: settings.log_streams };
         let context = async_nats::jetstream::new(client.clone());
         let within = Duration::from_secs(settings.connect_seconds);
-        if settings.require_sync_always {
+        let late = if settings.require_sync_always {
             if settings.monitoring_urls.is_empty() {
                 tracing::warn!(
                     "nats.monitoring_urls is empty: whether the NATS servers sync each write cannot be checked \
                      (it must be `sync_interval: always`)"
                 );
             }
-            sync::check(&settings.monitoring_urls, within).await?;
-        }
+            Some(sync::check(&settings.monitoring_urls, within).await?)
+        } else {
+            None
+        };
         streams::prepare(&context, &layout, settings, within).await?;
         let read_timeout = Duration::from_millis(settings.read_timeout_ms);
         let link = Link::open(client, signals, metrics.clone(), read_timeout).await;
@@ -117,6 +121,7 @@ impl JetStream {
             append_timeout: Duration::from_millis(settings.append_timeout_ms),
             write_timeout: read_timeout,
             tasks,
+            _late: late,
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{HeaderMap, Message};
@@ -17,8 +17,15 @@ use super::{
 
 /// Messages in one atomic batch, at most: nats-server's bound.
 pub(super) const BATCH: usize = 1_000;
-/// Batches of one node under way on one stream. The server takes 50 per stream, from all nodes.
+/// Batches of one node under way on one stream. The server takes 50 per stream, from all nodes: of more than four nodes, some
+/// have to wait now and then.
 pub(super) const BATCHES: usize = 12;
+/// The server has as many batches of the stream under way as it takes: it says so of a batch's first message, if that asks for an
+/// answer, and of the last one that the batch is incomplete. (As it is when it was begun under another leader.)
+const TOO_MANY: u64 = 10210;
+const INCOMPLETE: u64 = 10176;
+/// First pause before a batch is sent again that was one too many; doubles up to the second.
+const CROWDED: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -81,7 +88,7 @@ fn definite(code: u64) -> bool {
         // Wrong last sequence: with the one that was found, or while another append is under way.
         10071 | 10164
         // Atomic batches: incomplete, too large, too many under way.
-        | 10176 | 10199 | 10210
+        | INCOMPLETE | 10199 | TOO_MANY
     )
 }
 
@@ -135,8 +142,39 @@ impl Link {
         outcome(self.ask(subject, headers, payload, within).await, 0)
     }
 
-    /// Publishes all or none, in this order. All subjects are of one stream.
+    /// Publishes all or none, in this order. All subjects are of one stream. A batch that the server does not take as a
+    /// whole, for want of place, is sent again while there is time: nothing of it is stored.
     pub(super) async fn post_all(
+        &self,
+        mut posts: Vec<Post>,
+        batches: &Batches,
+        slots: &Semaphore,
+        within: Duration,
+    ) -> Posted {
+        if posts.len() < 2 {
+            return match posts.pop() {
+                Some(one) => self.post(one, within).await,
+                None => Posted::Unknown("nothing to publish".into()),
+            };
+        }
+        let end = Instant::now() + within;
+        let [mut longest, most] = CROWDED;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let posted = self.post_batch(posts.clone(), batches, slots, left).await;
+            // Others wait, too: not all come back at the same moment.
+            let pause = longest.mul_f64(rand::random_range(0.5..1.0));
+            let again = matches!(posted, Posted::Refused(TOO_MANY | INCOMPLETE));
+            if !again || Instant::now() + pause >= end {
+                return posted;
+            }
+            self.metrics.crowded.inc();
+            tokio::time::sleep(pause).await;
+            longest = (longest * 2).min(most);
+        }
+    }
+
+    async fn post_batch(
         &self,
         mut posts: Vec<Post>,
         batches: &Batches,
@@ -146,9 +184,6 @@ impl Link {
         let (Some(last), count) = (posts.pop(), posts.len() as u64 + 1) else {
             return Posted::Unknown("nothing to publish".into());
         };
-        if posts.is_empty() {
-            return self.post(last, within).await;
-        }
         let id = format!("{}-{:x}", batches.prefix, batches.next.fetch_add(1, Ordering::Relaxed));
         let sent = async {
             // Given back when the answer is there: the server counts batches until then.

@@ -29,8 +29,9 @@ const PIECE: usize = 512 << 10;
 const LARGE: usize = 64 << 20;
 /// Rows that are written at once when they need not be.
 const TOGETHER: usize = 400;
-/// Between two tries of a write.
+/// Between two tries of a write, and at first of a read.
 const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// One message for each row, with its stream; a row that comes twice is written as it is last.
 pub(super) fn posts(layout: &Layout, rows: &[Row]) -> Result<Vec<(String, Post)>, String> {
@@ -113,20 +114,27 @@ impl Conditional {
 impl Rows for JetStream {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
         let place = place(&self.layout, table, key).map_err(wrong)?;
-        let Some(item) = self.link.last(&place.stream, &place.subject).await?.filter(|item| !item.gone)
-        else {
-            return Ok(None);
-        };
-        let revision = item.at;
-        let value = match &item.pieces {
-            None => item.payload,
-            Some(pieces) => match self.pieces(&place, pieces).await? {
-                Some(value) => value,
-                // Written anew meanwhile: once more.
-                None => return self.get(table, key).await,
-            },
-        };
-        Ok(Some(Entry { key: Bytes::copy_from_slice(key), value, revision }))
+        let end = Instant::now() + self.link.read_timeout;
+        let mut pause = PAUSE;
+        loop {
+            let Some(item) = self.link.last(&place.stream, &place.subject).await?.filter(|item| !item.gone)
+            else {
+                return Ok(None);
+            };
+            let value = match &item.pieces {
+                None => Some(item.payload),
+                Some(pieces) => self.pieces(&place, pieces).await?,
+            };
+            if let Some(value) = value {
+                return Ok(Some(Entry { key: Bytes::copy_from_slice(key), value, revision: item.at }));
+            }
+            // Written anew meanwhile: once more.
+            if Instant::now() + pause >= end {
+                return Err(Unavailable("The pieces of a snapshot do not belong together.".into()));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn scan(

@@ -10,6 +10,7 @@ use async_nats::jetstream::{
 
 use super::{
     ConnectError, NatsSettings,
+    connect::PAYLOAD,
     layout::{Layout, VERSION},
 };
 
@@ -141,6 +142,8 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
         [config.max_messages, config.max_bytes, config.max_messages_per_subject].iter().all(|max| *max <= 0)
     };
     compare("limits", unlimited(found));
+    let largest = usize::try_from(found.max_message_size).unwrap_or(usize::MAX);
+    compare("max_msg_size", largest == 0 || largest >= PAYLOAD);
     compare("sources", found.mirror.is_none() && found.sources.as_ref().is_none_or(Vec::is_empty));
     compare("subject_transform", found.subject_transform.is_none());
     (!differs.is_empty()).then(|| {
@@ -254,5 +257,8 @@ mod tests {
         assert!(difference(one, &fewer[0]).unwrap().contains("3 replicas"));
         let limited = Config { max_bytes: 5, republish: None, ..one.clone() };
         assert!(difference(&limited, one).unwrap().contains("republish, limits"));
+        let sized = |max_message_size| difference(&Config { max_message_size, ..one.clone() }, one);
+        assert_eq!((sized(-1), sized(0), sized(1 << 20)), (None, None, None));
+        assert!(sized((1 << 20) - 1).unwrap().contains("max_msg_size"));
     }
 }

@@ -14,12 +14,15 @@ mod reminders;
 mod rows;
 mod tls;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use rookery_protocol::id::RoomId;
-use rookery_testbed::NatsCluster;
+use rookery_testbed::{NatsCluster, PATIENCE};
 
 use super::{JetStream, NatsMetrics, NatsSettings};
 use crate::backend::{Append, Appended, LogSeq, RoomLog as _, Row, Table};
@@ -73,20 +76,32 @@ fn record(room: u128, expected: u64, seqs: std::ops::RangeInclusive<u64>, text: 
     }
 }
 
+/// Waits for something that ought to happen soon. Machines that run tests are busy.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(done) => done,
+        Err(_) => panic!("waited {PATIENCE:?} in vain: {what}"),
+    }
+}
+
 async fn stored(log: &JetStream, append: Append) -> u64 {
     // As the core does: an outcome that is not known is looked up. Servers may change leaders when a machine is busy.
-    loop {
-        if let Appended::Committed(at) = log.append(append.clone()).await {
-            return at.0;
+    let storing = async {
+        loop {
+            if let Appended::Committed(at) = log.append(append.clone()).await {
+                return at.0;
+            }
+            let tail = log.tail(append.room).await.unwrap();
+            let at = tail.as_ref().map_or(0, |tail| tail.at.0);
+            if at != append.expected.0 {
+                let tail = tail.unwrap();
+                assert_eq!(tail.record, append.record, "another record is there");
+                return at;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let tail = log.tail(append.room).await.unwrap();
-        let at = tail.as_ref().map_or(0, |tail| tail.at.0);
-        if at != append.expected.0 {
-            let tail = tail.unwrap();
-            assert_eq!(tail.record, append.record, "another record is there");
-            return at;
-        }
-    }
+    };
+    soon("a record is stored", storing).await
 }
 
 fn row(table: Table, key: &[&[u8]], value: Option<&str>) -> Row {

@@ -32,12 +32,14 @@ fn another_layout_is_refused() {
         let context = async_nats::jetstream::new(log.client());
         for stream in ["layout-log-0", "layout-accounts"] {
             let made = context.get_stream(stream).await.unwrap().cached_info().config.clone();
-            let day = std::time::Duration::from_secs(86_400);
+            let day = Duration::from_secs(86_400);
             for (wrong, setting) in [
                 (Config { max_messages_per_subject: 5, ..made.clone() }, "limits"),
                 (Config { max_messages: 1_000_000, ..made.clone() }, "limits"),
                 (Config { max_bytes: 1 << 30, ..made.clone() }, "limits"),
                 (Config { max_age: day, ..made.clone() }, "max_age"),
+                // Or would not take one.
+                (Config { max_message_size: 1000, ..made.clone() }, "max_msg_size"),
             ] {
                 context.update_stream(wrong).await.unwrap();
                 let why = refusal(&settings, "layout").await;
@@ -91,5 +93,31 @@ fn servers_that_do_not_do_are_refused() {
         let gone = JetStream::connect(&one(&careless), "c", metrics).await.err().unwrap();
         assert!(matches!(gone, ConnectError::Unreachable { .. }), "{gone}");
         assert!(began.elapsed().as_secs() < 10);
+    });
+}
+
+#[test]
+fn servers_that_are_away_keep_nobody_from_starting_unless_too_many_are() {
+    let Some(servers) = NatsCluster::start(&NatsOptions::default()) else { return };
+    run(async {
+        let port = |server| servers.monitor(server, "/varz").unwrap()["http_port"].as_u64().unwrap();
+        let monitors = (0..3).map(|server| format!("http://127.0.0.1:{}", port(server)));
+        let settings = NatsSettings {
+            require_sync_always: true,
+            monitoring_urls: monitors.collect(),
+            ..settings(&servers)
+        };
+        drop(open_with(&settings, "away").await);
+        servers.kill(2);
+        drop(open_with(&settings, "away").await);
+        // It answers nobody, and refuses nobody either.
+        servers.restart(2);
+        servers.process(2).pause();
+        drop(open_with(&settings, "away").await);
+        servers.process(1).pause();
+        let why = refusal(&NatsSettings { connect_seconds: 2, ..settings }, "away").await;
+        assert!(why.contains("1 of 3 servers say"), "{why}");
+        servers.process(1).resume();
+        servers.process(2).resume();
     });
 }

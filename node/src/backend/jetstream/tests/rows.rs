@@ -1,7 +1,13 @@
 //! Rows: conditions, large values, many at once.
 
 use super::*;
-use crate::backend::{Expect, Rows as _, Written};
+use crate::backend::{
+    Expect, Rows as _, Written,
+    jetstream::{
+        item::PIECES,
+        publish::{Post, Posted},
+    },
+};
 
 #[test]
 fn conditions_are_kept() {
@@ -51,6 +57,59 @@ fn large_snapshots_are_whole() {
             let found = store.get(Table::Snapshots, &key).await.unwrap().unwrap();
             assert!(found.value == value.as_bytes(), "{size}");
         }
+    });
+}
+
+#[test]
+fn pieces_that_do_not_belong_together_are_refused_in_time() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let patient = open(&servers, "pieces", None).await;
+        let hasty = NatsSettings { read_timeout_ms: 500, ..settings(&servers) };
+        let store = open_with(&hasty, "pieces").await;
+        let key = 9_u128.to_be_bytes();
+        let whole = row(Table::Snapshots, &[&key], Some(&"x".repeat(1 << 20)));
+        patient.write(vec![(whole.clone(), Expect::Any)]).await.unwrap();
+        // As a head that came without its pieces.
+        let place = store.layout.row(Table::Snapshots, &key).unwrap();
+        let head =
+            Post::new(place.subject, Bytes::new()).header(PIECES, "2 0123").header("Nats-Rollup", "sub");
+        let posted = soon("the head is stored", store.link.post(head, PATIENCE)).await;
+        assert!(matches!(posted, Posted::Stored(_)), "{posted:?}");
+        let error = soon("an answer", store.get(Table::Snapshots, &key)).await.unwrap_err();
+        assert!(error.to_string().contains("do not belong together"), "{error}");
+        // Whoever waits long enough sees what is written meanwhile.
+        let (found, written) =
+            tokio::join!(soon("it is whole", patient.get(Table::Snapshots, &key)), async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                patient.write(vec![(whole.clone(), Expect::Any)]).await
+            });
+        written.unwrap();
+        assert_eq!(found.unwrap().map(|found| found.value), whole.value);
+    });
+}
+
+#[test]
+fn a_batch_that_is_one_too_many_for_the_server_waits_for_its_turn() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        // The server gives up on a batch that is not finished after ten seconds.
+        let patient = NatsSettings { append_timeout_ms: 30_000, ..settings(&servers) };
+        let store = open_with(&patient, "crowd").await;
+        let room = 1_u128.to_be_bytes();
+        let listed = row(Table::PublicRooms, &[&room], Some("listed"));
+        let place = store.layout.row(Table::PublicRooms, &room).unwrap();
+        for number in 0..50 {
+            let begun = Post::new(place.subject.clone(), Bytes::new())
+                .header("Nats-Batch-Id", &format!("begun-{number}"))
+                .header("Nats-Batch-Sequence", "1");
+            store.link.send(begun.subject, begun.headers, begun.payload).await.unwrap();
+        }
+        let info = row(Table::Snapshots, &[&room, b"info"], Some("info"));
+        let append = Append { rows: vec![listed, info], ..record(1, 0, 1..=1, "one") };
+        let appended = soon("it is stored", store.append(append)).await;
+        assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
+        assert!(store.link.metrics.crowded.get() > 0, "there were never too many");
     });
 }
 
