@@ -27,7 +27,7 @@ use crate::{
     notices::{self, Running, Sources},
     peer::{Bound, Control, Names, PeerError, Peers},
     rooms::Rooms,
-    serve::{Drain, Process, greet},
+    serve::{Drain, Ending, Process, greet},
     server::{Failure, Health, Readiness},
     telemetry::Metrics,
     translation::{Mode, OverNats, Translation},
@@ -86,17 +86,21 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
             Some(why)
         }
     };
+    let ending = drain.begin(Instant::now());
     let drained = async {
-        begun.hand_over(drain.deadline).await;
-        served.drain(drain.window, drain.deadline).await;
+        begun.hand_over(ending.for_rooms(Instant::now())).await;
+        let (window, more) = ending.for_clients(Instant::now());
+        served.drain(window, more).await;
     };
     if process.unless_hurried(drained).await {
+        let mut rest = ending.for_rest(Instant::now());
         if !hold.is_zero() {
             // Its key in etcd goes on saying that it drains.
             tracing::info!(seconds = hold.as_secs(), "drained; waiting to be stopped");
             let _ = tokio::time::timeout(hold, process.stopped()).await;
+            rest = drain.deadline;
         }
-        process.unless_hurried(begun.end(drain.deadline)).await;
+        process.unless_hurried(begun.end(rest)).await;
     }
     refused.map_or(Ok(()), |why| Err(Failure::Dependency(why.to_string())))
 }
@@ -316,8 +320,9 @@ impl Node {
 
     /// Ends what is under way, and the membership.
     async fn end(&self, within: Duration) {
+        let until = Instant::now() + within;
         self.app.rooms.stop(within).await;
-        self.peers.stop(TELL).await;
+        self.peers.stop(TELL.min(until.saturating_duration_since(Instant::now()).max(Ending::LEAST))).await;
         if !self.membership.leave(TELL).await {
             tracing::warn!("etcd does not hear that this node leaves; its lease runs out by itself");
         }
@@ -337,7 +342,10 @@ async fn connect_nats(
             Ok(nats) => return Ok(nats),
             Err(why) => why,
         };
-        let passes = matches!(why, ConnectError::Unreachable { .. } | ConnectError::Lost(_));
+        let passes = matches!(
+            why,
+            ConnectError::Unreachable { .. } | ConnectError::Lost(_) | ConnectError::Monitoring(_)
+        );
         if !passes || Instant::now() >= until {
             return Err(Failure::Dependency(why.to_string()));
         }

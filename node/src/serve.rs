@@ -40,7 +40,7 @@ pub struct Process {
 pub struct Drain {
     /// Connections are told to leave, spread over this time.
     pub window: Duration,
-    /// After that: for requests under way.
+    /// For all else: handing over rooms, requests under way, the end.
     pub deadline: Duration,
 }
 
@@ -51,6 +51,40 @@ impl Drain {
             window: Duration::from_secs(settings.server.drain_window_seconds.into()),
             deadline: Duration::from_secs(settings.server.drain_deadline_seconds.into()),
         }
+    }
+
+    /// It begins.
+    pub fn begin(self, now: Instant) -> Ending {
+        Ending { window: self.window, until: now + self.window + self.deadline }
+    }
+}
+
+/// A drain that has begun: all of its steps together have until then.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    window: Duration,
+    until: Instant,
+}
+
+impl Ending {
+    /// However late it is, the last things are tried for so long.
+    pub const LEAST: Duration = Duration::from_millis(500);
+
+    /// How long rooms may be handed over: the window in which clients are told to go comes after that.
+    pub fn for_rooms(&self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now).saturating_sub(self.window)
+    }
+
+    /// The window, and how long connections may stay after it.
+    pub fn for_clients(&self, now: Instant) -> (Duration, Duration) {
+        let left = self.until.saturating_duration_since(now);
+        let window = self.window.min(left);
+        (window, left - window)
+    }
+
+    /// How long what is left may take.
+    pub fn for_rest(&self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now).max(Self::LEAST)
     }
 }
 
@@ -128,4 +162,30 @@ fn bind(address: SocketAddr, backlog: u32, flag: &'static str) -> Result<TcpList
 pub fn greet(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_has_one_deadline_however_long_each_step_takes() {
+        let seconds = Duration::from_secs;
+        let drain = Drain { window: seconds(2), deadline: seconds(10) };
+        let began = Instant::now();
+        for (rooms, clients) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
+            let ending = drain.begin(began);
+            let mut now = began;
+            assert_eq!(ending.for_rooms(now), seconds(10));
+            now += ending.for_rooms(now) * rooms;
+            let (window, more) = ending.for_clients(now);
+            assert_eq!(window, seconds(2), "clients are told to go in the time that is meant for it");
+            now += (window + more) * clients;
+            now += ending.for_rest(now);
+            assert!(now - began <= seconds(12) + Ending::LEAST, "{:?}", now - began);
+        }
+        let late = drain.begin(began);
+        assert_eq!(late.for_clients(began + seconds(11)), (seconds(1), seconds(0)));
+        assert_eq!(late.for_rest(began + seconds(20)), Ending::LEAST);
+    }
 }

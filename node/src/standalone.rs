@@ -1,6 +1,11 @@
 //! The whole service in one process: the embedded backends under the same services that a cluster's node runs.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rookery_mailer::local::LocalMailer;
 
@@ -47,12 +52,13 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     greet(&greeting((process.scheme(), mails), listen, management, &data, took));
 
     process.stopped().await;
-    let Drain { window, deadline } = Drain::of(&settings);
+    let ending = Drain::of(&settings).begin(Instant::now());
     let drained = async {
-        served.drain(window, deadline).await;
-        app.rooms.stop(deadline).await;
+        let (window, more) = ending.for_clients(Instant::now());
+        served.drain(window, more).await;
+        app.rooms.stop(ending.for_rest(Instant::now())).await;
         if let Some(mailer) = mailer {
-            mailer.stop(deadline).await;
+            mailer.stop(ending.for_rest(Instant::now())).await;
         }
     };
     process.unless_hurried(drained).await;

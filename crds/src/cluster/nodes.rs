@@ -182,7 +182,7 @@ pub struct RolloutSpec {
     #[serde(default = "drain_window")]
     #[schemars(range(min = 1, max = 600))]
     pub drain_window_seconds: i32,
-    /// Handing over its rooms, and ending what is under way, may take so many seconds each. A node that has not drained by then
+    /// Handing over its rooms and ending what is under way may take so many seconds together. A node that has not drained by then
     /// is stopped all the same, and the status says so; its rooms are then taken over instead, and nothing is lost.
     #[serde(default = "drain_deadline")]
     #[schemars(range(min = 5, max = 600))]

@@ -114,7 +114,7 @@ pub struct NatsManaged {
     /// A volume for each.
     #[serde(default = "nats_storage")]
     pub storage: Storage,
-    /// Image: nats-server 2.12 or later.
+    /// Image: nats-server 2.14.4 or later.
     #[serde(default = "nats_image")]
     #[schemars(regex(pattern = r"^[a-z0-9][a-zA-Z0-9._:/@-]{0,400}$"))]
     pub image: String,

@@ -21,7 +21,8 @@ pub struct ServerSettings {
     pub node: String,
     /// After SIGTERM: connections are told to leave, spread over so many seconds.
     pub drain_window_seconds: u32,
-    /// After that: requests under way have so many more seconds to end.
+    /// Beside that: handing over rooms (in a cluster, before clients are told), requests under way and the end have so many
+    /// seconds, together.
     pub drain_deadline_seconds: u32,
     /// Threads that serve; 0: one per core.
     pub threads: usize,

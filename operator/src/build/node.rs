@@ -14,11 +14,11 @@ const SPARE: i32 = 15;
 /// A node waits so long for NATS and etcd, which may be made along with it, before it ends and is started again.
 const START_SECONDS: i32 = 600;
 
-/// Seconds within which a node that is told to stop has stopped, whatever happens: rooms are handed over, clients told to go, what
-/// is under way is ended, each within the deadline.
+/// Seconds within which a node that is told to stop has stopped, whatever happens: clients are told to go within the window, and
+/// handing over rooms and ending what is under way have one deadline.
 pub(super) fn grace(inputs: &Inputs<'_>) -> i32 {
     let rollout = &inputs.spec.rollout;
-    rollout.drain_window_seconds + 3 * rollout.drain_deadline_seconds + SPARE
+    rollout.drain_window_seconds + rollout.drain_deadline_seconds + SPARE
 }
 
 pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {

@@ -32,7 +32,7 @@ const SPARE: i32 = 10;
 
 /// How long a drain may take in all.
 pub(super) fn drain_deadline(rollout: &RolloutSpec) -> roll::Millis {
-    i64::from(rollout.drain_window_seconds + 2 * rollout.drain_deadline_seconds + SPARE) * 1000
+    i64::from(rollout.drain_window_seconds + rollout.drain_deadline_seconds + SPARE) * 1000
 }
 
 /// What is seen of a cluster's nodes.
