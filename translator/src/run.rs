@@ -40,7 +40,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     readiness.starting("setting engines up");
     let redis = settings.redis.client().map_err(Failure::Dependency)?;
     let shared = redis
-        .map(|client| SharedStore::open(client, &settings.server.cluster, metrics.clone()))
+        .map(|client| {
+            let timeout = SharedStore::TIMEOUT;
+            SharedStore::open(client, &settings.server.cluster, metrics.clone(), timeout)
+        })
         .transpose()
         .map_err(|error| Failure::Dependency(format!("redis: {error}")))?;
     let engines = tokio::select! {

@@ -10,6 +10,10 @@ use crate::text::Lang;
 /// All engines, by the names that settings, answers and metrics use.
 pub const ENGINES: [&str; 6] = ["firefox", "apertium", "libretranslate", "deepl", "google", "azure"];
 
+/// Characters that may be spent in a day on a paid service for which nothing is said: some ten dollars at usual prices. Whoever
+/// forgets to say it is to notice that translations end, and not by a bill.
+pub const PAID_DAY: u64 = 500_000;
+
 /// `[translator]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -83,8 +87,8 @@ pub struct RemoteSettings {
     pub languages: String,
     /// Characters that may be spent in a minute. 0: as many as are asked for.
     pub minute_characters: u64,
-    /// Characters that may be spent in a day (UTC). 0: as many as are asked for.
-    pub day_characters: u64,
+    /// Characters that may be spent in a day (UTC). 0: as many as are asked for. Not set: [`PAID_DAY`] if the service is paid.
+    pub day_characters: Option<u64>,
 }
 
 /// `[translator.google]`

@@ -14,7 +14,6 @@ use std::{
 use parking_lot::Mutex;
 use rookery_core::{feed::Gap, record::Record};
 use rookery_protocol::id::RoomId;
-use tokio::sync::mpsc;
 
 use super::{
     LiveMetrics, LiveSettings,
@@ -27,7 +26,7 @@ use crate::backend::{
     CommitSink, Committed, Read, RoomLog,
     bus::{Bus, NodeRun, RoomNews, Tell},
 };
-use crate::translation::Spoken;
+use crate::translation::Translates;
 
 /// How much of the log one step of a repair reads.
 const REPAIR_RECORDS: usize = 256;
@@ -55,7 +54,7 @@ pub struct Live {
     /// Other nodes.
     pub(super) news: Tell,
     /// Who translates what is said, if somebody does.
-    pub(super) translates: OnceLock<mpsc::Sender<Spoken>>,
+    pub(super) translates: OnceLock<Translates>,
 }
 
 /// Live delivery of this node. One per node.
@@ -128,7 +127,7 @@ impl Hub {
     }
 
     /// What is said in rooms is told to `translates`, for those who read other languages. Once, at the start.
-    pub fn translate(&self, translates: mpsc::Sender<Spoken>) {
+    pub fn translate(&self, translates: Translates) {
         let _ = self.live.translates.set(translates);
     }
 

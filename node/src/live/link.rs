@@ -81,6 +81,8 @@ pub struct Mail {
     pub ready: Vec<u32>,
     /// Whole frames for it alone. They go out before anything that is then read from a tape.
     pub out: Vec<u8>,
+    /// Frames that others get too, after those.
+    pub shared: Vec<Arc<[u8]>>,
     /// Rooms that it follows from now on, or not (`None`), by index.
     pub joined: Vec<(u32, Option<Following>)>,
     /// Rooms that it is to follow.
@@ -94,9 +96,15 @@ impl Mail {
     fn is_empty(&self) -> bool {
         self.ready.is_empty()
             && self.out.is_empty()
+            && self.shared.is_empty()
             && self.joined.is_empty()
             && self.orders.is_empty()
             && self.signals == 0
+    }
+
+    /// Bytes of the frames that wait.
+    fn bytes(&self) -> usize {
+        self.out.len() + self.shared.iter().map(|frame| frame.len()).sum::<usize>()
     }
 
     /// Whether `signal` was given.
@@ -230,10 +238,21 @@ impl Link {
     /// Lets `put` append whole frames for this connection alone.
     pub fn post_bytes(&self, put: impl FnOnce(&mut Vec<u8>)) {
         self.change(|mail| {
-            if mail.out.len() > MAX_OUTBOX {
+            if mail.bytes() > MAX_OUTBOX {
                 mail.signals |= Signal::Lagging as u16;
             } else {
                 put(&mut mail.out);
+            }
+        });
+    }
+
+    /// Leaves a whole frame that other connections get too.
+    pub fn post_shared(&self, frame: &Arc<[u8]>) {
+        self.change(|mail| {
+            if mail.bytes() > MAX_OUTBOX {
+                mail.signals |= Signal::Lagging as u16;
+            } else {
+                mail.shared.push(frame.clone());
             }
         });
     }
@@ -299,7 +318,7 @@ impl Link {
 
     /// Bytes of its own frames that are not written yet.
     pub fn backlog(&self) -> usize {
-        self.mail.lock().out.len() + self.unwritten.load(Ordering::Acquire)
+        self.mail.lock().bytes() + self.unwritten.load(Ordering::Acquire)
     }
 }
 
@@ -336,6 +355,8 @@ pub struct Sub {
     pub(super) away: AtomicBool,
     /// The subscription ends there: its user left or was removed.
     pub until: AtomicU64,
+    /// The language that it reads translations of the room in, and its place among the readers; under the room's lock.
+    pub(super) reading: Mutex<Option<(Lang, usize)>>,
 }
 
 impl Sub {
@@ -348,6 +369,7 @@ impl Sub {
             cursor: AtomicU64::new(cursor),
             away: AtomicBool::new(false),
             until: AtomicU64::new(u64::MAX),
+            reading: Mutex::default(),
         }
     }
 

@@ -11,15 +11,18 @@ pub mod link;
 mod metrics;
 mod pacer;
 mod presence;
+mod readers;
 mod room;
 mod settings;
 mod tape;
+mod telling;
 #[cfg(test)]
 mod tests;
 
 pub use hub::{Hub, Live};
 pub use ids::IdHasher;
 pub use metrics::LiveMetrics;
-pub use room::{Following, Joined, Room, Told};
+pub use room::{Following, Joined, Room};
 pub use settings::LiveSettings;
 pub use tape::{Chunk, NotHeld, Tape};
+pub use telling::{Telling, Told};

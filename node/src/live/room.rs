@@ -17,28 +17,31 @@ use rookery_protocol::{
     client::{self, server_frame::Frame},
     id::{RoomId, UserId},
 };
-use tokio::sync::mpsc;
 
 use super::{
     Live, frame,
-    link::{Link, Signal, Sub, opcode, put_message},
+    link::{Link, Signal, Sub, opcode},
     presence::Attendance,
+    readers::Readers,
     tape::{Batch, Tape},
+    telling::{Telling, Told},
 };
 use crate::{
     backend::bus::{NodeRun, RoomNews},
     rooms,
-    translation::{Lang, Spoken},
+    translation::{Spoken, Translates},
 };
 
 /// How many subprotocols there are: each has its own tape.
-const PROTOCOLS: usize = 2;
+pub(super) const PROTOCOLS: usize = 2;
 /// Records that a room holds behind a gap.
 const HELD: usize = 64;
 /// A tape is looked at for what can be cut off whenever it has grown by so many bytes.
 const CUT_EVERY: u64 = 16 * 1024;
 /// Messages whose newest edit is remembered, so that nobody is told a translation of what they said before.
 const REVISIONS: usize = 1024;
+/// Languages that a message is translated into, at most.
+const LANGUAGES: usize = 32;
 
 /// What a connection holds of a room that it follows.
 #[derive(Debug)]
@@ -62,12 +65,12 @@ pub struct Room {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     /// `None`: where to begin is not known yet.
     feed: Option<Feed<Arc<Record>>>,
     /// Newest event seen before that.
     known: u64,
-    lanes: [Option<Lane>; PROTOCOLS],
+    pub(super) lanes: [Option<Lane>; PROTOCOLS],
     attendance: Attendance,
     /// Typing frames of the current second, and which second: of users here, and elsewhere.
     typing: [(u32, u64); 2],
@@ -75,8 +78,8 @@ struct Inner {
     ask: bool,
     /// How often somebody was dismissed.
     dismissals: u64,
-    /// Languages that those who follow the room read, and how many do.
-    readers: BTreeMap<Lang, u32>,
+    /// Languages that those who follow the room read.
+    pub(super) readers: Readers,
     /// Messages, and the seq of what last changed them.
     revisions: BTreeMap<u64, u64>,
     /// Nobody has followed the room since then.
@@ -87,8 +90,8 @@ struct Inner {
 
 /// The followers that speak one subprotocol.
 #[derive(Debug)]
-struct Lane {
-    tape: Arc<Tape>,
+pub(super) struct Lane {
+    pub(super) tape: Arc<Tape>,
     subs: Vec<Arc<Sub>>,
     looked_at: u64,
     /// Who begins before this seq must read the log: the tape still has the text of a message deleted since.
@@ -103,17 +106,6 @@ pub(super) struct Scratch {
     wakers: Vec<Waker>,
 }
 
-/// Who was told a translation.
-#[derive(Debug)]
-pub enum Told {
-    /// All who read its language.
-    All,
-    /// Nobody: the message says something else by now, or nothing.
-    Outdated,
-    /// All but these, who have yet to be written the message itself.
-    Behind(Vec<Arc<Sub>>),
-}
-
 /// How an attempt to follow a room went.
 #[derive(Debug)]
 pub enum Joined {
@@ -125,7 +117,7 @@ pub enum Joined {
     NotNow,
 }
 
-fn lane(protocol: Subprotocol) -> usize {
+pub(super) fn lane(protocol: Subprotocol) -> usize {
     match protocol {
         Subprotocol::Json => 0,
         Subprotocol::Proto => 1,
@@ -145,7 +137,7 @@ impl Room {
                 typing: [(0, 0); 2],
                 ask: false,
                 dismissals: 0,
-                readers: BTreeMap::new(),
+                readers: Readers::default(),
                 revisions: BTreeMap::new(),
                 idle_since: Some(Instant::now()),
                 retired: false,
@@ -257,7 +249,7 @@ impl Room {
         }
         inner.idle_since = None;
         if let Some(language) = link.reads() {
-            *inner.readers.entry(language).or_default() += 1;
+            inner.readers.add(language, &sub);
         }
         let caught_up = after.map(|_| (end, newest));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
@@ -279,14 +271,7 @@ impl Room {
                 moved.slot.store(u32::try_from(slot).unwrap_or(u32::MAX), Ordering::Relaxed);
             }
         }
-        if let Some(language) = sub.link.reads()
-            && let Some(readers) = inner.readers.get_mut(&language)
-        {
-            *readers -= 1;
-            if *readers == 0 {
-                inner.readers.remove(&language);
-            }
-        }
+        inner.readers.remove(sub);
         if inner.lanes.iter().flatten().all(|lane| lane.subs.is_empty()) {
             inner.idle_since = Some(Instant::now());
         } else {
@@ -363,45 +348,9 @@ impl Room {
         self.inner.lock().says_still(seq, revision)
     }
 
-    /// Tells `frame`, the translation of message `seq` as of event `revision`, to those who read `language` and have been
-    /// written the message; or, of those, to `behind`, whom it could not be told before.
-    pub fn translated(
-        &self,
-        frame: &client::ServerFrame,
-        seq: u64,
-        revision: u64,
-        language: Lang,
-        behind: Option<Vec<Arc<Sub>>>,
-    ) -> Told {
-        let inner = self.inner.lock();
-        if !inner.says_still(seq, revision) {
-            return Told::Outdated;
-        }
-        let readers = behind.unwrap_or_else(|| {
-            let subs = inner.lanes.iter().flatten().flat_map(|lane| &lane.subs);
-            subs.filter(|sub| sub.link.reads() == Some(language)).cloned().collect()
-        });
-        let mut left = Vec::new();
-        for protocol in Subprotocol::ALL {
-            let Some(lane) = &inner.lanes[lane(protocol)] else { continue };
-            // What the tape no longer has, all have read or will never.
-            let place = lane.tape.position_after(revision).unwrap_or_default();
-            let mut bytes = Vec::new();
-            for sub in readers.iter().filter(|sub| sub.link.protocol == protocol && !sub.link.is_closed()) {
-                if sub.cursor.load(Ordering::Acquire) < place {
-                    left.push(sub.clone());
-                    continue;
-                }
-                if bytes.is_empty() {
-                    put_message(&mut bytes, protocol, frame);
-                }
-                // One who was removed meanwhile is told nothing of the room any more.
-                if sub.until.load(Ordering::Acquire) == u64::MAX {
-                    sub.link.post_bytes(|out| out.extend_from_slice(&bytes));
-                }
-            }
-        }
-        if left.is_empty() { Told::All } else { Told::Behind(left) }
+    /// Tells a translation to some of those who read its language and have been written the message.
+    pub fn translated(&self, telling: &mut Telling) -> Told {
+        telling.go_on(&self.inner.lock())
     }
 
     /// Connections that follow it.
@@ -481,12 +430,12 @@ impl Inner {
         }
     }
 
-    fn says_still(&self, seq: u64, revision: u64) -> bool {
+    pub(super) fn says_still(&self, seq: u64, revision: u64) -> bool {
         self.revisions.get(&seq).is_none_or(|newest| *newest <= revision)
     }
 
     /// Says what was said, if anybody here may need a translation; never waits.
-    fn speak(&mut self, room: RoomId, seq: u64, event: &Event, translates: &mpsc::Sender<Spoken>) {
+    fn speak(&mut self, room: RoomId, seq: u64, event: &Event, translates: &Translates) {
         let (message, text) = match &event.body {
             Body::Posted(posted) => (seq, Some(&posted.text)),
             Body::Edited { message_seq, text, .. } => (*message_seq, Some(text)),
@@ -500,13 +449,13 @@ impl Inner {
             }
         }
         let Some(text) = text.filter(|_| !self.readers.is_empty()) else { return };
-        let _ = translates.try_send(Spoken {
+        translates.tell(Spoken {
             room,
             seq: message,
             revision: seq,
             sender: event.actor,
             text: text.clone(),
-            languages: self.readers.keys().copied().collect(),
+            languages: self.readers.languages(LANGUAGES),
         });
     }
 

@@ -12,14 +12,30 @@ struct Answered {
     answered: &'static str,
 }
 
+/// Why a message, or what was left to do for it, was dropped.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Because {
+    /// Too much waited to be looked at.
+    Queue,
+    /// Too many messages were being translated.
+    UnderWay,
+    /// Too many messages waited for engines to come back.
+    Waiting,
+    /// Readers were not written the message in time, or too many messages had such readers.
+    Behind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Dropped {
+    because: &'static str,
+}
+
 /// Counters of translation. Clones share them.
 #[derive(Debug, Default, Clone)]
 pub struct TranslationMetrics {
     asked: Family<Answered, Counter>,
-    /// Translations that readers of rooms were told.
-    pub(super) told: Counter,
-    /// Messages that were not translated, because too many were under way.
-    pub(super) dropped: Counter,
+    told: Counter,
+    dropped: Family<Dropped, Counter>,
     /// Of the translator, where it runs in this process.
     pub translator: TranslatorMetrics,
 }
@@ -37,10 +53,25 @@ impl TranslationMetrics {
         registry.register("told", "Translations that readers of rooms were told", metrics.told.clone());
         registry.register(
             "dropped",
-            "Messages not translated because too many were under way",
+            "Messages not translated for some readers because too many were in the way, by where",
             metrics.dropped.clone(),
         );
         metrics
+    }
+
+    pub(super) fn dropped(&self, because: Because) {
+        let because = match because {
+            Because::Queue => "queue",
+            Because::UnderWay => "under_way",
+            Because::Waiting => "waiting",
+            Because::Behind => "behind",
+        };
+        self.dropped.get_or_create(&Dropped { because }).inc();
+    }
+
+    /// All readers of a language here were told.
+    pub(super) fn told(&self) {
+        self.told.inc();
     }
 
     pub(super) fn asked(&self, answered: bool) {

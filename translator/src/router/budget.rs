@@ -31,8 +31,17 @@ impl Budget {
     /// have counted them.
     pub(super) async fn spend(&self, characters: u64) -> Result<(), Duration> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for window in &self.windows {
-            window.spend(self.engine, characters, now, self.shared.as_ref()).await?;
+        self.spend_at(now, characters).await
+    }
+
+    async fn spend_at(&self, now: Duration, characters: u64) -> Result<(), Duration> {
+        for (at, window) in self.windows.iter().enumerate() {
+            if let Err(wait) = window.spend(self.engine, characters, now, self.shared.as_ref()).await {
+                for spent in &self.windows[..at] {
+                    spent.give_back(self.engine, characters, now, self.shared.as_ref()).await;
+                }
+                return Err(wait);
+            }
         }
         Ok(())
     }
@@ -60,17 +69,32 @@ impl Window {
             spent.1 += characters;
         }
         let Some(shared) = shared else { return Ok(()) };
-        let name = format!("budget:{engine}:{}:{number}", self.seconds);
-        match shared.add(&name, characters, Duration::from_secs(2 * self.seconds)).await {
+        match shared.add(&self.name(engine, number), characters, Duration::from_secs(2 * self.seconds)).await
+        {
             Some(all) if all > self.most => {
-                // Not spent after all: others may need fewer.
-                shared.add_back(&name, characters).await;
-                let mut spent = self.spent.lock();
-                spent.1 = spent.1.saturating_sub(characters);
+                self.give_back(engine, characters, now, Some(shared)).await;
                 Err(ends)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Not spent after all: others may need fewer.
+    async fn give_back(&self, engine: &str, characters: u64, now: Duration, shared: Option<&SharedStore>) {
+        let number = now.as_secs() / self.seconds;
+        {
+            let mut spent = self.spent.lock();
+            if spent.0 == number {
+                spent.1 = spent.1.saturating_sub(characters);
+            }
+        }
+        if let Some(shared) = shared {
+            shared.add_back(&self.name(engine, number), characters).await;
+        }
+    }
+
+    fn name(&self, engine: &str, number: u64) -> String {
+        format!("budget:{engine}:{}:{number}", self.seconds)
     }
 }
 
@@ -79,13 +103,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_is_spent_than_allowed() {
-        let budget = Budget::new("deepl", 0, 100, None);
-        assert!(budget.spend(60).await.is_ok());
-        let wait = budget.spend(60).await.unwrap_err();
-        assert!(wait <= Duration::from_secs(86_400));
-        // At midnight, UTC, a new day begins.
-        assert!(budget.spend(40).await.is_ok() || wait < Duration::from_secs(1));
+    async fn no_more_is_spent_than_allowed_in_a_minute_and_in_a_day() {
+        let budget = Budget::new("deepl", 100, 150, None);
+        let midnight = 86_400 * 20_000;
+        let spend =
+            |second: u64, characters| budget.spend_at(Duration::from_secs(midnight + second), characters);
+        assert_eq!(spend(10, 60).await, Ok(()));
+        assert_eq!(spend(10, 60).await, Err(Duration::from_secs(50)));
+        assert_eq!(spend(10, 40).await, Ok(()));
+        assert_eq!(spend(60, 60).await, Err(Duration::from_secs(86_340)), "the day's are spent");
+        // What the day refused is not taken from the minute.
+        assert_eq!(spend(60, 50).await, Ok(()));
+        assert_eq!(spend(86_400, 60).await, Ok(()), "at midnight, UTC, a new day begins");
         assert!(Budget::new("x", 0, 0, None).spend(u64::MAX).await.is_ok());
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     engine::{Answers, Batch, Engine, EngineError, Most},
     metrics::TranslatorMetrics,
-    settings::TranslatorSettings,
+    settings::{PAID_DAY, TranslatorSettings},
     text::Lang,
 };
 
@@ -47,7 +47,10 @@ impl Guarded {
             "azure" => Some(&settings.azure.remote),
             _ => None,
         };
-        let (minute, day) = remote.map_or((0, 0), |remote| (remote.minute_characters, remote.day_characters));
+        let unless_said = if engine.is_paid() { PAID_DAY } else { 0 };
+        let (minute, day) = remote.map_or((0, 0), |remote| {
+            (remote.minute_characters, remote.day_characters.unwrap_or(unless_said))
+        });
         let timeout = Duration::from_millis(settings.timeout_ms);
         metrics.open(engine.name(), false);
         Self {

@@ -9,8 +9,6 @@ use redis::{
 
 use crate::metrics::TranslatorMetrics;
 
-/// Slower than this is no help.
-const TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Between tries to connect, at most.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -23,21 +21,30 @@ pub struct SharedStore {
     redis: ConnectionManager,
     prefix: String,
     metrics: TranslatorMetrics,
+    timeout: Duration,
 }
 
 impl SharedStore {
-    /// Connects when it is first needed. `prefix` stands before every key.
+    /// An answer that comes later than this is no help.
+    pub const TIMEOUT: Duration = Duration::from_millis(500);
+
+    /// Connects when it is first needed. `prefix` stands before every key. Nobody waits longer than `timeout`.
     ///
     /// # Errors
     /// Redis' word for what is wrong with the address.
-    pub fn open(client: Client, prefix: &str, metrics: TranslatorMetrics) -> Result<Self, RedisError> {
+    pub fn open(
+        client: Client,
+        prefix: &str,
+        metrics: TranslatorMetrics,
+        timeout: Duration,
+    ) -> Result<Self, RedisError> {
         let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(TIMEOUT))
-            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(timeout))
+            .set_connection_timeout(Some(CONNECT.max(timeout)))
             .set_max_delay(PAUSE)
             .set_concurrency_limit(CALLS);
         let redis = ConnectionManager::new_lazy_with_config(client, config)?;
-        Ok(Self { redis, prefix: prefix.to_owned(), metrics })
+        Ok(Self { redis, prefix: prefix.to_owned(), metrics, timeout })
     }
 
     fn key(&self, name: &str) -> String {
@@ -46,7 +53,7 @@ impl SharedStore {
 
     async fn within<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
         // Also while it connects: nobody waits long for what may be done without.
-        let answer = tokio::time::timeout(TIMEOUT, call).await;
+        let answer = tokio::time::timeout(self.timeout, call).await;
         match answer {
             Ok(Ok(value)) => Some(value),
             Ok(Err(_)) | Err(_) => {

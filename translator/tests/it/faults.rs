@@ -119,21 +119,41 @@ async fn a_service_that_fails_is_left_alone_and_tried_again() {
 #[tokio::test]
 async fn no_more_is_spent_than_allowed() {
     let Some(services) = Services::start().await else { return };
-    let mut settings = services.settings("deepl");
-    settings.deepl.day_characters = 100;
-    let translator = translator(&settings).await;
-    let mut spent = 0;
-    for number in 0..10 {
-        let sent = format!("{HOUSE} {number}");
-        if matches!(ask(&translator, &sent, "en", "es").await, Outcome::Text { .. }) {
-            spent += sent.len();
+    let settings = |minute: u64, day: Option<u64>| {
+        let mut settings = services.settings("deepl");
+        (settings.deepl.minute_characters, settings.deepl.day_characters) = (minute, day);
+        settings
+    };
+    // A line takes 71 of them. When a minute (or a day) ends between two, one more goes through.
+    for (minute, day, longest) in [(100, Some(0), 60), (0, Some(100), 86_400)] {
+        let translator = translator(&settings(minute, day)).await;
+        let mut refused = None;
+        let before = services.calls();
+        for number in 0..4 {
+            let outcome = ask(&translator, &format!("{HOUSE} {number}"), "en", "es").await;
+            if let Outcome::Away { retry_after } = outcome {
+                refused = Some(retry_after.as_secs());
+                break;
+            }
         }
+        assert!(refused.is_some_and(|after| after <= longest), "{minute} {day:?}: {refused:?}");
+        assert!((1..=2).contains(&(services.calls() - before)), "{minute} {day:?}");
     }
-    assert!(
-        (1..=100).contains(&spent) && services.calls() == 1,
-        "{spent} characters in {} calls",
-        services.calls()
-    );
+    // For a paid service that nothing is said of there is a limit too; not for one that says so.
+    for (day, most) in [(None, 500_000), (Some(0), u64::MAX)] {
+        let mut settings = settings(0, day);
+        settings.text_bytes = 64 * 1024;
+        let translator = translator(&settings).await;
+        services.fault(Fault::Echo);
+        let mut asked = 0;
+        let before = services.calls();
+        for number in 0..10 {
+            asked += 60_000;
+            ask(&translator, &format!("{number} {}", "x".repeat(59_998)), "en", "es").await;
+        }
+        let calls = (services.calls() - before) as u64;
+        assert!(calls * 60_000 <= most && (most < asked) == (calls < 10), "{day:?}: {calls} calls");
+    }
 }
 
 /// Keeps what is logged.

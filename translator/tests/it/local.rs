@@ -63,7 +63,7 @@ async fn a_mode_that_does_not_work_is_not_used() {
 }
 
 #[tokio::test]
-async fn firefox_translates_both_ways_and_by_way_of_english() {
+async fn firefox_translates_both_ways_and_many_lines_at_once() {
     let Some(engine) = support::firefox() else { return };
     let answers =
         ask(&engine, "en", "pt", &["The weather is nice today.", "Look at Q1Q, please."]).await.unwrap();
@@ -71,11 +71,56 @@ async fn firefox_translates_both_ways_and_by_way_of_english() {
     let answers = ask(&engine, "pt", "en", &["O tempo está bom hoje."]).await.unwrap();
     assert!(answers[0].contains("weather"), "{answers:?}");
     assert!(engine.has(lang("pt"), lang("en")) && !engine.has(lang("pt"), lang("fr")));
+    // What is asked for together is translated as if it were asked for alone, in its order.
+    let lines: Vec<String> = (0..40)
+        .map(|number| match number % 4 {
+            0 => format!("There are {number} houses here. They are big!"),
+            1 => format!("I saw {number} of them."),
+            2 => "  ".to_owned(),
+            _ => format!("{} in the garden.", "the dog and the cat and the bird and the fish ".repeat(10)),
+        })
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let together = ask(&engine, "en", "pt", &lines).await.unwrap();
+    for (line, answer) in lines.iter().zip(&together) {
+        assert_eq!(ask(&engine, "en", "pt", &[line]).await.unwrap(), [&**answer], "{line}");
+    }
     assert_ne!(engine.version(lang("pt"), lang("en")), engine.version(lang("en"), lang("pt")));
     // One word does not become a story.
     for answer in ask(&engine, "en", "pt", &["thanks", "Hello", "cats"]).await.unwrap() {
         assert!(answer.split_whitespace().count() <= 2, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn firefox_goes_by_way_of_english_where_it_has_no_model() {
+    let Some(models) = support::models() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |pair: &str, named: &str| {
+        let into = folder.path().join(named);
+        std::fs::create_dir(&into).unwrap();
+        for entry in std::fs::read_dir(models.join(pair)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().replace(pair, named);
+            std::fs::copy(&path, into.join(name)).unwrap();
+        }
+    };
+    // There are no models of a third language here: Galician, which is close to it, is what Portuguese is called.
+    copy("pten", "pten");
+    copy("enpt", "engl");
+    let engine = Firefox::find(folder.path()).unwrap();
+    assert!(engine.has(lang("pt"), lang("gl")) && !engine.has(lang("gl"), lang("pt")));
+    let version = engine.version(lang("pt"), lang("gl"));
+    let [first, second] = [("pt", "en"), ("en", "gl")].map(|(from, to)| engine.version(lang(from), lang(to)));
+    assert_eq!(version, format!("{first}+{second}"), "what is remembered is told apart by both models");
+    let lines = ["O tempo está bom hoje.", "A casa é grande e a água está fria."];
+    let answers = ask(&engine, "pt", "gl", &lines).await.unwrap();
+    assert!(answers[0].contains("tempo") && answers[1].contains("casa"), "{answers:?}");
+    // Both steps were made: it says what English says of it.
+    let english = ask(&engine, "pt", "en", &lines).await.unwrap();
+    let english: Vec<&str> = english.iter().map(String::as_str).collect();
+    assert!(english[0].contains("weather"), "{english:?}");
+    assert_eq!(ask(&engine, "en", "gl", &english).await.unwrap(), answers);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use rookery_translator::{program::NatsSettings, router::Translator, serve};
 
 use crate::{
     services::{Fault, Services},
-    support::{apertium, only_apertium, translator},
+    support::{apertium, eventually, only_apertium, translator, within},
 };
 
 fn house(targets: &[&str]) -> TranslateRequest {
@@ -45,12 +45,45 @@ async fn answers_over_grpc_and_says_what_it_serves() {
     check(client.translate(house(&["es-MX", "en-US", "ja"])).await.unwrap().get_ref());
     let refused = client.translate(house(&["Klingon!"])).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
-    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let asked =
         tonic_health::pb::HealthCheckRequest { service: "rookery.translator.v1.Translator".to_owned() };
     assert_eq!(health.check(asked).await.unwrap().get_ref().status, 1, "serving");
-    drop((client, health));
-    server.stop().await;
+    let listed = reflected(channel.clone()).await.unwrap();
+    assert!(listed.contains(&"rookery.translator.v1.Translator".to_owned()), "{listed:?}");
+    drop((client, health, channel));
+    within("the server ends", server.stop()).await;
+}
+
+/// What the server says that it serves.
+async fn reflected(channel: tonic::transport::Channel) -> Result<Vec<String>, tonic::Status> {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let asked = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let asked = tokio_stream::once(asked);
+    let mut answers = ServerReflectionClient::new(channel).server_reflection_info(asked).await?.into_inner();
+    let answer = within("its answer", answers.message()).await?.unwrap();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    Ok(listed.service.into_iter().map(|service| service.name).collect())
+}
+
+#[tokio::test]
+async fn says_nothing_of_what_it_serves_unless_it_is_asked_to() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let none = Translator::new(Vec::new(), &Default::default(), None, Default::default());
+    let server = serve::listen_grpc(listener, none, false).await.unwrap();
+    let url = format!("http://{}", server.address);
+    let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
+    let refused = reflected(channel).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    within("the server ends", server.stop()).await;
 }
 
 async fn connected(nats: &rookery_testbed::NatsCluster) -> async_nats::Client {
@@ -94,17 +127,18 @@ async fn answers_over_nats_is_found_there_and_ends_what_is_under_way() {
     assert_eq!(code, "400");
 
     // Another one takes its place; what the first has begun is answered before it ends.
-    first.stop(&its).await;
+    within("the first ends", first.stop(&its)).await;
     services.fault(Fault::Slow);
     let (second, its) = listening(&nats, translator(&services.settings("deepl")).await).await;
     let asked = client.clone();
     let under_way = tokio::spawn(async move { over_nats(&asked, &house(&["es"])).await });
-    while services.calls() == 0 {
-        assert!(!under_way.is_finished(), "it is answered by an engine that was not asked");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    second.stop(&its).await;
-    assert_eq!(under_way.await.unwrap().texts.len(), 1);
+    eventually("the engine is asked", || {
+        assert!(services.calls() > 0 || !under_way.is_finished(), "another engine has answered");
+        services.calls() > 0
+    })
+    .await;
+    within("the second ends", second.stop(&its)).await;
+    assert_eq!(within("its answer", under_way).await.unwrap().texts.len(), 1);
     let gone = client.request(serve::subject("tea"), house(&["es"]).encode_to_vec().into()).await;
     assert_eq!(gone.unwrap_err().kind(), async_nats::RequestErrorKind::NoResponders);
     tokio::task::spawn_blocking(move || drop(nats)).await.unwrap();
@@ -148,6 +182,6 @@ async fn the_program_serves_and_stops_as_asked() {
     );
     let id = program.id().unwrap().to_string();
     std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
-    assert!(program.wait().await.unwrap().success());
+    assert!(within("the program ends", program.wait()).await.unwrap().success());
     tokio::task::spawn_blocking(move || drop(nats)).await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use rookery_translator::{
@@ -22,6 +23,22 @@ pub(crate) fn lang(tag: &str) -> Lang {
 pub(crate) fn skipped(what: &str) {
     // Not by `eprintln!`, which the test harness would swallow.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}; run scripts/setup test to get it");
+}
+
+/// What a wait is for must come within a minute.
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let answer = tokio::time::timeout(rookery_testbed::PATIENCE, wait).await;
+    answer.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Asks until it is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let asked = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(what, asked).await;
 }
 
 /// A folder with the few modes that are used here: each is tested at every start.
@@ -107,7 +124,8 @@ pub(crate) fn request(text: &str, source: &str, targets: &[&str]) -> Request {
 }
 
 pub(crate) async fn ask(translator: &Arc<Translator>, text: &str, source: &str, target: &str) -> Outcome {
-    translator.translate(request(text, source, &[target])).await.outcomes.remove(0)
+    let asked = translator.translate(request(text, source, &[target]));
+    within("an answer of the translator", asked).await.outcomes.remove(0)
 }
 
 /// The text, and whose it is.

@@ -202,6 +202,9 @@ async fn list_messages(
         (None, Some(after)) => Some(Part::After(after)),
         (None, None) => None,
     };
+    if query.translate.as_deref().is_some_and(|tag| translation::Lang::parse(tag).is_none()) {
+        return Err(Problem::invalid("translate", "This is no language tag, such as es or pt-BR."));
+    }
     let mut page = app.rooms.history(room, me.profile.id, part, limit).await?;
     let translation = match query.translate {
         None => None,

@@ -10,7 +10,7 @@ use fxtranslate::{engine, shortlist::Shortlist};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::models::Files;
+use super::{block, models::Files};
 use crate::{engine::EngineError, text::Lang};
 
 /// Requests that wait for one model; more are refused.
@@ -91,10 +91,8 @@ fn run(files: &Files, queue: &mpsc::Receiver<Job>) {
             Err(_) => Err(EngineError::Away("its model cannot be loaded".into())),
             // Nobody waits for it any more.
             Ok(_) if done.is_closed() => continue,
-            Ok(engine) => {
-                catch_unwind(AssertUnwindSafe(|| texts.iter().map(|text| line(engine, text)).collect()))
-                    .map_err(|_| EngineError::Garbage("the model failed on this text"))
-            }
+            Ok(engine) => catch_unwind(AssertUnwindSafe(|| block::translate(engine, &texts)))
+                .map_err(|_| EngineError::Garbage("the model failed on this text")),
         };
         let _ = done.send(answer);
         if engine.is_err() {
@@ -102,16 +100,4 @@ fn run(files: &Files, queue: &mpsc::Receiver<Job>) {
             return;
         }
     }
-}
-
-fn line(engine: &engine::Engine, text: &str) -> String {
-    if text.split_whitespace().nth(1).is_some() {
-        return engine.translate_long(text);
-    }
-    // The models were taught sentences. Of a single word they make one up, less often if it ends like a sentence.
-    let ended = text.ends_with(['.', '!', '?']);
-    let asked = if ended { text.to_owned() } else { format!("{text}.") };
-    let answer = engine.translate_long(&asked);
-    let answer = if ended { &*answer } else { answer.trim_end_matches('.') };
-    if answer.split_whitespace().count() > 2 { text.to_owned() } else { answer.to_owned() }
 }

@@ -3,6 +3,7 @@
 //! Each model translates one way, all of them to English or from it; other pairs go by way of English. An engine of the library
 //! stays on the thread that made it, so each direction has a thread, which loads its model when it is first needed.
 
+mod block;
 mod direction;
 mod models;
 

@@ -89,6 +89,9 @@ async fn a_room_and_its_messages() {
     bob.get(&format!("{room}/messages/1")).await.refused(404, "message_not_found");
     bob.get(&format!("{room}/messages/x")).await.refused(404, "not_found");
 
+    let refused =
+        bob.get(&format!("{room}/messages?limit=1&translate=Klingon")).await.refused(422, "invalid");
+    assert!(refused["fields"]["translate"].is_string(), "{refused}");
     let page = bob.get(&format!("{room}/messages?limit=1&translate=es")).await.accepted(200);
     assert_eq!((&page["has_more"], &page["translation"]), (&json!(true), &json!("unavailable")));
     let next = page["next"].as_u64().unwrap();

@@ -201,6 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
         } else {
             self.writing.append(&mut mail.out);
         }
+        for frame in mail.shared.drain(..) {
+            self.writing.extend_from_slice(&frame);
+        }
         for (index, following) in mail.joined.drain(..) {
             self.joined(index, following);
         }
