@@ -34,7 +34,8 @@ and of scope `namespaces` are the same rules.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch, delete]
+# It tells what it does; and reads why a StatefulSet cannot make a pod, which is said nowhere else.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end }}

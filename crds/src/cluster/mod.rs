@@ -18,7 +18,7 @@ pub use access::{GatewaySpec, IngressSpec, NetworkPolicySpec, ParentRef};
 pub use auth::AuthSpec;
 pub use mailer::{MailerSpec, SmtpSecurity, SmtpSpec};
 pub use nodes::{Amounts, ImagesSpec, PullPolicy, Resources, RolloutSpec, Scheduling, ShardSpec, Toleration};
-pub use status::{ChatClusterStatus, NodeState, NodeStatus, ShardStatus};
+pub use status::{ChatClusterStatus, NodeState, NodeStatus, ShardStatus, Wait};
 pub use stores::{
     EtcdExternal, EtcdManaged, EtcdSpec, Keep, LogSpec, NatsExternal, NatsManaged, NatsSpec, RedisExternal,
     RedisManaged, RedisSpec, Storage, Tls,

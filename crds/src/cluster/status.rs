@@ -38,6 +38,25 @@ pub struct ChatClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub nodes: Vec<NodeStatus>,
+    /// What is waited for. What lasts longer than rollout.readyDeadlineSeconds needs a person: the condition Degraded says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub waits_for: Vec<Wait>,
+    /// Nodes that did not drain in time since the present change of nodes began, and were stopped all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 600), extend("x-kubernetes-list-type" = "set"))]
+    pub drains_overdue: Vec<String>,
+}
+
+/// Something that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wait {
+    /// As a sentence.
+    pub what: String,
+    /// Since when (RFC 3339).
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
 }
 
 /// A shard.

@@ -6,6 +6,7 @@ mod differ;
 mod nodes;
 mod observe;
 mod outside;
+mod pods;
 mod status;
 mod validate;
 

@@ -16,7 +16,10 @@ use rookery_protocol::peer::{DrainRequest, StatusRequest, node_admin_client::Nod
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Context, LookError, Observed, api};
+use super::{
+    Context, LookError, Observed, api,
+    pods::{self, Facts},
+};
 use crate::{
     build::{COMPONENT, DRAINING_SINCE, Names, OPERATOR, PEER_PORT, SHARD, Shard},
     roll::{self, Told, Verdict},
@@ -39,10 +42,12 @@ pub(super) fn drain_deadline(rollout: &RolloutSpec) -> roll::Millis {
 pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &Observed) -> roll::Seen {
     let name = cluster.name_any();
     let names = Names { cluster: &name };
+    let now = pods::now();
     let mut shards: Vec<roll::Shard> = declared
         .iter()
         .map(|shard| roll::Shard {
             name: shard.spec.name.clone(),
+            set: names.part(&shard.spec.name),
             desired: shard.replicas,
             current: None,
             nodes: Vec::new(),
@@ -57,6 +62,7 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
                 Some(known) => known.current = Some(object.number("/spec/replicas")),
                 None => shards.push(roll::Shard {
                     name: shard.to_owned(),
+                    set: names.part(shard),
                     desired: 0,
                     current: Some(object.number("/spec/replicas")),
                     nodes: Vec::new(),
@@ -66,11 +72,11 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
     }
     shards.sort_by(|a, b| a.name.cmp(&b.name));
     for shard in &mut shards {
-        let set = observed.get("StatefulSet", &names.part(&shard.name));
+        let set = observed.get("StatefulSet", &shard.set);
         let revision = set.filter(|set| set.is_looked_at()).map(|set| set.text("/status/updateRevision"));
-        let pods = observed.pods.iter().filter(|pod| pod.labels().get(SHARD) == Some(&shard.name));
-        shard.nodes =
-            pods.filter_map(|pod| node(pod, revision.filter(|revision| !revision.is_empty()))).collect();
+        let revision = revision.filter(|revision| !revision.is_empty());
+        let pods = observed.pods_of("node").filter(|pod| pod.labels().get(SHARD) == Some(&shard.name));
+        shard.nodes = pods.filter_map(|pod| node(pod, revision, now)).collect();
         shard.nodes.sort_by_key(|node| node.ordinal);
     }
     // Only those are asked whose answer matters.
@@ -86,7 +92,7 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
     .await;
     let rollout = &cluster.spec.rollout;
     roll::Seen {
-        now: Timestamp::now().as_millisecond(),
+        now,
         shards,
         drain_deadline: drain_deadline(rollout),
         ready_deadline: i64::from(rollout.ready_deadline_seconds) * 1000,
@@ -107,72 +113,25 @@ pub(super) fn leaving(declared: &[Shard], verdict: &Verdict) -> Vec<Shard> {
         .collect()
 }
 
-/// Reasons for which Kubernetes keeps a container from running, and that do not go away by themselves.
-const BROKEN: [&str; 8] = [
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "RunContainerError",
-];
-
-fn node(pod: &Pod, revision: Option<&str>) -> Option<roll::Node> {
+fn node(pod: &Pod, revision: Option<&str>, now: roll::Millis) -> Option<roll::Node> {
     let name = pod.name_any();
     let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
-    let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let condition = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
-    let ready = condition("Ready").is_some_and(|condition| condition.status == "True");
-    let container = status
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default()
-        .iter()
-        .find(|container| container.name == "node");
-    let state = container.and_then(|container| container.state.as_ref());
-    let running = state.is_some_and(|state| state.running.is_some());
-    let waiting = state.and_then(|state| state.waiting.as_ref());
-    let scheduled = condition("PodScheduled").filter(|condition| condition.status == "False");
-    let crashed = !ready && container.is_some_and(|container| container.restart_count > 0);
-    let broken = if let Some(waiting) =
-        waiting.filter(|waiting| waiting.reason.as_deref().is_some_and(|reason| BROKEN.contains(&reason)))
-    {
-        Some(sentence(waiting.reason.as_deref(), waiting.message.as_deref()))
-    } else if let Some(condition) = scheduled {
-        Some(sentence(condition.reason.as_deref(), condition.message.as_deref()))
-    } else if status.and_then(|status| status.phase.as_deref()) == Some("Failed") {
-        let status = status.cloned().unwrap_or_default();
-        Some(sentence(status.reason.as_deref(), status.message.as_deref()))
-    } else if crashed {
-        let last = container.and_then(|container| container.last_state.as_ref()?.terminated.clone());
-        let code = last.map_or_else(String::new, |last| format!(" with exit code {}", last.exit_code));
-        Some(format!("its process ended{code}; see its log"))
-    } else {
-        None
-    };
     let own = pod.labels().get("controller-revision-hash").map(String::as_str);
     let since = pod.annotations().get(DRAINING_SINCE).and_then(|text| text.parse::<Timestamp>().ok());
+    let Facts { ready, running, broken, served, unready_since, stop_by } = pods::facts(pod, now);
     Some(roll::Node {
+        name,
         ordinal,
         updated: revision.map(|revision| own == Some(revision)),
         ready,
         running,
-        terminating: pod.metadata.deletion_timestamp.is_some(),
+        stop_by,
         broken,
-        created: pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond()),
+        served,
+        unready_since,
         draining_since: since.map(Timestamp::as_millisecond),
         told: None,
-        name,
     })
-}
-
-/// Reason and message as one bounded text.
-fn sentence(reason: Option<&str>, message: Option<&str>) -> String {
-    let (reason, message) = (reason.unwrap_or("unknown"), message.unwrap_or_default());
-    let text = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
-    text.chars().take(300).collect()
 }
 
 fn address(pod: &Pod) -> Option<String> {

@@ -1,17 +1,23 @@
 //! What there is of a cluster: by its label, kind by kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::try_join_all;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::{core::v1::Pod, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{DynamicObject, ListParams},
 };
 use serde_json::Value;
 
 use super::{Context, LookError, api};
 use crate::build::{CLUSTER, COMPONENT, KINDS, Kind};
+
+/// So many Events of one object are read at most.
+const EVENTS: u32 = 500;
 
 /// An object that there is.
 #[derive(Debug, Clone)]
@@ -49,8 +55,10 @@ impl Object {
 pub struct Observed {
     /// By kind and name.
     pub objects: HashMap<(&'static str, String), Object>,
-    /// Nodes' pods.
+    /// Pods of all parts.
     pub pods: Vec<Pod>,
+    /// Why StatefulSets cannot make the pods that they lack, by their names.
+    pub refused: BTreeMap<String, String>,
     /// Whether this Kubernetes has the Gateway API.
     pub has_gateways: bool,
 }
@@ -59,6 +67,11 @@ impl Observed {
     /// One object.
     pub fn get(&self, kind: &'static str, name: &str) -> Option<&Object> {
         self.objects.get(&(kind, name.to_owned()))
+    }
+
+    /// Pods of a part.
+    pub fn pods_of(&self, component: &str) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().filter(move |pod| pod.labels().get(COMPONENT).is_some_and(|own| own == component))
     }
 }
 
@@ -115,7 +128,49 @@ pub(super) async fn observe(
         }
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let params = ListParams::default().labels(&format!("{CLUSTER}={name},{COMPONENT}=node"));
-    observed.pods = pods.list(&params).await.map_err(api("list nodes"))?.items;
+    observed.pods = pods.list(&params).await.map_err(api("list pods"))?.items;
+    observed.refused = refused(context, namespace, &observed).await?;
     Ok(observed)
+}
+
+/// Why StatefulSets that lack pods cannot make them. They say it by Events alone.
+async fn refused(
+    context: &Context,
+    namespace: &str,
+    observed: &Observed,
+) -> Result<BTreeMap<String, String>, LookError> {
+    let mut refused = BTreeMap::new();
+    for object in observed.objects.values().filter(|object| object.ours && object.kind.kind == "StatefulSet")
+    {
+        let name = object.text("/metadata/name");
+        let uid = object.text("/metadata/uid");
+        let pods = observed.pods.iter().filter(|pod| owner(&pod.metadata) == Some(uid));
+        let wanted = usize::try_from(object.number("/spec/replicas")).unwrap_or_default();
+        if pods.count() >= wanted {
+            continue;
+        }
+        let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+        let fields = format!("regarding.uid={uid}");
+        let params = ListParams::default().fields(&fields).limit(EVENTS);
+        let events = events.list(&params).await.map_err(api("list Events of a StatefulSet"))?;
+        if let Some(why) = refusal(&events.items) {
+            refused.insert(name.to_owned(), why);
+        }
+    }
+    Ok(refused)
+}
+
+/// The last thing that was told of making pods, if it is that it failed.
+fn refusal(events: &[Event]) -> Option<String> {
+    let when = |event: &Event| {
+        let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+        let last = event.deprecated_last_timestamp.as_ref().map(|time| time.0);
+        series.or(last).or(event.event_time.as_ref().map(|time| time.0))
+    };
+    let about = |event: &&Event| {
+        event.reason.as_deref().is_some_and(|reason| matches!(reason, "FailedCreate" | "SuccessfulCreate"))
+    };
+    let last = events.iter().filter(about).max_by_key(|event| when(event))?;
+    let note = last.note.as_deref().filter(|_| last.reason.as_deref() == Some("FailedCreate"))?;
+    Some(note.chars().take(400).collect())
 }

@@ -1,6 +1,8 @@
 //! The judgement itself. See the folder's first file for what it keeps to.
 
-use super::{Node, Seen, Shard, Step, Stuck, Verdict, Waiting, Why};
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Millis, Node, Seen, Shard, Step, Stuck, Verdict, Waiting, Why};
 
 /// What is to be done next.
 pub fn judge(seen: &Seen) -> Verdict {
@@ -37,7 +39,7 @@ fn shrink(seen: &Seen, shard: &Shard, current: i32, verdict: &mut Verdict) -> i3
             continue;
         };
         let overdue = is_overdue(seen, last);
-        let goes = last.terminating
+        let goes = last.terminating()
             || !last.running
             || last.broken.is_some()
             || overdue
@@ -45,7 +47,7 @@ fn shrink(seen: &Seen, shard: &Shard, current: i32, verdict: &mut Verdict) -> i3
         if !goes {
             break;
         }
-        if overdue && !last.terminating && last.running {
+        if overdue && !last.terminating() && last.running {
             verdict.overdue.push(last.name.clone());
         }
         keeps -= 1;
@@ -57,29 +59,61 @@ fn is_overdue(seen: &Seen, node: &Node) -> bool {
     node.draining_since.is_some_and(|since| seen.now - since > seen.drain_deadline)
 }
 
-/// What cannot run and is not wanted any more: all of it at once.
+/// Who is being stopped is given so much longer than he was told: machines are slow, and clocks differ.
+const STOP_SPARE: Millis = 60 * 1000;
+
+/// What cannot run and is not wanted any more: all of it at once that never took clients. Of those that did, one, and only if nobody else
+/// is on his way: what keeps them from running may pass, and they would all be back.
 fn broken(nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
+    let on_the_way = nodes.iter().any(|(_, node)| {
+        node.terminating() || node.draining_since.is_some() || node.updated != Some(false) && !node.ready
+    });
+    let broken = nodes
+        .iter()
+        .map(|(_, node)| *node)
+        .filter(|node| node.updated == Some(false) && node.broken.is_some() && !node.terminating());
+    let (served, never): (Vec<&Node>, Vec<&Node>) = broken.partition(|node| node.served);
+    let one = if on_the_way || !never.is_empty() { None } else { served.first() };
+    for node in never.iter().chain(one) {
+        verdict.steps.push(Step::Delete { node: node.name.clone(), why: Why::Broken });
+    }
+}
+
+/// What is wanted and does not get ready; and what does not get away.
+fn stuck(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
     for (_, node) in nodes {
-        if node.updated == Some(false) && node.broken.is_some() && !node.terminating {
-            verdict.steps.push(Step::Delete { node: node.name.clone(), why: Why::Broken });
+        let mut tell = |why: String| verdict.stuck.push(Stuck { node: node.name.clone(), why });
+        if let Some(stop_by) = node.stop_by {
+            if let Some(why) = overstays(seen.now, stop_by, &node.name) {
+                tell(why);
+            }
+            continue;
+        }
+        if node.ready || node.updated == Some(false) || node.draining_since.is_some() {
+            continue;
+        }
+        if let Some(why) = &node.broken {
+            tell(why.clone());
+        } else if is_late(seen, node) {
+            tell(format!("is not ready for more than {} s", seen.ready_deadline / 1000));
         }
     }
 }
 
-/// What is wanted and does not get ready.
-fn stuck(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) {
-    for (_, node) in nodes {
-        if node.ready || node.terminating || node.updated == Some(false) || node.draining_since.is_some() {
-            continue;
-        }
-        let late = seen.now - node.created > seen.ready_deadline;
-        if let Some(why) = &node.broken {
-            verdict.stuck.push(Stuck { node: node.name.clone(), why: why.clone() });
-        } else if late {
-            let why = format!("is not ready {} s after it was made", seen.ready_deadline / 1000);
-            verdict.stuck.push(Stuck { node: node.name.clone(), why });
-        }
-    }
+/// What is to be said of a pod that was to have stopped long ago.
+pub fn overstays(now: Millis, stop_by: Millis, pod: &str) -> Option<String> {
+    let until = Timestamp::from_millisecond(stop_by).unwrap_or_default();
+    (now > stop_by + STOP_SPARE).then(|| {
+        format!(
+            "was to have stopped by {until}: is its machine gone? If it is so for good, remove its Node from Kubernetes, or kubectl \
+             delete pod {pod} --force"
+        )
+    })
+}
+
+/// Whether it was to be ready by now.
+fn is_late(seen: &Seen, node: &Node) -> bool {
+    !node.ready && seen.now - node.unready_since > seen.ready_deadline
 }
 
 /// Goes on with the node that is being taken out, or takes the next one.
@@ -92,7 +126,7 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
     };
     let mut taken = nodes
         .iter()
-        .filter(|(_, node)| node.draining_since.is_some() && !node.terminating)
+        .filter(|(_, node)| node.draining_since.is_some() && !node.terminating())
         .filter(|(shard, node)| !(leaves(shard, node) && done(node)))
         .peekable();
     if taken.peek().is_some() {
@@ -118,16 +152,16 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
     // A node that leaves takes nobody's place: it needs one other that serves, not all of them.
     let leaving = nodes
         .iter()
-        .filter(|(shard, node)| leaves(shard, node) && !node.terminating && node.draining_since.is_none());
+        .filter(|(shard, node)| leaves(shard, node) && !node.terminating() && node.draining_since.is_none());
     if let Some((_, node)) = leaving.max_by_key(|(_, node)| node.ordinal) {
         let others =
-            nodes.iter().any(|(shard, other)| !leaves(shard, other) && other.ready && !other.terminating);
+            nodes.iter().any(|(shard, other)| !leaves(shard, other) && other.ready && !other.terminating());
         if others {
             verdict.steps.push(Step::Drain { node: node.name.clone(), why: Why::Leaving });
             verdict.waiting = Some(Waiting::Drains { node: node.name.clone() });
             return;
         }
-        verdict.waiting = Some(Waiting::Starts { node: node.name.clone() });
+        verdict.waiting = Some(Waiting::Others { node: node.name.clone() });
         return;
     }
     if let Some(shard) =
@@ -137,15 +171,18 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
         return;
     }
     if let Some(missing) = missing(seen) {
-        verdict.waiting = Some(Waiting::Starts { node: missing });
+        verdict.waiting = Some(missing);
         return;
     }
     let stale: Vec<_> = nodes.iter().filter(|(_, node)| node.updated == Some(false)).collect();
     // One that is not ready anyway, before those that are.
     let next = stale.iter().max_by_key(|(_, node)| (!node.ready, node.ordinal));
+    // Of those that are to go anyway and should have been ready long ago, none waits for another.
     let unready = nodes.iter().find(|(_, node)| {
-        (!node.ready || node.terminating)
-            && next.is_none_or(|(_, next)| next.name != node.name || node.terminating)
+        node.terminating()
+            || !node.ready
+                && next.is_none_or(|(_, next)| next.name != node.name)
+                && !(node.updated == Some(false) && is_late(seen, node))
     });
     match (unready, next) {
         (Some((_, node)), _) => verdict.waiting = Some(Waiting::Starts { node: node.name.clone() }),
@@ -169,10 +206,10 @@ fn remind(node: &Node, why: Why) -> Option<Step> {
 }
 
 /// A node that is to be there and is not.
-fn missing(seen: &Seen) -> Option<String> {
+fn missing(seen: &Seen) -> Option<Waiting> {
     seen.shards.iter().find_map(|shard| {
         let wanted = shard.current.unwrap_or(0).min(shard.desired);
         let absent = (0..wanted).find(|ordinal| shard.nodes.iter().all(|node| node.ordinal != *ordinal))?;
-        Some(format!("{}-{absent}", shard.name))
+        Some(Waiting::Missing { node: format!("{}-{absent}", shard.set), set: shard.set.clone() })
     })
 }

@@ -4,9 +4,10 @@
 //! - One healthy node at a time is taken out, in the whole cluster, and only when all others are ready.
 //! - A healthy node is cordoned, hands its rooms over and tells its clients to go before its pod is deleted; so does one that
 //!   leaves for good, and only then the shard becomes smaller.
-//! - What is broken and not what is wanted any more goes first and at once: a bad revision never blocks the good one after it.
-//! - Every wait has an end. A drain that takes too long is ended (the log makes that safe) and told; a new node that does not become
-//!   ready stops the rollout and is told.
+//! - What is broken and not what is wanted any more goes first and at once: a bad revision never blocks the good one after it. Of those
+//!   that have taken clients one at a time goes, and only while nothing else is on its way.
+//! - Every wait has an end. A drain that takes too long is ended (the log makes that safe) and told; a node that does not become
+//!   ready, or does not stop, stops the rollout and is told.
 //! - It remembers nothing: whoever asks again after a crash gets the same answer. When a drain began is noted on the pod.
 
 mod judge;
@@ -15,7 +16,7 @@ mod simulation;
 
 use std::collections::BTreeMap;
 
-pub use judge::judge;
+pub use judge::{judge, overstays};
 
 /// Times, in milliseconds since the epoch, by the operator's clock.
 pub type Millis = i64;
@@ -53,16 +54,25 @@ pub struct Node {
     pub ready: bool,
     /// Whether its process runs.
     pub running: bool,
-    /// Whether it is being stopped.
-    pub terminating: bool,
+    /// It is being stopped, and is to have stopped by then.
+    pub stop_by: Option<Millis>,
     /// Why it cannot run.
     pub broken: Option<String>,
-    /// When it was made.
-    pub created: Millis,
+    /// Whether it takes clients, or ever did.
+    pub served: bool,
+    /// Since when it does not take clients.
+    pub unready_since: Millis,
     /// When it was asked to drain.
     pub draining_since: Option<Millis>,
     /// What it said; `None`: it was not asked, or did not answer.
     pub told: Option<Told>,
+}
+
+impl Node {
+    /// Whether it is being stopped.
+    pub fn terminating(&self) -> bool {
+        self.stop_by.is_some()
+    }
 }
 
 /// A shard.
@@ -70,6 +80,8 @@ pub struct Node {
 pub struct Shard {
     /// Its name.
     pub name: String,
+    /// Name of its StatefulSet: what its nodes are called before their number.
+    pub set: String,
     /// Nodes that are declared; 0: the shard was taken out.
     pub desired: i32,
     /// Nodes that its StatefulSet is to have; `None`: there is no StatefulSet yet.
@@ -87,7 +99,7 @@ pub struct Seen {
     pub shards: Vec<Shard>,
     /// A drain may take so long.
     pub drain_deadline: Millis,
-    /// A new node may take so long to become ready.
+    /// A node may take so long to become ready.
     pub ready_deadline: Millis,
 }
 
@@ -135,6 +147,18 @@ pub enum Waiting {
     },
     /// A node is not ready yet, or is being stopped.
     Starts {
+        /// Which.
+        node: String,
+    },
+    /// A node's pod is not there yet.
+    Missing {
+        /// Which.
+        node: String,
+        /// The StatefulSet that is to make it.
+        set: String,
+    },
+    /// A node is to leave, and no other takes clients.
+    Others {
         /// Which.
         node: String,
     },

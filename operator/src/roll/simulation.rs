@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Node, Seen, Shard, Step, Told, judge};
+use super::{Node, Seen, Shard, Step, Told, Verdict, Waiting, judge};
 
 const TICK: i64 = 1_000;
 const DRAIN_DEADLINE: i64 = 20 * TICK;
 const READY_DEADLINE: i64 = 30 * TICK;
+/// Ticks.
+const NEVER: u32 = 1_000_000;
 
 #[derive(Debug, Clone)]
 struct Pod {
     revision: u32,
-    created: i64,
+    /// Since when it is not ready.
+    unready_since: i64,
     /// Ticks until it is ready; `None`: never.
     starts_in: Option<u32>,
     /// Cannot run.
     broken: bool,
+    /// Was ready once.
+    served: bool,
     stops_in: Option<u32>,
+    /// Since when it is being stopped.
+    stopping_since: Option<i64>,
     /// As noted on the pod.
     draining_since: Option<i64>,
     /// Was really asked, and has so many rooms left.
@@ -35,6 +42,10 @@ impl Pod {
     fn running(&self) -> bool {
         !self.broken
     }
+    fn stop(&mut self, now: i64, ticks: u32) {
+        self.stops_in.get_or_insert(ticks);
+        self.stopping_since.get_or_insert(now);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +55,8 @@ struct World {
     /// Kubernetes has looked at the newest template.
     observed: bool,
     bad: Vec<u32>,
+    /// What all need is away.
+    away: bool,
     shards: BTreeMap<String, (i32, i32)>,
     pods: BTreeMap<(String, i32), Pod>,
 }
@@ -52,11 +65,31 @@ struct World {
 #[derive(Debug, Clone)]
 enum Event {
     Tick,
-    NewRevision { good: bool },
-    Scale { shard: bool, to: i32 },
-    Crash { pod: prop::sample::Index },
-    PodGone { pod: prop::sample::Index },
-    Clings { pod: prop::sample::Index },
+    NewRevision {
+        good: bool,
+    },
+    Scale {
+        shard: bool,
+        to: i32,
+    },
+    Crash {
+        pod: prop::sample::Index,
+    },
+    PodGone {
+        pod: prop::sample::Index,
+    },
+    Clings {
+        pod: prop::sample::Index,
+    },
+    /// Something that all need is away: all of them crash until it is back.
+    AllCrash,
+    Back,
+    /// Nobody hears of its machine any more.
+    MachineLost {
+        pod: prop::sample::Index,
+    },
+    /// Machines that were lost are removed.
+    MachinesRemoved,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -67,14 +100,25 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<prop::sample::Index>().prop_map(|pod| Event::Crash { pod }),
         1 => any::<prop::sample::Index>().prop_map(|pod| Event::PodGone { pod }),
         1 => any::<prop::sample::Index>().prop_map(|pod| Event::Clings { pod }),
+        1 => Just(Event::AllCrash),
+        2 => Just(Event::Back),
+        1 => any::<prop::sample::Index>().prop_map(|pod| Event::MachineLost { pod }),
+        1 => Just(Event::MachinesRemoved),
     ]
 }
 
 impl World {
     fn new() -> Self {
         let shards = [("a".to_owned(), (3, 3)), ("b".to_owned(), (2, 2))].into();
-        let mut world =
-            Self { now: 0, revision: 1, observed: true, bad: Vec::new(), shards, pods: BTreeMap::new() };
+        let mut world = Self {
+            now: 0,
+            revision: 1,
+            observed: true,
+            bad: Vec::new(),
+            away: false,
+            shards,
+            pods: BTreeMap::new(),
+        };
         world.tick();
         world
     }
@@ -83,10 +127,12 @@ impl World {
         let bad = self.bad.contains(&self.revision);
         Pod {
             revision: self.revision,
-            created: self.now,
+            unready_since: self.now,
             starts_in: (!bad).then_some(2),
-            broken: bad,
+            broken: bad || self.away,
+            served: false,
             stops_in: None,
+            stopping_since: None,
             draining_since: None,
             rooms: None,
             clings: false,
@@ -113,8 +159,14 @@ impl World {
             }
             for ((shard, ordinal), pod) in &mut self.pods {
                 if *shard == name && *ordinal >= replicas {
-                    pod.stops_in.get_or_insert(2);
+                    pod.stop(self.now, 2);
                 }
+            }
+        }
+        for pod in self.pods.values_mut() {
+            pod.served |= pod.ready();
+            if pod.ready() {
+                pod.unready_since = self.now;
             }
         }
     }
@@ -150,8 +202,34 @@ impl World {
             }
             Event::PodGone { pod } => {
                 if let Some(pod) = at(self, pod).and_then(|key| self.pods.get_mut(&key)) {
-                    pod.stops_in.get_or_insert(1);
+                    pod.stop(self.now, 1);
                 }
+            }
+            Event::AllCrash => {
+                self.away = true;
+                for pod in self.pods.values_mut() {
+                    pod.broken = true;
+                    pod.rooms = None;
+                }
+            }
+            Event::Back => {
+                self.away = false;
+                for pod in self.pods.values_mut() {
+                    pod.broken = self.bad.contains(&pod.revision);
+                    if !pod.broken && pod.rooms.is_none() {
+                        pod.starts_in = Some(2);
+                    }
+                }
+            }
+            Event::MachineLost { pod } => {
+                if let Some(pod) = at(self, pod).and_then(|key| self.pods.get_mut(&key)) {
+                    // Evicted, and nobody says that it has stopped.
+                    pod.stop(self.now, NEVER);
+                    pod.stops_in = Some(NEVER);
+                }
+            }
+            Event::MachinesRemoved => {
+                self.pods.retain(|_, pod| pod.stops_in.is_none_or(|ticks| ticks < NEVER / 2));
             }
             Event::Clings { pod } => {
                 if let Some(pod) = at(self, pod).and_then(|key| self.pods.get_mut(&key)) {
@@ -165,6 +243,7 @@ impl World {
     fn seen(&self, deaf: bool) -> Seen {
         let shards = self.shards.iter().map(|(name, (desired, replicas))| Shard {
             name: name.clone(),
+            set: name.clone(),
             desired: *desired,
             current: Some(*replicas),
             nodes: self
@@ -177,9 +256,10 @@ impl World {
                     updated: self.observed.then_some(pod.revision == self.revision),
                     ready: pod.ready(),
                     running: pod.running(),
-                    terminating: pod.stops_in.is_some(),
+                    stop_by: pod.stopping_since.map(|since| since + 2 * TICK),
                     broken: pod.broken.then(|| "ImagePullBackOff".to_owned()),
-                    created: pod.created,
+                    served: pod.served,
+                    unready_since: pod.unready_since,
                     draining_since: pod.draining_since,
                     told: (!deaf && pod.running()).then(|| Told {
                         draining: pod.rooms.is_some(),
@@ -203,10 +283,42 @@ impl World {
         (shard.to_owned(), ordinal.parse().unwrap())
     }
 
+    /// Of those that have ever taken clients one goes at a time, and only while nobody is on his way.
+    fn look_at_deletions(&self, verdict: &Verdict) {
+        let deleted = verdict.steps.iter().filter_map(|step| match step {
+            Step::Delete { node, .. } => Some(Self::key(node)),
+            Step::Drain { .. } => None,
+        });
+        let served: Vec<_> = deleted.filter(|key| self.pods[key].served).collect();
+        assert!(served.len() <= 1, "{served:?} go together: {verdict:?}");
+        let Some(one) = served.first() else { return };
+        if self.pods[one].draining_since.is_some() {
+            return;
+        }
+        for (key, pod) in &self.pods {
+            let stays = key.1 < verdict.replicas[&key.0] && key != one;
+            let starts = pod.revision == self.revision && !pod.ready();
+            assert!(
+                !(stays && (starts || pod.stops_in.is_some())),
+                "{one:?} goes while {key:?} is on its way"
+            );
+        }
+    }
+
+    /// What waits for something that does not come is told: in a world in which nothing happens, nothing is waited for in silence.
+    fn is_told(&self, verdict: &Verdict) -> bool {
+        match &verdict.waiting {
+            Some(Waiting::Starts { node }) => verdict.stuck.iter().any(|stuck| stuck.node == *node),
+            Some(Waiting::Others { .. }) => !verdict.stuck.is_empty(),
+            _ => true,
+        }
+    }
+
     /// The operator looks, and does the first `does` of what it finds to do.
     fn operate(&mut self, deaf: bool, does: usize) {
         let seen = self.seen(deaf);
         let verdict = judge(&seen);
+        self.look_at_deletions(&verdict);
         let mut left = does;
         for (name, replicas) in &verdict.replicas {
             let (desired, current) = self.shards[name];
@@ -282,7 +394,7 @@ impl World {
                         drained || late || pod.broken || alone,
                         "{node} is deleted with rooms: {pod:?} {verdict:?}"
                     );
-                    pod.stops_in.get_or_insert(2);
+                    pod.stop(now, 2);
                 }
             }
         }
@@ -297,7 +409,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn keeps_its_promises_and_arrives(
@@ -309,7 +421,16 @@ proptest! {
             world.happens(event);
             world.operate(*deaf, *does);
         }
+        // Nothing happens for a long time: what is waited for by then is told.
+        for _ in 0..110 {
+            world.operate(false, usize::MAX);
+            world.tick();
+        }
+        let verdict = judge(&world.seen(false));
+        prop_assert!(world.is_told(&verdict), "{world:#?}\n{verdict:#?}");
         // Now somebody sets it right.
+        world.happens(&Event::Back);
+        world.happens(&Event::MachinesRemoved);
         world.happens(&Event::NewRevision { good: true });
         world.happens(&Event::Scale { shard: true, to: last_scale });
         for _ in 0..400 {
@@ -368,4 +489,51 @@ fn a_shard_that_is_taken_out_empties_and_goes() {
     world.happens(&Event::Scale { shard: false, to: 0 });
     settle(&mut world);
     assert_eq!(judge(&world.seen(false)).gone, ["b"]);
+}
+
+/// What all need was away, and all of them have crashed: they are not all thrown away for that when something new is declared.
+#[test]
+fn of_those_that_served_and_crash_one_goes_at_a_time() {
+    let mut world = World::new();
+    settle(&mut world);
+    world.happens(&Event::AllCrash);
+    world.happens(&Event::NewRevision { good: true });
+    for _ in 0..100 {
+        world.operate(false, usize::MAX);
+        world.tick();
+    }
+    let old = world.pods.values().filter(|pod| pod.revision == 1).count();
+    assert_eq!(old, 4, "one of five was tried: {world:#?}");
+    assert_eq!(judge(&world.seen(false)).stuck.len(), 1);
+    world.happens(&Event::Back);
+    settle(&mut world);
+}
+
+/// Two old nodes that are not ready for another reason do not wait for each other for ever.
+#[test]
+fn old_nodes_that_are_never_ready_do_not_wait_for_each_other() {
+    let mut world = World::new();
+    settle(&mut world);
+    for ordinal in 0..2 {
+        world.pods.get_mut(&("a".to_owned(), ordinal)).unwrap().starts_in = None;
+    }
+    world.happens(&Event::NewRevision { good: true });
+    settle(&mut world);
+}
+
+#[test]
+fn a_node_whose_machine_is_lost_is_told() {
+    let mut world = World::new();
+    settle(&mut world);
+    let now = world.now;
+    world.pods.get_mut(&("a".to_owned(), 0)).unwrap().stop(now, NEVER);
+    assert_eq!(judge(&world.seen(false)).stuck, [], "it may still stop");
+    for _ in 0..100 {
+        world.tick();
+    }
+    let stuck = judge(&world.seen(false)).stuck;
+    assert!(
+        stuck.len() == 1 && stuck[0].node == "a-0" && stuck[0].why.contains("kubectl delete pod a-0 --force"),
+        "{stuck:?}"
+    );
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
 use rookery_operator::cluster::reconcile;
@@ -85,6 +86,7 @@ fn everything_is_made_and_a_second_look_writes_nothing() {
 fn the_whole_example_with_everything_external_is_accepted() {
     run(async |world| {
         let mut spec = example("external");
+        world.kubernetes.kubectl(&["create", "priorityclass", "chat", "--value=1"], "").unwrap();
         // There is no Gateway API here: told, and the rest is made.
         world.declare("big", spec.clone()).await.unwrap();
         world.look("big").await;
@@ -248,5 +250,50 @@ fn what_is_deleted_goes_with_all_that_it_has() {
             assert!(std::time::Instant::now() < deadline, "these stay: {left:#?}");
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
+    });
+}
+
+#[test]
+fn what_cannot_be_made_is_told_with_kubernetes_own_words() {
+    run(async |world| {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } },
+        });
+        world.kubernetes.kubectl(&["-n", &world.namespace, "create", "-f", "-"], &quota.to_string()).unwrap();
+        world.declare("tea", example("laptop")).await.unwrap();
+        let message = world
+            .look_until("tea", "the refusal is told", async |world| {
+                let (_, reason, message) = world.condition("tea", "Degraded").await;
+                (reason == "NodeStuck").then_some(message)
+            })
+            .await;
+        assert!(
+            message.starts_with("tea-main-0 cannot be made: ") && message.contains("exceeded quota"),
+            "{message}"
+        );
+    });
+}
+
+#[test]
+fn servers_that_cannot_run_are_told() {
+    run(async |world| {
+        world.declare("tea", example("laptop")).await.unwrap();
+        world
+            .look_until("tea", "pods are made", async |world| {
+                world.kubectl(&["get", "pods", "-o", "name"]).contains("tea-nats-0").then_some(())
+            })
+            .await;
+        let status = json!({ "status": { "phase": "Pending", "containerStatuses": [{
+            "name": "nats", "image": "nats:2.15", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } },
+        }] } });
+        let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
+        pods.patch_status("tea-nats-0", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        world.look("tea").await;
+        let (_, reason, message) = world.condition("tea", "Degraded").await;
+        assert_eq!(
+            (reason.as_str(), message.as_str()),
+            ("PartStuck", "tea-nats-0: ImagePullBackOff: no such image")
+        );
     });
 }

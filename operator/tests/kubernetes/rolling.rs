@@ -216,6 +216,40 @@ fn nodes_are_replaced_and_leave_one_by_one_with_nothing_left_in_them() {
     });
 }
 
+/// A node that should have drained long ago is stopped all the same. That is told as long as nodes are being replaced.
+#[test]
+fn a_drain_that_is_overdue_is_told_until_all_are_replaced() {
+    run(async |world| {
+        let story = Story::default();
+        let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
+        let machine = tokio::spawn(play(pods.clone(), story.clone()));
+        world.declare("chat", spec("1.0.0")).await.unwrap();
+        until_rolled(&world, "1.0.0", "3/3").await;
+        let note = json!({ "metadata": { "annotations": { "rookery.chat/draining-since": "2026-01-01T00:00:00Z" } } });
+        pods.patch("chat-green-0", &PatchParams::default(), &Patch::Merge(&note)).await.unwrap();
+        world.declare("chat", spec("1.0.1")).await.unwrap();
+        let mut told = 0;
+        world
+            .look_until("chat", "all nodes are replaced", async |world| {
+                let status = world.clusters().get("chat").await.unwrap().status?;
+                let (_, reason, message) = world.condition("chat", "Degraded").await;
+                let done =
+                    status.nodes_ready == "3/3" && reason == "NothingWrong" && status.version == "1.0.1";
+                if done {
+                    return Some(());
+                }
+                assert!(["DrainOverdue", "NothingWrong"].contains(&&*reason), "{reason}: {message}");
+                // Once it is told it stays so.
+                assert!(told == 0 || reason == "DrainOverdue", "{status:#?}");
+                told += i32::from(reason == "DrainOverdue");
+                None
+            })
+            .await;
+        assert!(told > 1, "it was told once alone");
+        machine.abort();
+    });
+}
+
 /// Every node that ran was empty when it went, and no two were on their way at once.
 fn check(story: &[String]) {
     let mut draining = BTreeMap::new();

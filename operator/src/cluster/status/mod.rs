@@ -1,5 +1,11 @@
 //! What is told of a cluster. Computed from what is seen, and written only when it is something new.
 
+mod conditions;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod waits;
+
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -7,19 +13,16 @@ use kube::{
     runtime::events::EventType,
 };
 use rookery_crds::{
-    ChatCluster, ChatClusterStatus, Condition,
+    ChatCluster, ChatClusterStatus,
     cluster::{NodeState, NodeStatus, ShardStatus},
 };
 use serde_json::json;
 
-use super::{Context, LookError, Observed, Problem, api, apply::Failure, observe::Object};
+use super::{Context, LookError, Observed, Problem, api, apply::Failure};
 use crate::{
     build::{CLUSTER, COMPONENT, OPERATOR, VERSION},
-    roll::{Node, Seen, Verdict, Waiting},
+    roll::{Millis, Node, Seen, Verdict},
 };
-
-/// Longest message of a condition, in characters; the definition allows 1,024 bytes more or less.
-const LONGEST: usize = 900;
 
 /// All that a status is made of.
 pub(super) struct Facts<'a> {
@@ -32,8 +35,16 @@ pub(super) struct Facts<'a> {
     pub(super) observed: &'a Observed,
 }
 
-/// What a condition says.
-type Says = (bool, &'static str, String);
+impl Facts<'_> {
+    fn now_millis(&self) -> Millis {
+        self.now.as_millisecond()
+    }
+
+    /// A part that is not ready by then needs a person.
+    fn ready_deadline(&self) -> Millis {
+        self.seen.ready_deadline
+    }
+}
 
 pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     let spec = &facts.cluster.spec;
@@ -41,12 +52,14 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     let generation = facts.cluster.metadata.generation.unwrap_or_default();
     let nodes =
         || facts.seen.shards.iter().flat_map(|shard| shard.nodes.iter().map(move |node| (shard, node)));
-    let ready = nodes().filter(|(_, node)| node.ready && !node.terminating).count();
+    let ready = nodes().filter(|(_, node)| node.ready && !node.terminating()).count();
     let wanted: i32 = facts.seen.shards.iter().map(|shard| shard.desired).sum();
-    let parts = parts(facts.observed);
+    let parts = parts::parts(facts);
+    let waits = waits::waits(facts, &parts, &before.waits_for);
+    let drains_overdue = overdue(facts, &before.drains_overdue);
 
-    let degraded = degraded(facts);
-    let progressing = progressing(facts, &parts);
+    let degraded = conditions::degraded(facts, &parts, &waits, &drains_overdue);
+    let progressing = conditions::progressing(facts, &parts);
     let available = if ready > 0 {
         (true, "NodesReady", format!("{ready} of {wanted} nodes take clients"))
     } else {
@@ -63,8 +76,9 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     };
     let conditions =
         [("Ready", is_ready), ("Available", available), ("Progressing", progressing), ("Degraded", degraded)];
-    let conditions =
-        conditions.into_iter().map(|(kind, says)| condition(kind, says, &before, facts.now, generation));
+    let conditions = conditions
+        .into_iter()
+        .map(|(kind, says)| conditions::condition(kind, says, &before, facts.now, generation));
 
     let mut shards: Vec<ShardStatus> = facts
         .seen
@@ -74,7 +88,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
             name: shard.name.clone(),
             desired: shard.desired,
             current: count(shard.nodes.len()),
-            ready: count(shard.nodes.iter().filter(|node| node.ready && !node.terminating).count()),
+            ready: count(shard.nodes.iter().filter(|node| node.ready && !node.terminating()).count()),
             updated: count(shard.nodes.iter().filter(|node| node.updated == Some(true)).count()),
         })
         .collect();
@@ -94,7 +108,21 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
         version: version(facts.observed).unwrap_or(before.version),
         shards,
         nodes: all,
+        waits_for: waits.into_iter().map(|wait| wait.told).collect(),
+        drains_overdue,
     }
+}
+
+/// Nodes that did not drain in time, until nodes are no longer being replaced or taken out.
+fn overdue(facts: &Facts<'_>, before: &[String]) -> Vec<String> {
+    let verdict = facts.verdict;
+    let mut all = verdict.overdue.clone();
+    if verdict.moving || verdict.waiting.is_some() {
+        all.extend_from_slice(before);
+    }
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn count(number: usize) -> i32 {
@@ -103,13 +131,13 @@ fn count(number: usize) -> i32 {
 
 /// The version that all nodes have.
 fn version(observed: &Observed) -> Option<String> {
-    let mut versions = observed.pods.iter().map(|pod| pod.labels().get(VERSION).cloned());
+    let mut versions = observed.pods_of("node").map(|pod| pod.labels().get(VERSION).cloned());
     let first = versions.next()??;
     versions.all(|version| version.as_ref() == Some(&first)).then_some(first)
 }
 
 fn node_status(shard: &str, node: &Node) -> NodeStatus {
-    let state = if node.terminating {
+    let state = if node.terminating() {
         NodeState::Stopping
     } else if node.broken.is_some() {
         NodeState::Broken
@@ -126,115 +154,6 @@ fn node_status(shard: &str, node: &Node) -> NodeStatus {
         state,
         updated: node.updated == Some(true),
         message: node.broken.clone(),
-    }
-}
-
-/// Parts other than nodes that are not there yet: name and how many are ready.
-fn parts(observed: &Observed) -> Vec<String> {
-    let mut behind: Vec<String> = observed
-        .objects
-        .values()
-        .filter(|object| object.ours && matches!(object.kind.kind, "StatefulSet" | "Deployment"))
-        .filter(|object| object.text("/metadata/labels/app.kubernetes.io~1component") != "node")
-        .filter_map(behind)
-        .collect();
-    behind.sort();
-    behind
-}
-
-fn behind(object: &Object) -> Option<String> {
-    let wanted = object.number("/spec/replicas");
-    let ready = object.number("/status/readyReplicas");
-    let updated = object.number("/status/updatedReplicas");
-    let name = object.text("/metadata/name");
-    if !object.is_looked_at() || object.number("/status/observedGeneration") == 0 {
-        Some(format!("{name} is being made"))
-    } else if ready < wanted {
-        Some(format!("{name}: {ready} of {wanted} are ready"))
-    } else if updated < wanted {
-        Some(format!("{name}: {updated} of {wanted} are updated"))
-    } else {
-        None
-    }
-}
-
-fn degraded(facts: &Facts<'_>) -> Says {
-    if let Some(problem) = facts.problems.first() {
-        let all: Vec<_> = facts.problems.iter().map(|problem| problem.message.as_str()).collect();
-        return (true, problem.reason, all.join("; "));
-    }
-    if let Some(failure) = facts.failures.first() {
-        let all: Vec<_> = facts.failures.iter().map(|failure| failure.message.as_str()).collect();
-        return (true, failure.reason, all.join("; "));
-    }
-    if !facts.verdict.stuck.is_empty() {
-        let all: Vec<_> =
-            facts.verdict.stuck.iter().map(|stuck| format!("{}: {}", stuck.node, stuck.why)).collect();
-        return (true, "NodeStuck", all.join("; "));
-    }
-    if let Some(node) = facts.verdict.overdue.first() {
-        return (true, "DrainOverdue", format!("{node} has not drained in time and is stopped"));
-    }
-    (false, "NothingWrong", "nothing needs a person".to_owned())
-}
-
-fn progressing(facts: &Facts<'_>, parts: &[String]) -> Says {
-    if facts.cluster.spec.paused {
-        return (false, "Paused", "spec.paused is set: the operator changes nothing".to_owned());
-    }
-    let shrinks =
-        facts.seen.shards.iter().any(|shard| shard.current.is_some_and(|current| current > shard.desired));
-    let waiting = match &facts.verdict.waiting {
-        Some(Waiting::Drains { node }) => format!("{node} hands its rooms over"),
-        Some(Waiting::Starts { node }) => format!("{node} is not ready yet"),
-        Some(Waiting::Kubernetes { shard }) => format!("Kubernetes looks at the nodes of shard {shard}"),
-        None => String::new(),
-    };
-    if facts.verdict.moving {
-        let all: Vec<_> = facts.seen.shards.iter().flat_map(|shard| &shard.nodes).collect();
-        let updated = all.iter().filter(|node| node.updated == Some(true)).count();
-        let what = if shrinks {
-            "there are to be fewer nodes".to_owned()
-        } else {
-            format!("{updated} of {} nodes are as they are to be", all.len())
-        };
-        let message = if waiting.is_empty() { what } else { format!("{what}; {waiting}") };
-        return (true, if shrinks { "ScalingDown" } else { "Rolling" }, message);
-    }
-    if !parts.is_empty() {
-        return (true, "Starting", parts.join("; "));
-    }
-    let nodes = facts.seen.shards.iter().flat_map(|shard| &shard.nodes);
-    let missing = facts.seen.shards.iter().any(|shard| count(shard.nodes.len()) < shard.desired);
-    let starting = nodes.filter(|node| !node.ready).map(|node| node.name.as_str()).next();
-    if let Some(node) = starting {
-        return (true, "Starting", format!("{node} is not ready yet"));
-    }
-    if missing || !waiting.is_empty() {
-        let message = if waiting.is_empty() { "nodes are being made".to_owned() } else { waiting };
-        return (true, "Starting", message);
-    }
-    (false, "Settled", "nothing is being changed".to_owned())
-}
-
-fn condition(
-    kind: &str,
-    says: Says,
-    before: &ChatClusterStatus,
-    now: Timestamp,
-    generation: i64,
-) -> Condition {
-    let (holds, reason, message) = says;
-    let status = if holds { "True" } else { "False" };
-    let last = before.conditions.iter().find(|condition| condition.kind == kind);
-    let since = last.filter(|last| last.status == status).map(|last| last.last_transition_time.clone());
-    Condition {
-        kind: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.chars().take(LONGEST).collect(),
-        last_transition_time: since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        observed_generation: generation,
     }
 }
 
