@@ -75,7 +75,7 @@ fn a_changed_secret_changes_those_who_read_it() {
             .into_iter()
             .filter_map(|manifest| {
                 let hash =
-                    manifest.value.pointer("/spec/template/metadata/annotations/rookery.chat~1config")?;
+                    manifest.value.pointer("/spec/template/metadata/annotations/rookery.chat~1outside")?;
                 Some((manifest.name.clone(), hash.as_str()?.to_owned()))
             })
             .collect()
@@ -85,8 +85,13 @@ fn a_changed_secret_changes_those_who_read_it() {
         let after = hashes(&[(format!("Secret/{secret}"), "2".to_owned())].into());
         after.into_iter().filter(|(name, hash)| before[name] != *hash).map(|(name, _)| name).collect()
     };
-    assert_eq!(changed("etcd-user"), ["big-blue", "big-green"]);
-    assert_eq!(changed("engines"), ["big-translator"]);
-    assert_eq!(changed("nats-credentials"), ["big-blue", "big-green", "big-mailer", "big-translator"]);
-    assert_eq!(changed("registry"), Vec::<String>::new());
+    assert_eq!(changed("etcd-user/password"), ["big-blue", "big-green"]);
+    assert_eq!(changed("etcd-user/username"), ["big-blue", "big-green"]);
+    assert_eq!(changed("etcd-user/other"), Vec::<String>::new());
+    assert_eq!(changed("engines/deepl"), ["big-translator"]);
+    assert_eq!(
+        changed("nats-credentials/rookery.creds"),
+        ["big-blue", "big-green", "big-mailer", "big-translator"]
+    );
+    assert_eq!(changed("registry/.dockerconfigjson"), Vec::<String>::new());
 }

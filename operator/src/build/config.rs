@@ -11,7 +11,7 @@ pub(super) struct Access {
     /// The table in the program's settings.
     pub(super) settings: Value,
     pub(super) volumes: Vec<Volume>,
-    /// What is outside and read at the start: `Secret/NAME`.
+    /// What is outside and read at the start, as in [`Inputs::stamps`].
     pub(super) outside: Vec<String>,
 }
 
@@ -20,15 +20,16 @@ fn folder(part: &str, what: &str) -> String {
     format!("/run/rookery/{part}-{what}")
 }
 
-fn secret_ref(name: &str) -> String {
-    format!("Secret/{name}")
+/// What a key of a Secret is called in [`Inputs::stamps`].
+pub(super) fn secret_key(name: &str, key: &str) -> String {
+    format!("Secret/{name}/{key}")
 }
 
 impl Access {
     fn file(&mut self, part: &str, what: &str, secret: &str, items: &[(&str, &str)]) -> String {
         let path = folder(part, what);
         self.volumes.push(Volume::secret(&format!("{part}-{what}"), secret, &path, items));
-        self.outside.push(secret_ref(secret));
+        self.outside.extend(items.iter().map(|(key, _)| secret_key(secret, key)));
         path
     }
 
@@ -72,6 +73,7 @@ pub(super) fn nats(inputs: &Inputs<'_>) -> (Access, Vec<String>) {
         if let Some(secret) = &nats.user_secret {
             // A name cannot be read from a file: it is put in by the environment.
             let path = access.file("nats", "user", &secret.name, &[("password", "password")]);
+            access.outside.push(secret_key(&secret.name, "username"));
             access.settings["password_file"] = format!("{path}/password").into();
         }
         if let Some(secret) = &nats.credentials_secret {
@@ -112,6 +114,7 @@ pub(super) fn etcd(inputs: &Inputs<'_>) -> Access {
         access.settings["endpoints"] = etcd.endpoints.clone().into();
         if let Some(secret) = &etcd.user_secret {
             let path = access.file("etcd", "user", &secret.name, &[("password", "password")]);
+            access.outside.push(secret_key(&secret.name, "username"));
             access.settings["password_file"] = format!("{path}/password").into();
         }
         access.tls("etcd", etcd.tls.as_ref());

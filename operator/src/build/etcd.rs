@@ -53,7 +53,7 @@ pub(super) fn build(inputs: &Inputs<'_>, etcd: &EtcdManaged) -> Vec<Manifest> {
         scheduling: &etcd.scheduling,
         grace: GRACE,
         labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[], &[]),
+        outside: Vec::new(),
     };
     let body = json!({ "spec": {
         "replicas": etcd.replicas,

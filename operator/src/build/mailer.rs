@@ -26,7 +26,7 @@ pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
     if let (Some(user), Some(secret)) = (&smtp.user, &smtp.password_secret) {
         server["user"] = user.clone().into();
         server["password_file"] = "/run/rookery/smtp-password/password".into();
-        // Read again when it changes: no restart for that, so it is no part of the hash.
+        // Read again when it changes: no restart for that, so it has no stamp.
         volumes.push(Volume::secret(
             "smtp-password",
             &secret.name,
@@ -42,7 +42,7 @@ pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
             "/run/rookery/smtp-ca",
             &[(&secret.key, "ca.pem")],
         ));
-        outside.push(format!("Secret/{}", secret.name));
+        outside.push(config::secret_key(&secret.name, &secret.key));
     }
     let mut mail = json!({ "from": mailer.from, "service": mailer.service });
     if let Some(reply_to) = &mailer.reply_to {
@@ -69,7 +69,7 @@ pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
         drain: DRAIN,
         settings: &settings,
         volumes,
-        outside: &outside,
+        outside,
         resources: mailer.resources.as_ref(),
     };
     side::build(inputs, side)

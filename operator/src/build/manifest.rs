@@ -68,6 +68,8 @@ pub struct Manifest {
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// The part that it belongs to.
+    pub component: String,
     /// All of it.
     pub value: Value,
 }
@@ -93,7 +95,22 @@ impl Manifest {
                 "blockOwnerDeletion": true,
             }],
         });
-        Self { kind, name, value }
+        Self { kind, name, component: component.to_owned(), value }
+    }
+
+    /// Settings of a part. They never change: others get another name, and a pod that starts again finds those that it was made for, whatever
+    /// is declared by then, and by whichever operator.
+    pub(super) fn config(inputs: &Inputs<'_>, component: &str, file: &str, text: &str) -> Self {
+        let body = json!({ "data": { file: text }, "immutable": true });
+        let mut hash = Sha256::new();
+        digest(&body, &mut hash);
+        let name = format!("{}-{}", inputs.names().part(component), short(hash, 4));
+        Self::new(inputs, "ConfigMap", component, name, body)
+    }
+
+    /// Whether it makes pods.
+    pub fn is_workload(&self) -> bool {
+        matches!(self.kind.kind, "StatefulSet" | "Deployment")
     }
 
     pub(super) fn label(mut self, key: &str, text: &str) -> Self {
@@ -111,11 +128,16 @@ impl Manifest {
     pub(super) fn seal(mut self) -> Self {
         let mut hash = Sha256::new();
         digest(&self.value, &mut hash);
-        let text: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let text = short(hash, 8);
         // After all others: nobody else can set it.
         self.value["metadata"]["annotations"][MANIFEST_HASH] = text.into();
         self
     }
+}
+
+/// The first bytes of a hash, as text.
+pub(super) fn short(hash: Sha256, bytes: usize) -> String {
+    hash.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The same whatever the order of fields.

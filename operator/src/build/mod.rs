@@ -16,6 +16,7 @@ mod node;
 mod pods;
 mod policies;
 mod redis;
+pub mod references;
 mod side;
 mod translator;
 
@@ -28,9 +29,10 @@ use rookery_crds::{
 
 pub use manifest::{KINDS, Kind, Manifest, kind_of};
 pub use names::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, SHARD, VERSION};
+pub use references::{Reference, References, references};
 
-/// The key of the pod template's annotation with a hash of what the pod reads at its start.
-pub const CONFIG_HASH: &str = "rookery.chat/config";
+/// The key of the pod template's annotation with a hash of what is outside and the pod reads at its start.
+pub const OUTSIDE_HASH: &str = "rookery.chat/outside";
 /// The key of every object's annotation with the hash of its manifest.
 pub const MANIFEST_HASH: &str = "rookery.chat/manifest";
 /// The key of the pod's annotation that says since when it drains (RFC 3339).
@@ -64,8 +66,8 @@ pub struct Inputs<'a> {
     pub spec: &'a ChatClusterSpec,
     /// Shards, with those on their way out.
     pub shards: &'a [Shard],
-    /// What is outside and was read at the start of pods: a stamp for each `Secret/NAME` and `ConfigMap/NAME`, another one whenever it
-    /// changes.
+    /// What is outside and is read at the start of pods: a stamp for each `Secret/NAME/KEY` and `ConfigMap/NAME`, another one whenever its
+    /// content changes.
     pub stamps: &'a BTreeMap<String, String>,
     /// The operator's own namespace: from there nodes are asked to drain.
     pub operator_namespace: &'a str,

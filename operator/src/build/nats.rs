@@ -17,9 +17,8 @@ const SPARE: i32 = 60;
 pub(super) fn build(inputs: &Inputs<'_>, nats: &NatsManaged) -> Vec<Manifest> {
     let names = inputs.names();
     let name = names.part(COMPONENT);
-    let text = conf(inputs, nats);
+    let conf = Manifest::config(inputs, COMPONENT, "nats.conf", &conf(inputs, nats));
     let internal = names.internal();
-    let outside = [format!("Secret/{internal}")];
     let pod = Pod {
         component: COMPONENT,
         image: &nats.image,
@@ -38,13 +37,13 @@ pub(super) fn build(inputs: &Inputs<'_>, nats: &NatsManaged) -> Vec<Manifest> {
             // Lame duck: leaders move before clients lose their connections. SIGTERM is ignored meanwhile.
             "lifecycle": { "preStop": { "exec": { "command": ["nats-server", "--signal", "ldm=/run/nats/nats.pid"] } } },
         }),
-        volumes: vec![Volume::config("config", &name, "/etc/nats"), Volume::empty("pid", "/run/nats")],
+        volumes: vec![Volume::config("config", &conf.name, "/etc/nats"), Volume::empty("pid", "/run/nats")],
         claims: vec![json!({ "name": "data", "mountPath": "/data" })],
         resources: nats.resources.as_ref(),
         scheduling: &nats.scheduling,
         grace: LAME_DUCK + SPARE,
         labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[&text], &outside),
+        outside: vec![config::secret_key(&internal, "nats-password")],
     };
     let body = json!({ "spec": {
         "replicas": nats.replicas,
@@ -59,7 +58,7 @@ pub(super) fn build(inputs: &Inputs<'_>, nats: &NatsManaged) -> Vec<Manifest> {
         "volumeClaimTemplates": [pods::claim(inputs, COMPONENT, &nats.storage)],
     } });
     vec![
-        Manifest::new(inputs, "ConfigMap", COMPONENT, name.clone(), json!({ "data": { "nats.conf": text } })),
+        conf,
         headless(inputs, COMPONENT, &[("client", 4222), ("cluster", 6222), ("monitor", 8222)]),
         Manifest::new(inputs, "StatefulSet", COMPONENT, name, body),
     ]

@@ -26,21 +26,10 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
     let (nats, monitors) = config::nats(inputs);
     let (etcd, redis) = (config::etcd(inputs), config::redis(inputs));
     let text = config::toml(&settings(inputs, [&nats, &etcd, &redis], &monitors));
-    let mut outside = Vec::new();
-    let mut volumes = Vec::new();
-    for access in [nats, etcd, redis] {
-        outside.extend(access.outside);
-        volumes.push(access.volumes);
-    }
-    let hash = pods::config_hash(inputs, &[&text], &outside);
+    let conf = Manifest::config(inputs, COMPONENT, "node.toml", &text);
+    let sets: Vec<_> = inputs.shards.iter().map(|shard| stateful_set(inputs, shard, &conf.name)).collect();
     let mut all = vec![
-        Manifest::new(
-            inputs,
-            "ConfigMap",
-            COMPONENT,
-            names.part(COMPONENT),
-            json!({ "data": { "node.toml": text } }),
-        ),
+        conf,
         Manifest::new(
             inputs,
             "Service",
@@ -69,7 +58,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
             } }),
         ),
     ];
-    all.extend(inputs.shards.iter().map(|shard| stateful_set(inputs, shard, &hash)));
+    all.extend(sets);
     all
 }
 
@@ -119,15 +108,19 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
     })
 }
 
-fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, hash: &str) -> Manifest {
+fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
     let names = inputs.names();
     let spec = inputs.spec;
     let name = &shard.spec.name;
     let image = inputs.image(COMPONENT, spec.images.node.as_ref());
     let (nats, _) = config::nats(inputs);
     let accesses = [nats, config::etcd(inputs), config::redis(inputs)];
-    let mut volumes = vec![Volume::config("config", &names.part(COMPONENT), "/etc/rookery")];
-    volumes.extend(accesses.into_iter().flat_map(|access| access.volumes));
+    let mut volumes = vec![Volume::config("config", conf, "/etc/rookery")];
+    let mut outside = Vec::new();
+    for access in accesses {
+        volumes.extend(access.volumes);
+        outside.extend(access.outside);
+    }
     let peers = names.peers();
     let mut env = vec![
         pods::env_pod_name("ROOKERY_SERVER__NODE"),
@@ -157,7 +150,7 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, hash: &str) -> Manifest {
         scheduling: shard.spec.scheduling.as_ref().unwrap_or(&spec.scheduling),
         grace: grace(inputs),
         labels: vec![(SHARD, name.clone()), (VERSION, spec.version.clone())],
-        config_hash: hash.to_owned(),
+        outside,
     };
     let mut selector = names.selector(COMPONENT);
     selector[SHARD] = name.clone().into();

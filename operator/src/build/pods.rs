@@ -4,7 +4,7 @@ use rookery_crds::cluster::{Amounts, Resources, Scheduling};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{CONFIG_HASH, Inputs};
+use super::{Inputs, OUTSIDE_HASH, manifest::short};
 
 /// User of our own programs: `nonroot` of distroless images.
 pub(super) const OURS: i64 = 65_532;
@@ -31,8 +31,8 @@ pub(super) struct Pod<'a> {
     pub(super) grace: i32,
     /// Labels besides those of the component.
     pub(super) labels: Vec<(&'a str, String)>,
-    /// Hash of what it reads at its start.
-    pub(super) config_hash: String,
+    /// What is outside and read at its start, as in [`Inputs::stamps`].
+    pub(super) outside: Vec<String>,
 }
 
 /// A volume and where it is.
@@ -93,6 +93,7 @@ impl Pod<'_> {
     /// The template of a StatefulSet or Deployment.
     pub(super) fn template(self, inputs: &Inputs<'_>) -> Value {
         let names = inputs.names();
+        let outside = outside_hash(inputs, &self.outside);
         let mut labels = names.labels(self.component);
         for (key, text) in &self.labels {
             labels[*key] = text.clone().into();
@@ -163,7 +164,7 @@ impl Pod<'_> {
         }
         schedule(&mut spec, self.scheduling);
         json!({
-            "metadata": { "labels": labels, "annotations": { (CONFIG_HASH): self.config_hash } },
+            "metadata": { "labels": labels, "annotations": { (OUTSIDE_HASH): outside } },
             "spec": spec,
         })
     }
@@ -181,19 +182,18 @@ fn schedule(spec: &mut Value, scheduling: &Scheduling) {
     }
 }
 
-/// Hash of what a pod reads at its start: its configuration, and the stamps of what is outside.
-pub(super) fn config_hash(inputs: &Inputs<'_>, texts: &[&str], outside: &[String]) -> String {
+/// Hash of what a pod reads at its start besides its settings: the stamps of what is outside.
+pub(super) fn outside_hash(inputs: &Inputs<'_>, outside: &[String]) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     };
-    texts.iter().copied().for_each(&mut add);
     for name in outside {
         add(name);
         add(inputs.stamps.get(name).map_or("", String::as_str));
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    short(hash, 8)
 }
 
 /// A probe by HTTP.

@@ -4,7 +4,7 @@ use rookery_crds::cluster::RedisManaged;
 use serde_json::json;
 
 use super::{
-    Inputs, Manifest,
+    Inputs, Manifest, config,
     pods::{self, Pod, THEIRS, Volume},
 };
 
@@ -18,6 +18,7 @@ pub(super) fn build(inputs: &Inputs<'_>, redis: &RedisManaged) -> Vec<Manifest> 
     let names = inputs.names();
     let name = names.part(COMPONENT);
     let internal = names.internal();
+    let conf = Manifest::config(inputs, COMPONENT, "redis.conf", CONF);
     let pod = Pod {
         component: COMPONENT,
         image: &redis.image,
@@ -34,7 +35,7 @@ pub(super) fn build(inputs: &Inputs<'_>, redis: &RedisManaged) -> Vec<Manifest> 
             },
         }),
         volumes: vec![
-            Volume::config("config", &name, "/etc/redis"),
+            Volume::config("config", &conf.name, "/etc/redis"),
             Volume::secret("password", &internal, "/run/rookery/redis", &[("redis.conf", "redis.conf")]),
         ],
         claims: vec![json!({ "name": "data", "mountPath": "/data" })],
@@ -42,7 +43,7 @@ pub(super) fn build(inputs: &Inputs<'_>, redis: &RedisManaged) -> Vec<Manifest> 
         scheduling: &redis.scheduling,
         grace: GRACE,
         labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[CONF], &[format!("Secret/{internal}")]),
+        outside: vec![config::secret_key(&internal, "redis.conf")],
     };
     let set = json!({ "spec": {
         "replicas": redis.replicas,
@@ -60,13 +61,7 @@ pub(super) fn build(inputs: &Inputs<'_>, redis: &RedisManaged) -> Vec<Manifest> 
         "ports": [{ "name": "redis", "port": 6379, "targetPort": "redis", "protocol": "TCP" }],
     } });
     vec![
-        Manifest::new(
-            inputs,
-            "ConfigMap",
-            COMPONENT,
-            name.clone(),
-            json!({ "data": { "redis.conf": CONF } }),
-        ),
+        conf,
         Manifest::new(inputs, "Service", COMPONENT, name.clone(), service),
         Manifest::new(inputs, "StatefulSet", COMPONENT, name, set),
     ]

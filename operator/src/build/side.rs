@@ -23,8 +23,8 @@ pub(super) struct Side<'a> {
     pub(super) settings: &'a Value,
     /// Besides the settings.
     pub(super) volumes: Vec<Volume>,
-    /// What is outside and read at the start.
-    pub(super) outside: &'a [String],
+    /// What is outside and read at the start, as in [`Inputs::stamps`].
+    pub(super) outside: Vec<String>,
     pub(super) resources: Option<&'a Resources>,
 }
 
@@ -32,8 +32,9 @@ pub(super) fn build(inputs: &Inputs<'_>, side: Side<'_>) -> Vec<Manifest> {
     let Side { component, image, command, replicas, drain, settings, volumes, outside, resources } = side;
     let name = inputs.names().part(component);
     let image = inputs.image(component, image);
-    let (file, text) = (format!("{component}.toml"), config::toml(settings));
-    let mut all_volumes = vec![Volume::config("config", &name, "/etc/rookery")];
+    let file = format!("{component}.toml");
+    let conf = Manifest::config(inputs, component, &file, &config::toml(settings));
+    let mut all_volumes = vec![Volume::config("config", &conf.name, "/etc/rookery")];
     all_volumes.extend(volumes);
     let pod = Pod {
         component,
@@ -52,7 +53,7 @@ pub(super) fn build(inputs: &Inputs<'_>, side: Side<'_>) -> Vec<Manifest> {
         scheduling: &inputs.spec.scheduling,
         grace: drain + 10,
         labels: Vec::new(),
-        config_hash: pods::config_hash(inputs, &[&text], outside),
+        outside,
     };
     let deployment = json!({ "spec": {
         "replicas": replicas,
@@ -61,8 +62,5 @@ pub(super) fn build(inputs: &Inputs<'_>, side: Side<'_>) -> Vec<Manifest> {
         "selector": { "matchLabels": inputs.names().selector(component) },
         "template": pod.template(inputs),
     } });
-    vec![
-        Manifest::new(inputs, "ConfigMap", component, name.clone(), json!({ "data": { file: text } })),
-        Manifest::new(inputs, "Deployment", component, name, deployment),
-    ]
+    vec![conf, Manifest::new(inputs, "Deployment", component, name, deployment)]
 }

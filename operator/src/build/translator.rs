@@ -25,7 +25,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         let path = format!("/run/rookery/{of}-key");
         engine["api_key_file"] = format!("{path}/key").into();
         volumes.push(Volume::secret(&format!("{of}-key"), &secret.name, &path, &[(&secret.key, "key")]));
-        outside.push(format!("Secret/{}", secret.name));
+        outside.push(config::secret_key(&secret.name, &secret.key));
     };
     if let Some(deepl) = &translator.deepl {
         let mut engine = json!({
@@ -83,7 +83,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         drain: DRAIN,
         settings: &settings,
         volumes,
-        outside: &outside,
+        outside,
         resources: translator.resources.as_ref(),
     };
     side::build(inputs, side)

@@ -1,76 +1,73 @@
 //! Makes what is built so: server-side apply, by one field manager, and only of what is not so already.
 
+use std::collections::BTreeSet;
+
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective},
+    api::{DynamicObject, Patch, PatchParams, ValidationDirective},
 };
-use rookery_crds::ChatClusterSpec;
 
-use super::{Context, LookError, Observed, api, differ::differs, observe};
+use super::{
+    Look, LookError, Observed, Problem, api,
+    differ::differs,
+    observe::{self, Owner},
+    refusal,
+};
 use crate::build::{Manifest, OPERATOR};
 
-/// An object that could not be made so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// As one word.
-    pub(super) reason: &'static str,
-    /// As a sentence.
-    pub(super) message: String,
-}
-
 /// Applies what differs. What the API server refuses is told and does not keep the rest from being applied; `Err` is only that the API server cannot be
-/// reached.
+/// reached. The pods of `kept` parts are left as they are.
 pub(super) async fn apply(
-    context: &Context,
-    namespace: &str,
-    uid: &str,
+    look: &Look<'_>,
     manifests: &[Manifest],
+    kept: &BTreeSet<String>,
     observed: &mut Observed,
-) -> Result<Vec<Failure>, LookError> {
-    let mut failures = Vec::new();
+) -> Result<Vec<Problem>, LookError> {
+    let mut problems = Vec::new();
     for manifest in manifests {
         if !manifest.kind.built_in && !observed.has_gateways {
             continue; // told by validation
         }
-        if let Err(failure) = one(context, namespace, uid, manifest, observed).await? {
-            failures.push(failure);
+        if manifest.is_workload() && kept.contains(&manifest.component) {
+            continue;
         }
+        problems.extend(one(look, manifest, observed).await?);
     }
-    Ok(failures)
+    Ok(problems)
 }
 
 async fn one(
-    context: &Context,
-    namespace: &str,
-    uid: &str,
+    look: &Look<'_>,
     manifest: &Manifest,
     observed: &mut Observed,
-) -> Result<Result<(), Failure>, LookError> {
+) -> Result<Option<Problem>, LookError> {
+    let Look { context, namespace, .. } = *look;
     let kind = manifest.kind;
     let objects: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), namespace, &kind.resource());
     let there = observed.get(kind.kind, &manifest.name);
-    if there.is_some_and(|there| there.ours && !differs(&manifest.value, &there.value)) {
-        return Ok(Ok(()));
+    if there.is_some_and(|there| there.is_ours() && !differs(&manifest.value, &there.value)) {
+        return Ok(None);
     }
-    let taken = |by: &str| {
-        let message = format!(
-            "{} {} is there already and belongs to {by}: remove it, or call the ChatCluster something else",
-            kind.kind, manifest.name
-        );
-        Ok(Err(Failure { reason: "NameTaken", message }))
-    };
-    let known = match there {
-        Some(there) if there.theirs => return taken("another owner"),
-        // Ours, or once ours and left without an owner.
-        Some(_) => true,
+    let owner = match there {
+        Some(there) => Some(there.owner),
         // Not among those with our label: somebody else's, or ours with its label taken off.
-        None => match objects.get_metadata_opt(&manifest.name).await.map_err(api("read an object"))? {
-            Some(other) if observe::owner(&other.metadata) == Some(uid) => true,
-            Some(_) => return taken("somebody else"),
-            None => false,
+        None => match objects.get_metadata_opt(&manifest.name).await {
+            Ok(Some(other)) => match Owner::of(&other.metadata, look.name, look.uid) {
+                Owner::Nobody => Some(Owner::Other),
+                owner => Some(owner),
+            },
+            Ok(None) => None,
+            Err(error) => return refused(manifest, error).map(Some),
         },
     };
+    match owner {
+        Some(Owner::Other) => return Ok(Some(Problem::taken(kind.kind, &manifest.name))),
+        Some(Owner::Former) => return Ok(Some(Problem::left_over(kind.kind, &manifest.name))),
+        // Ours, or once ours and left without an owner; or new.
+        Some(Owner::This | Owner::Nobody) | None => {}
+    }
+    let known = owner.is_some();
     let params = PatchParams {
         field_manager: Some(OPERATOR.to_owned()),
         // What is ours is repaired, whoever changed it. What is new must not take anything from anybody.
@@ -82,55 +79,17 @@ async fn one(
         Ok(made) => {
             context.metrics.wrote(kind.kind, "apply");
             tracing::info!(namespace, kind = kind.kind, name = manifest.name, new = !known, "applied");
-            let value = serde_json::to_value(&made).unwrap_or_default();
-            observed.objects.insert((kind.kind, manifest.name.clone()), observe::object(kind, value, uid));
-            Ok(Ok(()))
+            let made = observe::object(kind, &made, look.name, look.uid);
+            observed.objects.insert((kind.kind, manifest.name.clone()), made);
+            Ok(None)
         }
-        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
-            let message =
-                format!("{} {} is refused by Kubernetes: {}", kind.kind, manifest.name, status.message);
-            Ok(Err(Failure { reason: "ApplyRefused", message: message.chars().take(900).collect() }))
-        }
-        Err(error) => Err(api("apply an object")(error)),
+        Err(error) => refused(manifest, error).map(Some),
     }
 }
 
-/// Deletes what is ours and not declared any more.
-pub(super) async fn prune(
-    context: &Context,
-    namespace: &str,
-    uid: &str,
-    manifests: &[Manifest],
-    observed: &Observed,
-    internal: &str,
-    spec: &ChatClusterSpec,
-) -> Result<(), LookError> {
-    let own_secret = spec.nats.external.is_none() || spec.redis.external.is_none();
-    for ((kind, name), object) in &observed.objects {
-        let declared = manifests.iter().any(|manifest| manifest.kind.kind == *kind && manifest.name == *name);
-        let keep = *kind == "Secret" && (name != internal || own_secret);
-        let going = object.value.pointer("/metadata/deletionTimestamp").is_some();
-        if declared || keep || going || !object.ours {
-            continue;
-        }
-        let objects: Api<DynamicObject> =
-            Api::namespaced_with(context.client.clone(), namespace, &object.kind.resource());
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(object.text("/metadata/uid").to_owned()),
-                ..Preconditions::default()
-            }),
-            ..DeleteParams::background()
-        };
-        match objects.delete(name, &params).await {
-            Ok(_) => {
-                context.metrics.wrote(object.kind.kind, "delete");
-                tracing::info!(namespace, kind, name, uid, "deleted: it is not declared any more");
-            }
-            // Gone, or another one by now.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => return Err(api("delete an object")(error)),
-        }
-    }
-    Ok(())
+/// What the API server says against an object, if it says anything.
+fn refused(manifest: &Manifest, error: kube::Error) -> Result<Problem, LookError> {
+    let why = refusal(&error).ok_or_else(|| api("apply an object")(error))?;
+    let message = format!("{} {} is refused by Kubernetes: {why}", manifest.kind.kind, manifest.name);
+    Ok(Problem::new("ApplyRefused", message.chars().take(900).collect()))
 }

@@ -3,14 +3,20 @@
 
 mod apply;
 mod differ;
+mod internal;
 mod nodes;
 mod observe;
 mod outside;
 mod pods;
+mod prune;
 mod status;
 mod validate;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -83,6 +89,26 @@ pub enum LookError {
     },
 }
 
+impl LookError {
+    /// What the API server says against it, if it is that and not that it cannot be reached.
+    fn refusal(&self) -> Option<String> {
+        let Self::Api { what, source } = self;
+        Some(format!("cannot {what}: {}", refusal(source)?))
+    }
+}
+
+/// What the API server says against something, unless that passes: a conflict, too many requests, a fault of its own.
+fn refusal(error: &kube::Error) -> Option<String> {
+    match error {
+        kube::Error::Api(status)
+            if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) =>
+        {
+            Some(status.message.clone())
+        }
+        _ => None,
+    }
+}
+
 pub(crate) fn api(what: &'static str) -> impl Fn(kube::Error) -> LookError {
     move |error| LookError::Api { what, source: Box::new(error) }
 }
@@ -93,19 +119,23 @@ pub(crate) fn api(what: &'static str) -> impl Fn(kube::Error) -> LookError {
 /// [`LookError`]: the API server; it is tried again.
 pub async fn reconcile(cluster: Arc<ChatCluster>, context: Arc<Context>) -> Result<Action, LookError> {
     let started = std::time::Instant::now();
-    let outcome = look(&cluster, &context).await;
+    let mut outcome = look(&cluster, &context).await;
+    if let Some(why) = outcome.as_ref().err().and_then(LookError::refusal) {
+        tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), why, "refused");
+        outcome = status::refused(&context, &cluster, why).await.map(|()| Next::Refused);
+    }
     context.metrics.seconds.observe(started.elapsed().as_secs_f64());
     let word = match &outcome {
         Ok(Next::Steady) => "done",
+        Err(_) | Ok(Next::Refused) => "failed",
         Ok(_) => "waiting",
-        Err(_) => "failed",
     };
     context.metrics.reconciles.get_or_create(&Outcome { outcome: word }).inc();
     context.metrics.last.set(Timestamp::now().as_second());
     Ok(match outcome? {
         Next::Steady => Action::requeue(context.settings.resync()),
         Next::Soon => Action::requeue(context.settings.poll()),
-        Next::Trouble => Action::requeue(TROUBLE),
+        Next::Trouble | Next::Refused => Action::requeue(TROUBLE),
         Next::Gone => Action::await_change(),
     })
 }
@@ -116,7 +146,19 @@ enum Next {
     /// Nodes are being moved.
     Soon,
     Trouble,
+    /// The API server refused what is needed to look at all.
+    Refused,
     Gone,
+}
+
+/// What a look is at.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    context: &'a Context,
+    cluster: &'a ChatCluster,
+    namespace: &'a str,
+    name: &'a str,
+    uid: &'a str,
 }
 
 async fn look(cluster: &ChatCluster, context: &Context) -> Result<Next, LookError> {
@@ -125,14 +167,9 @@ async fn look(cluster: &ChatCluster, context: &Context) -> Result<Next, LookErro
         return Ok(Next::Gone);
     }
     let (Some(namespace), Some(uid)) = (cluster.namespace(), cluster.uid()) else { return Ok(Next::Gone) };
-    let name = cluster.name_any();
-    let spec = &cluster.spec;
+    let (name, spec) = (cluster.name_any(), &cluster.spec);
+    let look = Look { context, cluster, namespace: &namespace, name: &name, uid: &uid };
     let mut observed = observe::observe(context, &namespace, &name, &uid).await?;
-
-    let wanted = outside::wanted(spec);
-    let mut outside = outside::read(context, &namespace, &wanted).await?;
-    let problems = validate::validate(spec, &wanted, &outside, &observed);
-    let blocked = problems.iter().any(|problem| problem.blocks);
 
     let mut shards = build::declared(spec);
     let mut seen = nodes::seen(cluster, &shards, &observed).await;
@@ -141,26 +178,40 @@ async fn look(cluster: &ChatCluster, context: &Context) -> Result<Next, LookErro
     for shard in &mut shards {
         shard.replicas = verdict.replicas.get(&shard.spec.name).copied().unwrap_or(shard.replicas);
     }
+    let mut inputs = Inputs {
+        name: &name,
+        namespace: &namespace,
+        uid: &uid,
+        spec,
+        shards: &shards,
+        stamps: &BTreeMap::new(),
+        operator_namespace: &context.settings.lease_namespace,
+    };
+    let mut wanted = build::references(&build::build(&inputs));
 
-    let mut failures = Vec::new();
-    if !blocked && !spec.paused {
-        if let Some(stamp) = outside::ensure_internal(context, cluster, &observed).await? {
-            outside.stamps.insert(format!("Secret/{}", outside::internal(&name)), stamp);
-        }
-        let inputs = Inputs {
-            name: &name,
-            namespace: &namespace,
-            uid: &uid,
-            spec,
-            shards: &shards,
-            stamps: &outside.stamps,
-            operator_namespace: &context.settings.lease_namespace,
-        };
+    let mut problems = Vec::new();
+    let own = if spec.paused { None } else { Some(internal::ensure(context, cluster, &namespace).await?) };
+    let key = own.as_ref().and_then(|own| own.as_ref().ok()).map(internal::Internal::stamp_key);
+    let own_name = ("Secret", internal::name(&name));
+    let mut outside = outside::read(context, &namespace, &wanted, key.unwrap_or_default()).await?;
+    match &own {
+        Some(Ok(own)) => outside.secret(&own_name.1, own.data(), own.stamp_key()),
+        // Without the key nothing can be said of anything that is outside.
+        Some(Err(problem)) => problems.push(problem.clone().of(internal::readers(&wanted))),
+        None => {}
+    }
+    wanted.remove(&own_name);
+    problems.extend(validate::validate(spec, &wanted, &outside, &observed));
+    let kept: BTreeSet<String> = problems.iter().flat_map(|problem| problem.parts.clone()).collect();
+
+    if !spec.paused {
+        inputs.stamps = &outside.stamps;
         let manifests = build::build(&inputs);
-        failures = apply::apply(context, &namespace, &uid, &manifests, &mut observed).await?;
-        take(context, cluster, &namespace, &verdict, &seen, &observed).await?;
-        apply::prune(context, &namespace, &uid, &manifests, &observed, &outside::internal(&name), spec)
-            .await?;
+        problems.extend(apply::apply(&look, &manifests, &kept, &mut observed).await?);
+        if !kept.contains("node") {
+            problems.extend(take(&look, &verdict, &seen, &observed).await?);
+        }
+        problems.extend(prune::prune(&look, &manifests, &observed).await?);
     }
 
     seen.shards.retain(|shard| !verdict.gone.contains(&shard.name));
@@ -168,14 +219,15 @@ async fn look(cluster: &ChatCluster, context: &Context) -> Result<Next, LookErro
         cluster,
         now: Timestamp::now(),
         problems: &problems,
-        failures: &failures,
         verdict: &verdict,
         seen: &seen,
         observed: &observed,
     };
     let next = status::status(&facts);
     status::write(context, cluster, &namespace, next).await?;
-    Ok(if !failures.is_empty() || !problems.is_empty() {
+    Ok(if problems.iter().any(|problem| problem.passes) {
+        Next::Soon
+    } else if !problems.is_empty() {
         Next::Trouble
     } else if spec.paused {
         Next::Steady
@@ -188,13 +240,13 @@ async fn look(cluster: &ChatCluster, context: &Context) -> Result<Next, LookErro
 
 /// Does the steps of a verdict.
 async fn take(
-    context: &Context,
-    cluster: &ChatCluster,
-    namespace: &str,
+    look: &Look<'_>,
     verdict: &roll::Verdict,
     seen: &roll::Seen,
     observed: &Observed,
-) -> Result<(), LookError> {
+) -> Result<Vec<Problem>, LookError> {
+    let Look { context, cluster, .. } = *look;
+    let mut problems = Vec::new();
     let known: BTreeMap<&str, &roll::Node> =
         seen.shards.iter().flat_map(|shard| &shard.nodes).map(|node| (node.name.as_str(), node)).collect();
     for name in &verdict.overdue {
@@ -206,8 +258,10 @@ async fn take(
         match step {
             Step::Drain { node, why } => {
                 let first = known.get(node.as_str()).is_none_or(|node| node.draining_since.is_none());
-                nodes::drain(context, namespace, observed, node, first, &cluster.spec.rollout).await?;
-                if first {
+                let refused = nodes::drain(look, observed, node, first).await?;
+                let told = first && refused.is_none();
+                problems.extend(refused);
+                if told {
                     let why = match why {
                         Why::Leaving => "there are to be fewer nodes",
                         _ => "it is to be replaced",
@@ -217,7 +271,10 @@ async fn take(
                 }
             }
             Step::Delete { node, why } => {
-                nodes::delete(context, namespace, observed, node).await?;
+                if let Some(refused) = nodes::delete(look, observed, node).await? {
+                    problems.push(refused);
+                    continue;
+                }
                 let (kind, note) = match why {
                     Why::Broken => (EventType::Warning, format!("{node} cannot run and is replaced at once")),
                     Why::Overdue => (EventType::Warning, format!("{node} is replaced before it has drained")),
@@ -227,5 +284,5 @@ async fn take(
             }
         }
     }
-    Ok(())
+    Ok(problems)
 }

@@ -17,8 +17,9 @@ use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    Context, LookError, Observed, api,
+    Look, LookError, Observed, Problem, api,
     pods::{self, Facts},
+    refusal,
 };
 use crate::{
     build::{COMPONENT, DRAINING_SINCE, Names, OPERATOR, PEER_PORT, SHARD, Shard},
@@ -57,7 +58,7 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
     for ((kind, _), object) in &observed.objects {
         let shard = object.text("/metadata/labels/rookery.chat~1shard");
         let going = object.value.pointer("/metadata/deletionTimestamp").is_some();
-        if *kind == "StatefulSet" && object.ours && !going && !shard.is_empty() {
+        if *kind == "StatefulSet" && object.is_ours() && !going && !shard.is_empty() {
             match shards.iter_mut().find(|known| known.name == shard) {
                 Some(known) => known.current = Some(object.number("/spec/replicas")),
                 None => shards.push(roll::Shard {
@@ -168,13 +169,13 @@ fn uid(observed: &Observed, name: &str) -> Option<String> {
 /// Notes that a node drains (`first`), and asks it to. One that does not answer is asked again at the next look, until the drain's
 /// deadline.
 pub(super) async fn drain(
-    context: &Context,
-    namespace: &str,
+    look: &Look<'_>,
     observed: &Observed,
     name: &str,
     first: bool,
-    rollout: &RolloutSpec,
-) -> Result<(), LookError> {
+) -> Result<Option<Problem>, LookError> {
+    let Look { context, namespace, cluster, .. } = *look;
+    let rollout = &cluster.spec.rollout;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     if first {
         let note = json!({
@@ -187,12 +188,12 @@ pub(super) async fn drain(
         match pods.patch(name, &params, &Patch::Merge(&note)).await {
             Ok(_) => context.metrics.wrote("Pod", "drain"),
             // Gone, or another one by now: the next look will see.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
-            Err(error) => return Err(api("note that a node drains")(error)),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(None),
+            Err(error) => return refused("note that a node drains", name, error).map(Some),
         }
     }
     let pod = observed.pods.iter().find(|pod| pod.name_any() == name);
-    let Some(address) = pod.and_then(address) else { return Ok(()) };
+    let Some(address) = pod.and_then(address) else { return Ok(None) };
     let seconds = |seconds: i32| u32::try_from(seconds).unwrap_or_default();
     let request = DrainRequest {
         deadline_seconds: seconds(rollout.drain_deadline_seconds),
@@ -203,25 +204,31 @@ pub(super) async fn drain(
         Ok(Some(_)) => tracing::info!(namespace, node = name, component = COMPONENT, "asked to drain"),
         _ => tracing::warn!(namespace, node = name, "a node does not answer; it is asked again"),
     }
-    Ok(())
+    Ok(None)
+}
+
+/// What the API server says against it, if it says anything.
+fn refused(what: &'static str, pod: &str, error: kube::Error) -> Result<Problem, LookError> {
+    let why = refusal(&error).ok_or_else(|| api(what)(error))?;
+    Ok(Problem::new("PodRefused", format!("cannot {what}: Kubernetes says of pod {pod}: {why}")))
 }
 
 /// Deletes a node's pod; it is stopped in peace, and its StatefulSet makes another.
 pub(super) async fn delete(
-    context: &Context,
-    namespace: &str,
+    look: &Look<'_>,
     observed: &Observed,
     name: &str,
-) -> Result<(), LookError> {
+) -> Result<Option<Problem>, LookError> {
+    let Look { context, namespace, .. } = *look;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let preconditions = Preconditions { uid: uid(observed, name), ..Preconditions::default() };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match pods.delete(name, &params).await {
         Ok(_) => {
             context.metrics.wrote("Pod", "delete");
-            Ok(())
+            Ok(None)
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(api("delete a node's pod")(error)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
+        Err(error) => refused("delete a node's pod", name, error).map(Some),
     }
 }

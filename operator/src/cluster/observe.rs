@@ -26,13 +26,46 @@ pub struct Object {
     pub kind: Kind,
     /// All of it.
     pub value: Value,
-    /// Whether it belongs to this very ChatCluster.
-    pub ours: bool,
-    /// Whether it belongs to somebody else.
-    pub theirs: bool,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whom an object belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This very ChatCluster.
+    This,
+    /// One of the same name that is no more: Kubernetes deletes it.
+    Former,
+    /// Somebody else.
+    Other,
+    /// Nobody.
+    Nobody,
+}
+
+impl Owner {
+    pub(super) fn of(metadata: &ObjectMeta, name: &str, uid: &str) -> Self {
+        let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        match owners.iter().find(|owner| owner.controller == Some(true)) {
+            None => Self::Nobody,
+            Some(owner) if owner.uid == uid => Self::This,
+            Some(owner) if owner.kind == "ChatCluster" && owner.name == name => Self::Former,
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 impl Object {
+    /// Whether it belongs to this very ChatCluster.
+    pub fn is_ours(&self) -> bool {
+        self.owner == Owner::This
+    }
+
+    /// Whether it makes pods.
+    pub fn is_workload(&self) -> bool {
+        self.is_ours() && matches!(self.kind.kind, "StatefulSet" | "Deployment")
+    }
+
     /// A number in its status or spec; 0 if it is not there.
     pub fn number(&self, path: &str) -> i32 {
         let number = self.value.pointer(path).and_then(Value::as_i64).unwrap_or_default();
@@ -75,27 +108,19 @@ impl Observed {
     }
 }
 
-/// The uid of whom an object belongs to.
-pub(super) fn owner(metadata: &ObjectMeta) -> Option<&str> {
+/// Whether an object belongs to what has this uid.
+fn belongs(metadata: &ObjectMeta, uid: &str) -> bool {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
-/// Sorts an object by whose it is.
-pub(super) fn object(kind: Kind, mut value: Value, uid: &str) -> Object {
+/// Notes whose an object is.
+pub(super) fn object(kind: Kind, item: &DynamicObject, name: &str, uid: &str) -> Object {
+    let mut value = serde_json::to_value(item).unwrap_or_default();
     // Lists leave out what all of their items are.
     value["apiVersion"] = kind.api_version.into();
     value["kind"] = kind.kind.into();
-    let owners = value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let controllers: Vec<&str> = owners
-        .into_iter()
-        .flatten()
-        .filter(|owner| owner["controller"] == true)
-        .filter_map(|owner| owner["uid"].as_str())
-        .collect();
-    let ours = controllers.contains(&uid);
-    let theirs = !ours && !controllers.is_empty();
-    Object { kind, value, ours, theirs }
+    Object { kind, value, owner: Owner::of(&item.metadata, name, uid) }
 }
 
 pub(super) async fn observe(
@@ -122,29 +147,25 @@ pub(super) async fn observe(
     for (kind, list) in try_join_all(lists).await?.into_iter().flatten() {
         observed.has_gateways |= kind.kind == "HTTPRoute";
         for item in list {
-            let Some(name) = item.metadata.name.clone() else { continue };
-            let value = serde_json::to_value(&item).unwrap_or_default();
-            observed.objects.insert((kind.kind, name), object(kind, value, uid));
+            let Some(own) = item.metadata.name.clone() else { continue };
+            observed.objects.insert((kind.kind, own), object(kind, &item, name, uid));
         }
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     observed.pods = pods.list(&params).await.map_err(api("list pods"))?.items;
-    observed.refused = refused(context, namespace, &observed).await?;
+    observed.refused = refused(context, namespace, &observed).await;
     Ok(observed)
 }
 
 /// Why StatefulSets that lack pods cannot make them. They say it by Events alone.
-async fn refused(
-    context: &Context,
-    namespace: &str,
-    observed: &Observed,
-) -> Result<BTreeMap<String, String>, LookError> {
+async fn refused(context: &Context, namespace: &str, observed: &Observed) -> BTreeMap<String, String> {
     let mut refused = BTreeMap::new();
-    for object in observed.objects.values().filter(|object| object.ours && object.kind.kind == "StatefulSet")
+    for object in
+        observed.objects.values().filter(|object| object.is_ours() && object.kind.kind == "StatefulSet")
     {
         let name = object.text("/metadata/name");
         let uid = object.text("/metadata/uid");
-        let pods = observed.pods.iter().filter(|pod| owner(&pod.metadata) == Some(uid));
+        let pods = observed.pods.iter().filter(|pod| belongs(&pod.metadata, uid));
         let wanted = usize::try_from(object.number("/spec/replicas")).unwrap_or_default();
         if pods.count() >= wanted {
             continue;
@@ -152,12 +173,13 @@ async fn refused(
         let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
         let fields = format!("regarding.uid={uid}");
         let params = ListParams::default().fields(&fields).limit(EVENTS);
-        let events = events.list(&params).await.map_err(api("list Events of a StatefulSet"))?;
-        if let Some(why) = refusal(&events.items) {
-            refused.insert(name.to_owned(), why);
+        match events.list(&params).await {
+            Ok(events) => refused.extend(refusal(&events.items).map(|why| (name.to_owned(), why))),
+            // An older chart does not give this right. Then it is told later, and without a reason.
+            Err(error) => tracing::warn!(namespace, %error, "cannot read why {name} lacks pods"),
         }
     }
-    Ok(refused)
+    refused
 }
 
 /// The last thing that was told of making pods, if it is that it failed.

@@ -33,6 +33,18 @@ async fn settle(world: &World, name: &str) {
     panic!("it writes again and again: {:#?}", world.writes());
 }
 
+/// The one ConfigMap of ours whose name begins so.
+async fn config(world: &World, begins: &str) -> String {
+    let names = world
+        .all()
+        .await
+        .into_iter()
+        .filter_map(|(name, _)| Some(name.strip_prefix("ConfigMap/")?.to_owned()));
+    let mut found: Vec<_> = names.filter(|name| name.starts_with(begins)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
 #[test]
 fn everything_is_made_and_a_second_look_writes_nothing() {
     run(async |world| {
@@ -40,9 +52,9 @@ fn everything_is_made_and_a_second_look_writes_nothing() {
         world.look("tea").await;
         let names: Vec<_> = world.all().await.into_iter().map(|(name, _)| name).collect();
         for wanted in [
-            "ConfigMap/tea-nats",
-            "ConfigMap/tea-node",
-            "ConfigMap/tea-redis",
+            "ConfigMap/tea-nats-",
+            "ConfigMap/tea-node-",
+            "ConfigMap/tea-redis-",
             "Ingress/tea-client",
             "NetworkPolicy/tea-node",
             "Secret/tea-internal",
@@ -57,7 +69,8 @@ fn everything_is_made_and_a_second_look_writes_nothing() {
             "StatefulSet/tea-nats",
             "StatefulSet/tea-redis",
         ] {
-            assert!(names.iter().any(|name| name == wanted), "{wanted} is missing in {names:#?}");
+            let found = |name: &String| name == wanted || wanted.ends_with('-') && name.starts_with(wanted);
+            assert!(names.iter().any(found), "{wanted} is missing in {names:#?}");
         }
         assert!(!names.iter().any(|name| name.starts_with("PodDisruptionBudget")), "one of each: {names:#?}");
         settle(&world, "tea").await;
@@ -95,7 +108,11 @@ fn the_whole_example_with_everything_external_is_accepted() {
         for name in ["nats-credentials", "authority", "big-client", "etcd-user", "redis", "engines"] {
             assert!(message.contains(name), "{name} is not named: {message}");
         }
-        assert_eq!(world.writes().len(), 1, "nothing is made before it can be: {:#?}", world.writes());
+        // What reads none of it is made, and no pod that would not start.
+        let names: Vec<_> = world.all().await.into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"Service/big-client".to_owned()), "{names:#?}");
+        let workload = |name: &&String| name.starts_with("StatefulSet") || name.starts_with("Deployment");
+        assert_eq!(names.iter().find(workload), None);
         world.secret("nats-credentials", &["rookery.creds"]).await;
         world.secret("authority", &["ca.crt"]).await;
         world.secret("big-client", &["tls.crt", "tls.key"]).await;
@@ -132,7 +149,7 @@ fn the_whole_example_with_everything_external_is_accepted() {
             assert!(names.iter().any(|name| name == wanted), "{wanted} is missing in {names:#?}");
         }
         assert!(
-            !names.iter().any(|name| name.contains("big-nats") || name.contains("internal")),
+            !names.iter().any(|name| name.contains("big-nats") || name.contains("big-redis")),
             "{names:#?}"
         );
     });
@@ -150,17 +167,21 @@ fn what_others_change_is_repaired_and_what_they_add_stays() {
             "spec": { "updateStrategy": { "type": "RollingUpdate" }, "template": { "spec": { "terminationGracePeriodSeconds": 1 } } },
         });
         sets.patch("tea-main", &change, &Patch::Merge(&patch)).await.unwrap();
-        let patch = json!({ "data": { "node.toml": "broken", "note": "mine" } });
-        world.objects("ConfigMap").patch("tea-node", &change, &Patch::Merge(&patch)).await.unwrap();
+        // Settings cannot be changed; but thrown away.
+        let maps = world.objects("ConfigMap");
+        let map = config(&world, "tea-node-").await;
+        let patch = json!({ "data": { "node.toml": "broken" } });
+        let refused = maps.patch(&map, &change, &Patch::Merge(&patch)).await.unwrap_err().to_string();
+        assert!(refused.contains("immutable"), "{refused}");
+        maps.delete(&map, &DeleteParams::default()).await.unwrap();
         world.objects("Service").delete("tea-client", &DeleteParams::default()).await.unwrap();
         world.look("tea").await;
         let set = sets.get("tea-main").await.unwrap();
         assert_eq!(set.data["spec"]["updateStrategy"]["type"], "OnDelete");
         assert_eq!(set.data["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 115);
         assert_eq!(set.labels()["team"], "chat");
-        let map = world.objects("ConfigMap").get("tea-node").await.unwrap();
+        let map = maps.get(&map).await.unwrap();
         assert!(map.data["data"]["node.toml"].as_str().unwrap().contains("[cluster]"));
-        assert_eq!(map.data["data"]["note"], "mine");
         assert!(world.objects("Service").get_opt("tea-client").await.unwrap().is_some());
         settle(&world, "tea").await;
     });
@@ -187,6 +208,119 @@ fn what_belongs_to_others_is_left_alone() {
         world.objects("Service").delete("tea-client", &DeleteParams::default()).await.unwrap();
         world.look("tea").await;
         assert_eq!(world.condition("tea", "Degraded").await.0, "False");
+    });
+}
+
+#[test]
+fn a_secret_of_somebody_else_keeps_back_those_alone_who_would_read_it() {
+    run(async |world| {
+        world.secret("tea-internal", &["mine"]).await;
+        world.declare("tea", example("laptop")).await.unwrap();
+        world.look("tea").await;
+        let (status, reason, message) = world.condition("tea", "Degraded").await;
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "NameTaken"), "{message}");
+        assert!(message.contains("Secret tea-internal is there already"), "{message}");
+        assert!(world.objects("StatefulSet").get_opt("tea-etcd").await.unwrap().is_some());
+        assert!(world.objects("StatefulSet").get_opt("tea-nats").await.unwrap().is_none());
+        let secret = world.objects("Secret").get("tea-internal").await.unwrap();
+        assert_eq!(secret.data["data"].as_object().unwrap().len(), 1);
+        world.objects("Secret").delete("tea-internal", &DeleteParams::default()).await.unwrap();
+        settle(&world, "tea").await;
+        assert_eq!(world.condition("tea", "Degraded").await.1, "NothingWrong");
+    });
+}
+
+/// A ChatCluster that is deleted and made anew at once does not take over what is about to go with the old one.
+#[test]
+fn what_a_former_cluster_of_the_name_left_is_waited_for() {
+    run(async |world| {
+        world.declare("tea", example("laptop")).await.unwrap();
+        settle(&world, "tea").await;
+        let password = async || {
+            let secret = world.objects("Secret").get_opt("tea-internal").await.unwrap()?;
+            Some((secret.uid().unwrap(), secret.data["data"]["nats-password"].as_str()?.to_owned()))
+        };
+        let old = password().await.unwrap();
+        // It stays a while.
+        let change = PatchParams::default();
+        let finalizers = |all: Value| Patch::Merge(json!({ "metadata": { "finalizers": all } }));
+        let hold = finalizers(json!(["example.org/hold"]));
+        world.objects("Secret").patch("tea-internal", &change, &hold).await.unwrap();
+        world.clusters().delete("tea", &DeleteParams::background()).await.unwrap();
+        world.declare("tea", example("laptop")).await.unwrap();
+        let waits = world
+            .look_until("tea", "the old Secret is waited for", async |world| {
+                let status = world.clusters().get("tea").await.unwrap().status?;
+                status.waits_for.into_iter().map(|wait| wait.what).find(|what| what.contains("tea-internal"))
+            })
+            .await;
+        assert_eq!(waits, "Secret tea-internal of a former ChatCluster of this name is being deleted");
+        assert_eq!(world.condition("tea", "Degraded").await.0, "False");
+        assert_eq!(password().await.unwrap(), old, "nobody writes to it");
+        world.objects("Secret").patch("tea-internal", &change, &finalizers(Value::Null)).await.unwrap();
+        world
+            .look_until("tea", "the servers are made with the new Secret", async |world| {
+                world.objects("StatefulSet").get_opt("tea-nats").await.unwrap()
+            })
+            .await;
+        let new = password().await.unwrap();
+        assert!(new.0 != old.0 && new.1 != old.1);
+        settle(&world, "tea").await;
+        assert_eq!(password().await.unwrap(), new);
+    });
+}
+
+/// What the operator may not do is told, also when that is to look at all.
+#[test]
+fn what_the_operator_may_not_do_is_told() {
+    run(async |world| {
+        let may = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "little" },
+            "rules": [
+                { "apiGroups": ["rookery.chat"], "resources": ["chatclusters", "chatclusters/status"], "verbs": ["get", "list", "patch"] },
+            ],
+        });
+        let user = format!("little-{}", world.namespace);
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "little" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "little" },
+            "subjects": [{ "kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user }],
+        });
+        for object in [may, binding] {
+            world
+                .kubernetes
+                .kubectl(&["-n", &world.namespace, "create", "-f", "-"], &object.to_string())
+                .unwrap();
+        }
+        let little = world.operator_as(&user).await;
+        world.declare("tea", example("laptop")).await.unwrap();
+        let cluster = Arc::new(world.clusters().get("tea").await.unwrap());
+        reconcile(cluster, little.clone()).await.unwrap();
+        let (status, reason, message) = world.condition("tea", "Ready").await;
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Refused"), "{message}");
+        assert!(message.starts_with("cannot list ") && message.contains("forbidden"), "{message}");
+        assert_eq!(world.condition("tea", "Degraded").await.1, "Refused");
+        // What it may not write is told beside what it can.
+        let more = json!({ "rules": [
+            { "apiGroups": ["rookery.chat"], "resources": ["chatclusters", "chatclusters/status"], "verbs": ["get", "list", "patch"] },
+            { "apiGroups": ["", "apps", "policy", "networking.k8s.io", "gateway.networking.k8s.io"], "resources": ["*"], "verbs": ["get", "list"] },
+            { "apiGroups": [""], "resources": ["secrets", "services"], "verbs": ["create", "patch"] },
+        ] });
+        let roles = world.any("rbac.authorization.k8s.io/v1", "Role", "roles");
+        roles.patch("little", &PatchParams::default(), &Patch::Merge(&more)).await.unwrap();
+        let deadline = std::time::Instant::now() + crate::world::PATIENCE;
+        let message = loop {
+            let cluster = Arc::new(world.clusters().get("tea").await.unwrap());
+            reconcile(cluster, little.clone()).await.unwrap();
+            let (_, reason, message) = world.condition("tea", "Degraded").await;
+            if reason == "ApplyRefused" {
+                break message;
+            }
+            assert!(std::time::Instant::now() < deadline, "{reason}: {message}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        assert!(message.contains("StatefulSet") || message.contains("ServiceAccount"), "{message}");
+        assert!(world.objects("Service").get_opt("tea-client").await.unwrap().is_some());
     });
 }
 

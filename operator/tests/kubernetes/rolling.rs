@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -72,7 +72,7 @@ impl Drop for Played {
 }
 
 /// Plays the machine: every pod of a node runs at once, unless its image is bad.
-async fn play(pods: Api<Pod>, story: Story) {
+async fn play(pods: Api<Pod>, configs: Api<ConfigMap>, story: Story) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let mut played: HashMap<String, Played> = HashMap::new();
     loop {
@@ -87,6 +87,16 @@ async fn play(pods: Api<Pod>, story: Story) {
             }
             stays
         });
+        let settings: Vec<_> =
+            configs.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
+        for pod in &list.items {
+            let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
+            for map in volumes.into_iter().filter_map(|volume| volume.config_map) {
+                if !settings.contains(&map.name) && pods.get_opt(&pod.name_any()).await.unwrap().is_some() {
+                    story.lock().unwrap().push(format!("lost {} of {}", map.name, pod.name_any()));
+                }
+            }
+        }
         for pod in list.items {
             let (Some(uid), name) = (pod.uid(), pod.name_any()) else { continue };
             let image =
@@ -129,6 +139,16 @@ async fn play(pods: Api<Pod>, story: Story) {
     }
 }
 
+fn configs(world: &World) -> Api<ConfigMap> {
+    Api::namespaced(world.client.clone(), &world.namespace)
+}
+
+/// ConfigMaps of nodes.
+async fn settings(world: &World) -> Vec<String> {
+    let nodes = ListParams::default().labels("app.kubernetes.io/component=node");
+    configs(world).list(&nodes).await.unwrap().iter().map(ResourceExt::name_any).collect()
+}
+
 fn spec(version: &str) -> Value {
     json!({
         "version": version,
@@ -151,7 +171,7 @@ fn nodes_are_replaced_and_leave_one_by_one_with_nothing_left_in_them() {
     run(async |world| {
         let story = Story::default();
         let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
-        let machine = tokio::spawn(play(pods.clone(), story.clone()));
+        let machine = tokio::spawn(play(pods.clone(), configs(&world), story.clone()));
         world.declare("chat", spec("1.0.0")).await.unwrap();
         until_rolled(&world, "1.0.0", "3/3").await;
         assert_eq!(world.condition("chat", "Available").await.0, "True");
@@ -175,14 +195,23 @@ fn nodes_are_replaced_and_leave_one_by_one_with_nothing_left_in_them() {
         let status = world.clusters().get("chat").await.unwrap().status.unwrap();
         assert_eq!((status.nodes_ready.as_str(), status.version.as_str()), ("2/3", "1.0.0"));
 
-        // The good one after it needs nobody.
-        story.lock().unwrap().clear();
-        world.declare("chat", spec("1.0.2")).await.unwrap();
+        // The good one after it needs nobody. It has other settings, too: those that run keep theirs until they are replaced.
+        check_settings(&std::mem::take(&mut *story.lock().unwrap()));
+        let before = settings(&world).await;
+        assert_eq!(before.len(), 1);
+        let mut good = spec("1.0.2");
+        good["auth"] = json!({ "codeDigits": 8 });
+        world.declare("chat", good).await.unwrap();
+        world.look("chat").await;
+        assert_eq!(settings(&world).await.len(), 2, "old nodes may start again");
         until_rolled(&world, "1.0.2", "3/3").await;
         let told = std::mem::take(&mut *story.lock().unwrap());
         let drains: Vec<_> = told.iter().filter(|line| line.starts_with("drains")).collect();
         assert_eq!(drains.len(), 2, "{told:?}");
         check(&told);
+        world.look("chat").await;
+        let after = settings(&world).await;
+        assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
         let writes = world.writes().len();
         for _ in 0..3 {
             world.look("chat").await;
@@ -191,6 +220,7 @@ fn nodes_are_replaced_and_leave_one_by_one_with_nothing_left_in_them() {
 
         // Fewer: the StatefulSet becomes smaller when the node is empty, and not before.
         let mut fewer = spec("1.0.2");
+        fewer["auth"] = json!({ "codeDigits": 8 });
         fewer["shards"][0]["replicas"] = 1.into();
         world.declare("chat", fewer.clone()).await.unwrap();
         world.look("chat").await;
@@ -222,7 +252,7 @@ fn a_drain_that_is_overdue_is_told_until_all_are_replaced() {
     run(async |world| {
         let story = Story::default();
         let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
-        let machine = tokio::spawn(play(pods.clone(), story.clone()));
+        let machine = tokio::spawn(play(pods.clone(), configs(&world), story.clone()));
         world.declare("chat", spec("1.0.0")).await.unwrap();
         until_rolled(&world, "1.0.0", "3/3").await;
         let note = json!({ "metadata": { "annotations": { "rookery.chat/draining-since": "2026-01-01T00:00:00Z" } } });
@@ -250,8 +280,14 @@ fn a_drain_that_is_overdue_is_told_until_all_are_replaced() {
     });
 }
 
+/// No pod was without the settings that it was made for.
+fn check_settings(story: &[String]) {
+    assert!(!story.iter().any(|line| line.starts_with("lost")), "{story:?}");
+}
+
 /// Every node that ran was empty when it went, and no two were on their way at once.
 fn check(story: &[String]) {
+    check_settings(story);
     let mut draining = BTreeMap::new();
     for line in story {
         let name = line.split(' ').nth(1).unwrap_or_default().to_owned();

@@ -1,5 +1,6 @@
 //! What changes when the manifest does.
 
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::world::{World, run};
@@ -200,14 +201,19 @@ fn what_is_not_declared_any_more_goes() {
         less.as_object_mut().unwrap().remove("ingress");
         world.declare("chat", less).await.unwrap();
         world.look("chat").await;
-        let gone: Vec<_> = {
-            let after = names().await;
-            before.into_iter().filter(|name| !after.contains(name)).collect()
-        };
+        let config = before.iter().find(|name| name.starts_with("ConfigMap/chat-mailer-")).unwrap().clone();
+        // Settings stay as long as a pod has them. Nobody runs pods here: without its Deployment its pods go at once.
+        let gone = world
+            .look_until("chat", "the mailer's settings go", async |_| {
+                let after = names().await;
+                let gone: Vec<_> = before.iter().filter(|name| !after.contains(name)).cloned().collect();
+                gone.contains(&config).then_some(gone)
+            })
+            .await;
         assert_eq!(
             gone,
             [
-                "ConfigMap/chat-mailer",
+                config.as_str(),
                 "Deployment/chat-mailer",
                 "Ingress/chat-client",
                 "NetworkPolicy/chat-mailer",
@@ -277,5 +283,69 @@ fn kubectl_scales_it_and_shows_it() {
         }
         let explained = kubectl(&["explain", "chatcluster.spec.rollout.drainWindowSeconds"]);
         assert!(explained.contains("tells its clients to go"), "{explained}");
+    });
+}
+
+/// Of a Secret the content of the keys that are read counts, and nothing else of it.
+#[test]
+fn who_reads_a_secret_follows_what_he_reads_of_it() {
+    run(async |world| {
+        let mut spec = spec();
+        spec["mailer"]["smtp"] = json!({
+            "host": "smtp.example.org", "caSecret": { "name": "authority", "key": "ca.crt" },
+            "user": "u", "passwordSecret": { "name": "smtp", "key": "password" },
+        });
+        spec["mailer"]["templatesRef"] = json!({ "name": "templates" });
+        // Without it the mailer is kept back, and nobody else.
+        world.declare("chat", spec).await.unwrap();
+        world.secret("smtp", &["password"]).await;
+        let maps = world.objects("ConfigMap");
+        let map = async |text: &str| {
+            let map = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "templates" }, "data": { "a": text },
+            });
+            maps.patch("templates", &PatchParams::apply("somebody"), &Patch::Apply(&map)).await.unwrap();
+        };
+        map("1").await;
+        world.look("chat").await;
+        let (_, reason, message) = world.condition("chat", "Degraded").await;
+        assert_eq!(
+            (reason.as_str(), message.as_str()),
+            ("SecretMissing", "Secret authority, which the spec names, is not in this namespace: make it")
+        );
+        assert!(world.objects("Deployment").get_opt("chat-mailer").await.unwrap().is_none());
+        assert!(world.objects("StatefulSet").get_opt("chat-blue").await.unwrap().is_some());
+
+        let write = async |name: &str, patch: Value| {
+            world
+                .objects("Secret")
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+                .unwrap();
+        };
+        world.secret("authority", &["ca.crt"]).await;
+        world.look("chat").await;
+        let generation = async || {
+            world.look("chat").await;
+            let mailer = world.objects("Deployment").get("chat-mailer").await.unwrap();
+            let nodes = world.objects("StatefulSet").get("chat-blue").await.unwrap();
+            (mailer.metadata.generation.unwrap(), nodes.metadata.generation.unwrap())
+        };
+        let (first, nodes) = generation().await;
+        // A label, another key, the password that is read again anyway, the same content once more.
+        write("authority", json!({ "metadata": { "labels": { "team": "chat" } } })).await;
+        write("authority", json!({ "stringData": { "other": "x" } })).await;
+        write("smtp", json!({ "stringData": { "password": "another" } })).await;
+        world.objects("Secret").delete("authority", &DeleteParams::default()).await.unwrap();
+        world.secret("authority", &["ca.crt"]).await;
+        assert_eq!(generation().await, (first, nodes));
+        write("authority", json!({ "stringData": { "ca.crt": "another" } })).await;
+        assert_eq!(generation().await, (first + 1, nodes));
+        map("2").await;
+        assert_eq!(generation().await, (first + 2, nodes));
+        // It is deleted: the pods that there are stay as they are.
+        world.objects("Secret").delete("authority", &DeleteParams::default()).await.unwrap();
+        assert_eq!(generation().await, (first + 2, nodes));
+        assert_eq!(world.condition("chat", "Degraded").await.1, "SecretMissing");
     });
 }

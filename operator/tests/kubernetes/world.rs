@@ -135,6 +135,26 @@ impl World {
         Self { kubernetes, operator, namespace, client: admin, context }
     }
 
+    /// An operator that has the rights of somebody else.
+    pub(crate) async fn operator_as(&self, user: &str) -> Arc<Context> {
+        let client = client(&self.kubernetes.kubeconfig_as(user)).await;
+        let metrics = OperatorMetrics::register(&mut Registry::default());
+        Arc::new(Context::new(client, self.context.settings.clone(), metrics))
+    }
+
+    /// Objects of a kind that the operator has nothing to do with.
+    pub(crate) fn any(&self, api_version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = kube::core::ApiResource {
+            group: group.into(),
+            version: version.into(),
+            api_version: api_version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+        };
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
     pub(crate) fn clusters(&self) -> Api<ChatCluster> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }

@@ -18,11 +18,9 @@ pub(super) type Says = (bool, &'static str, String);
 
 pub(super) fn degraded(facts: &Facts<'_>, parts: &[Part], waits: &[Waits], overdue: &[String]) -> Says {
     let all = |sentences: Vec<&str>| sentences.join("; ");
-    if let Some(problem) = facts.problems.first() {
-        return (true, problem.reason, all(facts.problems.iter().map(|problem| &*problem.message).collect()));
-    }
-    if let Some(failure) = facts.failures.first() {
-        return (true, failure.reason, all(facts.failures.iter().map(|failure| &*failure.message).collect()));
+    let lasting: Vec<_> = facts.problems.iter().filter(|problem| !problem.passes).collect();
+    if let Some(problem) = lasting.first() {
+        return (true, problem.reason, all(lasting.iter().map(|problem| &*problem.message).collect()));
     }
     let mut stuck: Vec<String> =
         facts.verdict.stuck.iter().map(|stuck| format!("{}: {}", stuck.node, stuck.why)).collect();
@@ -55,6 +53,9 @@ pub(super) fn degraded(facts: &Facts<'_>, parts: &[Part], waits: &[Waits], overd
 pub(super) fn progressing(facts: &Facts<'_>, parts: &[Part]) -> Says {
     if facts.cluster.spec.paused {
         return (false, "Paused", "spec.paused is set: the operator changes nothing".to_owned());
+    }
+    if let Some(problem) = facts.problems.iter().find(|problem| problem.passes) {
+        return (true, "Starting", problem.message.clone());
     }
     let shrinks =
         facts.seen.shards.iter().any(|shard| shard.current.is_some_and(|current| current > shard.desired));

@@ -18,7 +18,7 @@ use rookery_crds::{
 };
 use serde_json::json;
 
-use super::{Context, LookError, Observed, Problem, api, apply::Failure};
+use super::{Context, LookError, Observed, Problem, api};
 use crate::{
     build::{CLUSTER, COMPONENT, OPERATOR, VERSION},
     roll::{Millis, Node, Seen, Verdict},
@@ -29,7 +29,6 @@ pub(super) struct Facts<'a> {
     pub(super) cluster: &'a ChatCluster,
     pub(super) now: Timestamp,
     pub(super) problems: &'a [Problem],
-    pub(super) failures: &'a [Failure],
     pub(super) verdict: &'a Verdict,
     pub(super) seen: &'a Seen,
     pub(super) observed: &'a Observed,
@@ -155,6 +154,22 @@ fn node_status(shard: &str, node: &Node) -> NodeStatus {
         updated: node.updated == Some(true),
         message: node.broken.clone(),
     }
+}
+
+/// Tells that the API server refuses what is needed to look at a cluster at all. The rest stays as it was told last.
+pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: String) -> Result<(), LookError> {
+    let mut status = cluster.status.clone().unwrap_or_default();
+    let generation = cluster.metadata.generation.unwrap_or_default();
+    status.observed_generation = generation;
+    for (kind, holds) in [("Ready", false), ("Degraded", true)] {
+        let says = (holds, "Refused", why.clone());
+        let condition = conditions::condition(kind, says, &status, Timestamp::now(), generation);
+        match status.conditions.iter_mut().find(|condition| condition.kind == kind) {
+            Some(there) => *there = condition,
+            None => status.conditions.push(condition),
+        }
+    }
+    write(context, cluster, &cluster.namespace().unwrap_or_default(), status).await
 }
 
 /// Writes a status if it says something new, and tells Events of what has turned.

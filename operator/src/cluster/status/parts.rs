@@ -21,7 +21,7 @@ pub(super) fn parts(facts: &Facts<'_>) -> Vec<Part> {
         .observed
         .objects
         .values()
-        .filter(|object| object.ours && matches!(object.kind.kind, "StatefulSet" | "Deployment"))
+        .filter(|object| object.is_workload())
         .filter(|object| component(object) != "node")
         .collect();
     objects.sort_by_key(|object| object.text("/metadata/name"));

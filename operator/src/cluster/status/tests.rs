@@ -17,7 +17,6 @@ struct Situation {
     seen: Seen,
     observed: Observed,
     problems: Vec<Problem>,
-    failures: Vec<Failure>,
 }
 
 /// One node, which is ready; nothing else.
@@ -53,14 +52,7 @@ fn settled() -> Situation {
         drain_deadline: 60_000,
         ready_deadline: 300_000,
     };
-    Situation {
-        cluster,
-        verdict,
-        seen,
-        observed: Observed::default(),
-        problems: Vec::new(),
-        failures: Vec::new(),
-    }
+    Situation { cluster, verdict, seen, observed: Observed::default(), problems: Vec::new() }
 }
 
 impl Situation {
@@ -69,7 +61,6 @@ impl Situation {
             cluster: &self.cluster,
             now: NOW.parse().unwrap(),
             problems: &self.problems,
-            failures: &self.failures,
             verdict: &self.verdict,
             seen: &self.seen,
             observed: &self.observed,
@@ -79,12 +70,17 @@ impl Situation {
     /// Something of this cluster's own that is there.
     fn has(mut self, kind: &str, name: &str, component: &str, mut body: Value) -> Self {
         let kind = kind_of(kind).unwrap();
+        body["apiVersion"] = kind.api_version.into();
+        body["kind"] = kind.kind.into();
         body["metadata"] = json!({
             "name": name, "uid": name, "generation": 2,
             "labels": { (COMPONENT): component },
-            "ownerReferences": [{ "uid": "u", "controller": true }],
+            "ownerReferences": [{ "apiVersion": "rookery.chat/v1alpha1", "kind": "ChatCluster", "name": "chat", "uid": "u", "controller": true }],
         });
-        self.observed.objects.insert((kind.kind, name.to_owned()), observe::object(kind, body, "u"));
+        let object = serde_json::from_value(body).unwrap();
+        self.observed
+            .objects
+            .insert((kind.kind, name.to_owned()), observe::object(kind, &object, "chat", "u"));
         self
     }
 
@@ -241,6 +237,12 @@ fn what_is_worst_is_told_first_and_texts_are_bounded() {
     let status = all.told();
     assert_eq!(says(&status, "Degraded").1, "NodeStuck");
     assert!(says(&status, "Degraded").2.len() <= 900);
-    all.failures = vec![Failure { reason: "NameTaken", message: "taken".into() }];
+    all.problems = vec![Problem::left_over("Service", "chat-client")];
+    assert_eq!(says(&all.told(), "Degraded").1, "NodeStuck", "that passes");
+    assert_eq!(
+        all.told().waits_for[0].what,
+        "Service chat-client of a former ChatCluster of this name is being deleted"
+    );
+    all.problems.push(Problem::taken("Service", "chat-client"));
     assert_eq!(says(&all.told(), "Ready").1, "NameTaken");
 }

@@ -40,6 +40,8 @@ pub(super) fn waits(facts: &Facts<'_>, parts: &[Part], before: &[Wait]) -> Vec<W
     let node =
         node.map(|waiting| (sentence(waiting), "NodeStuck", !matches!(waiting, Waiting::Drains { .. })));
     let parts = parts.iter().map(|part| (part.behind.clone(), "PartStuck", true));
+    let passing = facts.problems.iter().filter(|problem| problem.passes);
+    let passing = passing.map(|problem| (problem.message.clone(), problem.reason, true));
     let now = facts.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let wait = |(what, reason, ends): (String, &'static str, bool)| {
         let since = before
@@ -51,5 +53,5 @@ pub(super) fn waits(facts: &Facts<'_>, parts: &[Part], before: &[Wait]) -> Vec<W
         let lasts = facts.now_millis() - begun.unwrap_or_else(|| facts.now_millis());
         Waits { told: Wait { what, since }, late: ends && lasts > facts.ready_deadline(), reason }
     };
-    node.into_iter().chain(parts).take(MOST).map(wait).collect()
+    passing.chain(node).chain(parts).take(MOST).map(wait).collect()
 }

@@ -1,0 +1,171 @@
+//! The Secret with what the operator has made up for a cluster: passwords of managed servers, and the key of stamps. What is in it is
+//! never changed; what is not in it yet is added.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use rookery_crds::ChatCluster;
+use serde_json::{Value, json};
+
+use super::{Context, LookError, Problem, api, observe::Owner};
+use crate::build::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR};
+
+/// What is in it.
+type Data = BTreeMap<String, ByteString>;
+
+/// Key of the key of stamps.
+const STAMPS: &str = "stamp-key";
+
+/// A password that no configuration format takes for anything but text.
+fn password() -> String {
+    let digits: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("p{digits}")
+}
+
+/// What is missing of it, made up.
+fn missing(there: &Data) -> Data {
+    let mut made = Data::new();
+    let mut add = |key: &str, text: String| {
+        if !there.contains_key(key) {
+            made.insert(key.to_owned(), ByteString(text.into_bytes()));
+        }
+    };
+    add(STAMPS, password());
+    add("nats-password", password());
+    // The same word in two forms: they come together or not at all.
+    let redis = there.get("redis-password").and_then(|word| String::from_utf8(word.0.clone()).ok());
+    let redis = redis.unwrap_or_else(password);
+    add("redis.conf", format!("requirepass {redis}\n"));
+    add("redis-password", redis);
+    made
+}
+
+/// The Secret as it is.
+pub(super) struct Internal {
+    data: Data,
+}
+
+impl Internal {
+    /// The key of stamps.
+    pub(super) fn stamp_key(&self) -> &[u8] {
+        self.data.get(STAMPS).map_or(&[], |key| &key.0)
+    }
+
+    /// What is in it.
+    pub(super) fn data(&self) -> &Data {
+        &self.data
+    }
+}
+
+/// Name of the Secret.
+pub(super) fn name(cluster: &str) -> String {
+    Names { cluster }.internal()
+}
+
+/// Makes it what it is to be. A problem, if one of its name is somebody else's.
+pub(super) async fn ensure(
+    context: &Context,
+    cluster: &ChatCluster,
+    namespace: &str,
+) -> Result<Result<Internal, Problem>, LookError> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let name = name(&cluster.name_any());
+    let Some(there) =
+        secrets.get_opt(&name).await.map_err(api("read the Secret of a cluster's own passwords"))?
+    else {
+        return Ok(Ok(Internal { data: create(context, cluster, &secrets, &name).await? }));
+    };
+    let uid = cluster.uid().unwrap_or_default();
+    let owner = Owner::of(&there.metadata, &cluster.name_any(), &uid);
+    let labelled = there.labels().get(CLUSTER) == Some(&cluster.name_any());
+    let going = there.metadata.deletion_timestamp.is_some();
+    match owner {
+        Owner::This if !going => {}
+        // Once ours and left without an owner: restored from a backup, for instance.
+        Owner::Nobody if labelled && !going => {}
+        Owner::This | Owner::Former => return Ok(Err(Problem::left_over("Secret", &name))),
+        Owner::Nobody | Owner::Other => return Ok(Err(Problem::taken("Secret", &name))),
+    }
+    let mut data = there.data.unwrap_or_default();
+    let new = missing(&data);
+    if !new.is_empty() || owner == Owner::Nobody || !labelled {
+        let mut patch = json!({ "metadata": metadata(cluster, &name), "data": new });
+        // Of what was read, and of nothing that came after.
+        patch["metadata"]["resourceVersion"] = there.metadata.resource_version.into();
+        let params = PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() };
+        let patched = secrets.patch(&name, &params, &Patch::Merge(&patch)).await;
+        data =
+            patched.map_err(api("add to the Secret of a cluster's own passwords"))?.data.unwrap_or_default();
+        context.metrics.wrote("Secret", "apply");
+    }
+    Ok(Ok(Internal { data }))
+}
+
+fn metadata(cluster: &ChatCluster, name: &str) -> Value {
+    let owner = OwnerReference {
+        block_owner_deletion: Some(true),
+        ..cluster.controller_owner_ref(&()).unwrap_or_default()
+    };
+    json!({
+        "name": name,
+        "labels": {
+            "app.kubernetes.io/part-of": "rookery",
+            (MANAGED_BY): OPERATOR,
+            (COMPONENT): "internal",
+            (CLUSTER): cluster.name_any(),
+        },
+        "ownerReferences": [owner],
+    })
+}
+
+async fn create(
+    context: &Context,
+    cluster: &ChatCluster,
+    secrets: &Api<Secret>,
+    name: &str,
+) -> Result<Data, LookError> {
+    let data = missing(&Data::new());
+    let metadata: ObjectMeta = serde_json::from_value(metadata(cluster, name)).unwrap_or_default();
+    let secret = Secret { metadata, data: Some(data.clone()), ..Secret::default() };
+    let params = PostParams { field_manager: Some(OPERATOR.to_owned()), ..PostParams::default() };
+    // Somebody else may have made one meanwhile: the next look sees that.
+    secrets.create(&params, &secret).await.map_err(api("make the Secret of a cluster's own passwords"))?;
+    context.metrics.wrote("Secret", "create");
+    Ok(data)
+}
+
+/// Parts that cannot be built without it.
+pub(super) fn readers(references: &crate::build::References) -> BTreeSet<String> {
+    references.values().flat_map(|reference| reference.parts.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<'a>(data: &'a Data, key: &str) -> &'a str {
+        std::str::from_utf8(&data[key].0).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_is_added_and_nothing_is_changed() {
+        let all = missing(&Data::new());
+        assert!(missing(&all).is_empty());
+        assert_eq!(text(&all, "redis.conf"), format!("requirepass {}\n", text(&all, "redis-password")));
+        // Of an operator that knew less.
+        let mut older = all.clone();
+        older.remove("stamp-key");
+        older.remove("redis.conf");
+        let new = missing(&older);
+        assert_eq!(new.keys().collect::<Vec<_>>(), ["redis.conf", "stamp-key"]);
+        assert_eq!(new["redis.conf"], all["redis.conf"]);
+    }
+}
