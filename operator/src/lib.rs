@@ -1,13 +1,15 @@
 //! The operator: makes of each ChatCluster what it declares, keeps it so, and says how it is.
 //!
 //! `build/` says what a cluster consists of, `roll/` when a node may be replaced: both are pure. `cluster/` looks, asks them, and
-//! does what they say. The rest is the process: settings, leadership, metrics.
+//! does what they say. The rest is the process: settings, leadership, watches, metrics.
 
 pub mod build;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod lease;
 pub mod metrics;
 pub mod program;
 pub mod roll;
 pub mod settings;
+pub mod watches;

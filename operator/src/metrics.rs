@@ -22,6 +22,13 @@ pub struct Written {
     pub what: &'static str,
 }
 
+/// A request to the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    /// `read`, `watch`, `create`, `write`, `delete`, `other`.
+    pub verb: &'static str,
+}
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct OperatorMetrics {
@@ -31,6 +38,8 @@ pub struct OperatorMetrics {
     pub seconds: Histogram,
     /// Writes to the API server.
     pub writes: Family<Written, Counter>,
+    /// Requests to the API server, for all of it.
+    pub requests: Family<Request, Counter>,
     /// 1 while this one works.
     pub leads: Gauge,
     /// When the last look ended, Unix time.
@@ -44,6 +53,7 @@ impl OperatorMetrics {
             reconciles: Family::default(),
             seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
             writes: Family::default(),
+            requests: Family::default(),
             leads: Gauge::default(),
             last: Gauge::default(),
         };
@@ -51,6 +61,7 @@ impl OperatorMetrics {
         part.register("reconciles", "Looks at a ChatCluster, by outcome", metrics.reconciles.clone());
         part.register("reconcile_seconds", "How long a look at a ChatCluster took", metrics.seconds.clone());
         part.register("writes", "Writes to the API server, by kind of object", metrics.writes.clone());
+        part.register("requests", "Requests to the API server, by verb", metrics.requests.clone());
         part.register("leads", "1 while this operator is the one that works", metrics.leads.clone());
         part.register("last_reconcile_timestamp_seconds", "When the last look ended", metrics.last.clone());
         metrics

@@ -49,7 +49,7 @@ pub struct OperatorSettings {
     pub concurrency: u16,
     /// Without a change each ChatCluster is looked at again after so many seconds. 10 to 3,600.
     pub resync_seconds: u32,
-    /// While nodes are replaced they are asked so often how they are, in milliseconds. 100 to 60,000.
+    /// While a node drains it is asked so often how far it is, in milliseconds. 100 to 60,000.
     pub poll_ms: u32,
 }
 
@@ -82,7 +82,7 @@ impl OperatorSettings {
         named.or_else(pod).or_else(host).unwrap_or_else(|| format!("rookery-operator-{}", std::process::id()))
     }
 
-    /// How often nodes are asked while they are replaced.
+    /// How often a node that drains is asked.
     pub fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms.into())
     }

@@ -83,7 +83,9 @@ pub use translator::{AzureSpec, EngineSpec, LibreTranslateSpec, TranslatorSpec};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$')").message(
         "metadata.name must be 1 to 32 of a-z, 0-9 and -, begin with a letter and not end with -: Services and streams are called after it"
-    )
+    ),
+    validation = Rule::new("(has(self.spec.clusterName) ? self.spec.clusterName : self.metadata.name) == (has(oldSelf.spec.clusterName) ? oldSelf.spec.clusterName : oldSelf.metadata.name)")
+        .message("spec.clusterName cannot be changed: what the chat has is kept under that name")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -119,6 +121,12 @@ pub struct ChatClusterSpec {
     /// no default, so that an upgrade of the operator restarts nothing.
     #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"))]
     pub version: String,
+
+    /// Name under which it keeps what it has in NATS, etcd and Redis; by default metadata.name. Of two ChatClusters on the same external
+    /// servers each needs a name of its own. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub cluster_name: Option<String>,
 
     /// Where images come from.
     #[serde(default)]

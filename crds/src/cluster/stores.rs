@@ -260,8 +260,8 @@ pub struct EtcdExternal {
     )]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub endpoints: Vec<String>,
-    /// A Secret with `username` and `password`. The user needs readwrite on the prefix `/rookery/NAME/` of this ChatCluster's
-    /// name, and no more.
+    /// A Secret with `username` and `password`. The user needs readwrite on the prefix `/rookery/NAME/`, with NAME being
+    /// spec.clusterName or else this ChatCluster's name, and no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_secret: Option<LocalRef>,
     /// TLS to them.

@@ -56,7 +56,7 @@ pub(super) fn build(inputs: &Inputs<'_>, mailer: &MailerSpec) -> Vec<Manifest> {
     let settings = json!({
         "server": { "management": format!("0.0.0.0:{MANAGEMENT_PORT}"), "drain_seconds": DRAIN },
         "log": { "format": "json" },
-        "cluster": { "name": inputs.name },
+        "cluster": { "name": inputs.cluster_name() },
         "nats": nats.settings,
         "smtp": server,
         "mail": mail,

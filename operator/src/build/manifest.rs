@@ -108,6 +108,11 @@ impl Manifest {
         Self::new(inputs, "ConfigMap", component, name, body)
     }
 
+    /// Its hash.
+    pub fn hash(&self) -> &str {
+        self.value["metadata"]["annotations"][MANIFEST_HASH].as_str().unwrap_or_default()
+    }
+
     /// Whether it makes pods.
     pub fn is_workload(&self) -> bool {
         matches!(self.kind.kind, "StatefulSet" | "Deployment")

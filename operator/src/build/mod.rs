@@ -80,6 +80,11 @@ impl Inputs<'_> {
         chosen.cloned().unwrap_or_else(|| format!("{}/{program}:{}", images.repository, self.spec.version))
     }
 
+    /// The name under which it keeps what it has.
+    fn cluster_name(&self) -> &str {
+        self.spec.cluster_name.as_deref().unwrap_or(self.name)
+    }
+
     fn names(&self) -> Names<'_> {
         Names { cluster: self.name }
     }

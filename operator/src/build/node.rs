@@ -86,7 +86,7 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
             "trusted_proxies": auth.trusted_proxies,
             "dev_mailbox": auth.dev_mailbox,
         },
-        "cluster": { "name": inputs.name, "start_seconds": START_SECONDS },
+        "cluster": { "name": inputs.cluster_name(), "start_seconds": START_SECONDS },
         "peer": { "listen": format!("0.0.0.0:{PEER_PORT}") },
         "accounts": {
             "issuer": auth.issuer,

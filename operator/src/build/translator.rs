@@ -66,7 +66,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
     }
     let settings = json!({
         "server": {
-            "cluster": inputs.name,
+            "cluster": inputs.cluster_name(),
             "management": format!("0.0.0.0:{MANAGEMENT_PORT}"),
             "drain_deadline_seconds": DRAIN,
         },

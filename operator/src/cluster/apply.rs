@@ -6,6 +6,7 @@ use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams, ValidationDirective},
 };
+use serde_json::Value;
 
 use super::{
     Look, LookError, Observed, Problem, api,
@@ -16,22 +17,22 @@ use super::{
 use crate::build::{Manifest, OPERATOR};
 
 /// Applies what differs. What the API server refuses is told and does not keep the rest from being applied; `Err` is only that the API server cannot be
-/// reached. The pods of `kept` parts are left as they are.
+/// reached.
 pub(super) async fn apply(
     look: &Look<'_>,
-    manifests: &[Manifest],
-    kept: &BTreeSet<String>,
+    manifests: &[&Manifest],
     observed: &mut Observed,
 ) -> Result<Vec<Problem>, LookError> {
     let mut problems = Vec::new();
     for manifest in manifests {
-        if !manifest.kind.built_in && !observed.has_gateways {
-            continue; // told by validation
+        let (pace, kind) = (&look.context.pace, manifest.kind.kind);
+        match one(look, manifest, observed).await? {
+            Some(problem) => {
+                pace.failed(look.uid, kind, &manifest.name, manifest.hash(), &problem);
+                problems.push(problem);
+            }
+            None => pace.done(look.uid, kind, &manifest.name),
         }
-        if manifest.is_workload() && kept.contains(&manifest.component) {
-            continue;
-        }
-        problems.extend(one(look, manifest, observed).await?);
     }
     Ok(problems)
 }
@@ -68,6 +69,10 @@ async fn one(
         Some(Owner::This | Owner::Nobody) | None => {}
     }
     let known = owner.is_some();
+    if let Some(there) = there.filter(|there| there.hash() == manifest.hash()) {
+        let by = changed_by(&there.value);
+        context.pace.repaired(look.uid, kind.kind, &manifest.name, manifest.hash(), &by);
+    }
     let params = PatchParams {
         field_manager: Some(OPERATOR.to_owned()),
         // What is ours is repaired, whoever changed it. What is new must not take anything from anybody.
@@ -85,6 +90,19 @@ async fn one(
         }
         Err(error) => refused(manifest, error).map(Some),
     }
+}
+
+/// Who else has written an object, by what they call themselves.
+fn changed_by(there: &Value) -> String {
+    let managers = there.pointer("/metadata/managedFields").and_then(Value::as_array);
+    // What Kubernetes itself says of an object is in a subresource.
+    let others = managers.into_iter().flatten().filter(|entry| entry.get("subresource").is_none());
+    let names: BTreeSet<_> =
+        others.filter_map(|entry| entry["manager"].as_str()).filter(|name| *name != OPERATOR).collect();
+    if names.is_empty() {
+        return "somebody else".to_owned();
+    }
+    names.into_iter().collect::<Vec<_>>().join(", ").chars().take(200).collect()
 }
 
 /// What the API server says against an object, if it says anything.

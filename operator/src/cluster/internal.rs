@@ -15,7 +15,7 @@ use kube::{
 use rookery_crds::ChatCluster;
 use serde_json::{Value, json};
 
-use super::{Context, LookError, Problem, api, observe::Owner};
+use super::{Context, Look, LookError, Observed, Problem, api, observe::Owner};
 use crate::build::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR};
 
 /// What is in it.
@@ -70,22 +70,40 @@ pub(super) fn name(cluster: &str) -> String {
     Names { cluster }.internal()
 }
 
+/// What is seen of it, if that is as it is to be.
+pub(super) fn found(look: &Look<'_>, observed: &Observed) -> Option<Result<Internal, Problem>> {
+    let there = observed.get("Secret", &name(look.name)).filter(|there| there.is_ours())?;
+    let secret: Secret = serde_json::from_value(there.value.clone()).ok()?;
+    let data = secret.data.unwrap_or_default();
+    let whole = secret.metadata.deletion_timestamp.is_none() && missing(&data).is_empty();
+    whole.then_some(Ok(Internal { data }))
+}
+
+/// Whether it may be made now; else what is told meanwhile.
+pub(super) fn may(look: &Look<'_>) -> Result<(), Option<Problem>> {
+    look.context.pace.may(look.uid, "Secret", &name(look.name), "")
+}
+
 /// Makes it what it is to be. A problem, if one of its name is somebody else's.
-pub(super) async fn ensure(
-    context: &Context,
-    cluster: &ChatCluster,
-    namespace: &str,
-) -> Result<Result<Internal, Problem>, LookError> {
+pub(super) async fn ensure(look: &Look<'_>) -> Result<Result<Internal, Problem>, LookError> {
+    let made = make(look).await?;
+    if let Err(problem) = &made {
+        look.context.pace.failed(look.uid, "Secret", &name(look.name), "", problem);
+    }
+    Ok(made)
+}
+
+async fn make(look: &Look<'_>) -> Result<Result<Internal, Problem>, LookError> {
+    let Look { context, cluster, namespace, .. } = *look;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let name = name(&cluster.name_any());
+    let name = name(look.name);
     let Some(there) =
         secrets.get_opt(&name).await.map_err(api("read the Secret of a cluster's own passwords"))?
     else {
         return Ok(Ok(Internal { data: create(context, cluster, &secrets, &name).await? }));
     };
-    let uid = cluster.uid().unwrap_or_default();
-    let owner = Owner::of(&there.metadata, &cluster.name_any(), &uid);
-    let labelled = there.labels().get(CLUSTER) == Some(&cluster.name_any());
+    let owner = Owner::of(&there.metadata, look.name, look.uid);
+    let labelled = there.labels().get(CLUSTER).is_some_and(|cluster| cluster == look.name);
     let going = there.metadata.deletion_timestamp.is_some();
     match owner {
         Owner::This if !going => {}

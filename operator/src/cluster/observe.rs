@@ -1,6 +1,6 @@
 //! What there is of a cluster: by its label, kind by kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::future::try_join_all;
 use k8s_openapi::{
@@ -13,8 +13,8 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{Context, LookError, api};
-use crate::build::{CLUSTER, COMPONENT, KINDS, Kind};
+use super::{Look, LookError, api};
+use crate::build::{CLUSTER, COMPONENT, KINDS, Kind, MANIFEST_HASH};
 
 /// So many Events of one object are read at most.
 const EVENTS: u32 = 500;
@@ -66,6 +66,11 @@ impl Object {
         self.is_ours() && matches!(self.kind.kind, "StatefulSet" | "Deployment")
     }
 
+    /// The hash of the manifest that it was made by.
+    pub fn hash(&self) -> &str {
+        self.value["metadata"]["annotations"][MANIFEST_HASH].as_str().unwrap_or_default()
+    }
+
     /// A number in its status or spec; 0 if it is not there.
     pub fn number(&self, path: &str) -> i32 {
         let number = self.value.pointer(path).and_then(Value::as_i64).unwrap_or_default();
@@ -92,11 +97,16 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// Why StatefulSets cannot make the pods that they lack, by their names.
     pub refused: BTreeMap<String, String>,
-    /// Whether this Kubernetes has the Gateway API.
-    pub has_gateways: bool,
+    /// Kinds that this Kubernetes has.
+    pub kinds: BTreeSet<&'static str>,
 }
 
 impl Observed {
+    /// Whether this Kubernetes has a kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        kind.built_in || self.kinds.contains(kind.kind)
+    }
+
     /// One object.
     pub fn get(&self, kind: &'static str, name: &str) -> Option<&Object> {
         self.objects.get(&(kind, name.to_owned()))
@@ -123,12 +133,9 @@ pub(super) fn object(kind: Kind, item: &DynamicObject, name: &str, uid: &str) ->
     Object { kind, value, owner: Owner::of(&item.metadata, name, uid) }
 }
 
-pub(super) async fn observe(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-    uid: &str,
-) -> Result<Observed, LookError> {
+/// What there is, as the API server says it now.
+pub(super) async fn observe(look: &Look<'_>) -> Result<Observed, LookError> {
+    let Look { context, namespace, name, uid, .. } = *look;
     let params = ListParams::default().labels(&format!("{CLUSTER}={name}"));
     let lists = KINDS.iter().map(|kind| {
         let params = &params;
@@ -137,15 +144,17 @@ pub(super) async fn observe(
                 Api::namespaced_with(context.client.clone(), namespace, &kind.resource());
             match objects.list(params).await {
                 Ok(list) => Ok(Some((*kind, list))),
-                // No such kind here.
-                Err(kube::Error::Api(status)) if status.code == 404 && !kind.built_in => Ok(None),
+                // No such kind here, or none that an older chart gives a right to.
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && !kind.built_in => {
+                    Ok(None)
+                }
                 Err(error) => Err(api("list what belongs to a cluster")(error)),
             }
         }
     });
     let mut observed = Observed::default();
     for (kind, list) in try_join_all(lists).await?.into_iter().flatten() {
-        observed.has_gateways |= kind.kind == "HTTPRoute";
+        observed.kinds.insert(kind.kind);
         for item in list {
             let Some(own) = item.metadata.name.clone() else { continue };
             observed.objects.insert((kind.kind, own), object(kind, &item, name, uid));
@@ -153,12 +162,13 @@ pub(super) async fn observe(
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     observed.pods = pods.list(&params).await.map_err(api("list pods"))?.items;
-    observed.refused = refused(context, namespace, &observed).await;
+    observed.refused = refused(look, &observed).await;
     Ok(observed)
 }
 
 /// Why StatefulSets that lack pods cannot make them. They say it by Events alone.
-async fn refused(context: &Context, namespace: &str, observed: &Observed) -> BTreeMap<String, String> {
+pub(super) async fn refused(look: &Look<'_>, observed: &Observed) -> BTreeMap<String, String> {
+    let Look { context, namespace, .. } = *look;
     let mut refused = BTreeMap::new();
     for object in
         observed.objects.values().filter(|object| object.is_ours() && object.kind.kind == "StatefulSet")

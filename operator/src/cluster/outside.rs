@@ -1,7 +1,7 @@
 //! What pods of a cluster read that is not made here: Secrets and ConfigMaps. Their values are looked at only to see whether the keys
 //! are there, and whether they have changed: a keyed hash of them is kept, nothing else, and it is not logged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hmac::{Hmac, KeyInit, Mac};
 use k8s_openapi::{
@@ -9,9 +9,10 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::Api;
+use parking_lot::Mutex;
 use sha2::Sha256;
 
-use super::{Context, LookError, api};
+use super::{Look, LookError, Stores, api};
 use crate::build::References;
 
 /// What was found.
@@ -57,23 +58,73 @@ fn stamp<'a>(key: &[u8], content: impl IntoIterator<Item = (&'a str, &'a [u8])>)
     hash.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What was read of something, for as long as its version is the same: stamps, and keys.
+type Content = (BTreeMap<String, String>, BTreeSet<String>);
+
+/// Where something is: namespace, kind, name.
+type Place = (String, &'static str, String);
+
+/// What was read before, with the version that it had and the stamp of the key of stamps.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<HashMap<Place, (String, String, Content)>>);
+
+/// So much is remembered; then it is read anew.
+const MOST: usize = 10_000;
+
+impl Known {
+    fn get(&self, place: &Place, version: &str, key: &str) -> Option<Content> {
+        let all = self.0.lock();
+        let (at, under, content) = all.get(place)?;
+        (at == version && under == key).then(|| content.clone())
+    }
+
+    fn put(&self, place: Place, version: String, key: String, content: Content) {
+        let mut all = self.0.lock();
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(place, (version, key, content));
+    }
+}
+
+/// `stores`: what the watches say to be there in a version that is known is not read again.
 pub(super) async fn read(
-    context: &Context,
-    namespace: &str,
+    look: &Look<'_>,
     wanted: &References,
     key: &[u8],
+    stores: Option<&Stores>,
 ) -> Result<Outside, LookError> {
+    let Look { context, namespace, .. } = *look;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let config_maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
     let mut outside = Outside::default();
+    let under = stamp(key, []);
     for (kind, name) in wanted.keys() {
-        if *kind == "Secret" {
-            if let Some(secret) = secrets.get_opt(name).await.map_err(api("read a Secret"))? {
-                outside.secret(name, &secret.data.unwrap_or_default(), key);
+        let place = (namespace.to_owned(), *kind, name.clone());
+        if let Some(stores) = stores {
+            let Some(version) = stores.version(kind, namespace, name) else { continue };
+            if let Some((stamps, keys)) = context.known.get(&place, &version, &under) {
+                outside.stamps.extend(stamps);
+                outside.keys.insert((kind, name.clone()), keys);
+                continue;
             }
-        } else if let Some(map) = config_maps.get_opt(name).await.map_err(api("read a ConfigMap"))? {
-            outside.config_map(name, &map, key);
         }
+        let mut found = Outside::default();
+        let metadata = if *kind == "Secret" {
+            let Some(secret) = secrets.get_opt(name).await.map_err(api("read a Secret"))? else { continue };
+            found.secret(name, &secret.data.unwrap_or_default(), key);
+            secret.metadata
+        } else {
+            let map = config_maps.get_opt(name).await.map_err(api("read a ConfigMap"))?;
+            let Some(map) = map else { continue };
+            found.config_map(name, &map, key);
+            map.metadata
+        };
+        let keys = found.keys.values().flatten().cloned().collect();
+        let version = metadata.resource_version.unwrap_or_default();
+        context.known.put(place, version, under.clone(), (found.stamps.clone(), keys));
+        outside.stamps.extend(found.stamps);
+        outside.keys.extend(found.keys);
     }
     Ok(outside)
 }

@@ -66,7 +66,7 @@ pub(super) fn validate(
         };
         problems.push(Problem::new(reason, message).of(reference.parts.clone()));
     }
-    if spec.gateway.is_some() && !observed.has_gateways {
+    if spec.gateway.is_some() && !observed.kinds.contains("HTTPRoute") {
         let message = "spec.gateway needs the Gateway API (gateway.networking.k8s.io/v1), which this Kubernetes does not have: \
                        install it, or take spec.ingress"
             .to_owned();
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::build::Reference;
 
-    fn spec(more: serde_json::Value) -> ChatClusterSpec {
+    fn spec(more: &serde_json::Value) -> ChatClusterSpec {
         let mut spec = json!({ "version": "1" });
         for (key, value) in more.as_object().unwrap() {
             spec[key] = value.clone();
@@ -107,7 +107,7 @@ mod tests {
         let mut outside = Outside::default();
         outside.keys.insert(("Secret", "part".into()), set(&["a", "x"]));
         outside.keys.insert(("Secret", "whole".into()), set(&["a", "x"]));
-        let problems = validate(&spec(json!({})), &wanted, &outside, &Observed::default());
+        let problems = validate(&spec(&json!({})), &wanted, &outside, &Observed::default());
         let told: Vec<_> = problems.iter().map(|problem| (problem.reason, &*problem.message)).collect();
         assert_eq!(
             told,
@@ -126,12 +126,12 @@ mod tests {
 
     #[test]
     fn a_gateway_needs_its_api() {
-        let gateway = spec(json!({ "gateway": { "parentRefs": [{ "name": "public" }] } }));
+        let gateway = spec(&json!({ "gateway": { "parentRefs": [{ "name": "public" }] } }));
         let (wanted, outside) = (References::new(), Outside::default());
         let problems = validate(&gateway, &wanted, &outside, &Observed::default());
         assert_eq!((problems.len(), problems[0].reason), (1, "GatewayApiMissing"));
         assert!(problems[0].parts.is_empty());
-        let there = Observed { has_gateways: true, ..Observed::default() };
+        let there = Observed { kinds: ["HTTPRoute"].into(), ..Observed::default() };
         assert_eq!(validate(&gateway, &wanted, &outside, &there), []);
     }
 }

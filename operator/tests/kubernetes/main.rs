@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod creation;
+mod faults;
 mod leadership;
+mod meddler;
 mod refusals;
 mod rolling;
 mod updates;
+mod watching;
 mod world;

@@ -316,6 +316,13 @@ fn servers_and_their_volumes_cannot_be_changed_by_adding_or_removing_their_block
                 (classed("fast"), sized(size), told("className")),
             ]);
         }
+        // The name under which data is kept, given or not.
+        let named = |name: &str| with("clusterName", json!(name));
+        cases.extend([
+            (named("tea"), named("coffee"), "spec.clusterName cannot be changed"),
+            (good(), named("tea"), "spec.clusterName cannot be changed"),
+            (named("tea"), good(), "spec.clusterName cannot be changed"),
+        ]);
         // Redis may move: what it keeps ends by itself.
         let external = with("redis/external", json!({ "url": "redis://a" }));
         cases.push((managed("redis", json!({ "storage": { "size": "3Gi" } })), external.clone(), ""));

@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status};
 use crate::world::{World, run};
 
 /// What happened, in order: `drains chat-blue-0`, `gone chat-blue-0 with 0 rooms`.
-type Story = Arc<Mutex<Vec<String>>>;
+pub(crate) type Story = Arc<Mutex<Vec<String>>>;
 
 /// A node that is played: with some rooms, of which each question takes one when it drains.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl Drop for Played {
 }
 
 /// Plays the machine: every pod of a node runs at once, unless its image is bad.
-async fn play(pods: Api<Pod>, configs: Api<ConfigMap>, story: Story) {
+pub(crate) async fn play(pods: Api<Pod>, configs: Api<ConfigMap>, story: Story) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let mut played: HashMap<String, Played> = HashMap::new();
     loop {
@@ -139,7 +139,7 @@ async fn play(pods: Api<Pod>, configs: Api<ConfigMap>, story: Story) {
     }
 }
 
-fn configs(world: &World) -> Api<ConfigMap> {
+pub(crate) fn configs(world: &World) -> Api<ConfigMap> {
     Api::namespaced(world.client.clone(), &world.namespace)
 }
 
@@ -149,7 +149,7 @@ async fn settings(world: &World) -> Vec<String> {
     configs(world).list(&nodes).await.unwrap().iter().map(ResourceExt::name_any).collect()
 }
 
-fn spec(version: &str) -> Value {
+pub(crate) fn spec(version: &str) -> Value {
     json!({
         "version": version,
         "shards": [{ "name": "blue", "replicas": 2 }, { "name": "green", "replicas": 1 }],
@@ -286,7 +286,7 @@ fn check_settings(story: &[String]) {
 }
 
 /// Every node that ran was empty when it went, and no two were on their way at once.
-fn check(story: &[String]) {
+pub(crate) fn check(story: &[String]) {
     check_settings(story);
     let mut draining = BTreeMap::new();
     for line in story {

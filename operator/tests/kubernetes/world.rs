@@ -13,6 +13,7 @@ use std::{
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use prometheus_client::registry::Registry;
@@ -26,19 +27,28 @@ use rookery_operator::{
 use rookery_testbed::{ControlPlane, ControlPlaneOptions};
 use serde_json::{Value, json};
 
+use crate::meddler::{Calls, Fault, Meddled, Meddler};
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the operator is there: the account that its chart makes.
 const OPERATOR: &str = "system:serviceaccount:rookery-system:rookery-operator";
 
-/// The shared Kubernetes, with the definitions in it, and the file by which an account reaches it that may do what the chart allows.
-fn kubernetes() -> Option<&'static (ControlPlane, PathBuf)> {
-    static SHARED: OnceLock<Option<(ControlPlane, PathBuf)>> = OnceLock::new();
-    SHARED
+/// A Kubernetes, and the file by which an account reaches it that may do what the chart allows.
+type Kubernetes = OnceLock<Option<(ControlPlane, PathBuf)>>;
+
+/// The shared Kubernetes, with the definitions in it; or another one, with these as well.
+fn kubernetes(more: Option<&str>) -> Option<&'static (ControlPlane, PathBuf)> {
+    static PLAIN: Kubernetes = OnceLock::new();
+    static MORE: Kubernetes = OnceLock::new();
+    if more.is_some() { &MORE } else { &PLAIN }
         .get_or_init(|| {
             let kubernetes = ControlPlane::start(&ControlPlaneOptions::default())?;
             for (_, text) in yaml::files().unwrap() {
                 kubernetes.define(&text);
+            }
+            if let Some(more) = more {
+                kubernetes.define(more);
             }
             let role = json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -93,15 +103,27 @@ pub(crate) struct World {
     pub(crate) context: Arc<Context>,
 }
 
-async fn client(kubeconfig: &Path) -> Client {
+async fn config(kubeconfig: &Path) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    Client::try_from(config(kubeconfig).await).unwrap()
 }
 
 /// Runs a test in a new namespace; not at all where there is no Kubernetes.
 pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let Some((kubernetes, operator)) = kubernetes() else { return };
+    run_on(None, test);
+}
+
+/// The same on a Kubernetes that has these definitions as well: the same ones in all tests.
+pub(crate) fn run_with<F: Future<Output = ()>>(more: &str, test: impl FnOnce(World) -> F) {
+    run_on(Some(more), test);
+}
+
+fn run_on<F: Future<Output = ()>>(more: Option<&str>, test: impl FnOnce(World) -> F) {
+    let Some((kubernetes, operator)) = kubernetes(more) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         test(World::new(kubernetes, operator).await).await;
@@ -133,6 +155,33 @@ impl World {
         let metrics = OperatorMetrics::register(&mut Registry::default());
         let context = Arc::new(Context::new(client(operator).await, settings, metrics));
         Self { kubernetes, operator, namespace, client: admin, context }
+    }
+
+    /// How the operator reaches the API server.
+    pub(crate) async fn operator_config(&self) -> Config {
+        config(self.operator).await
+    }
+
+    /// An operator whose calls are meddled with.
+    pub(crate) async fn operator_through(&self, meddler: Arc<Meddler>) -> Arc<Context> {
+        let builder = ClientBuilder::try_from(config(self.operator).await).unwrap();
+        let layer = tower::layer::layer_fn(|inner| Meddled { inner, meddler: meddler.clone() });
+        let metrics = OperatorMetrics::register(&mut Registry::default());
+        Arc::new(Context::new(builder.with_layer(&layer).build(), self.context.settings.clone(), metrics))
+    }
+
+    /// One look of an operator that is killed after its first write. `false`: it had nothing to write.
+    pub(crate) async fn look_and_be_killed(&self, name: &str) -> bool {
+        let meddler = Meddler::new(Calls::Writes, 1, Fault::Killed);
+        let context = self.operator_through(meddler.clone()).await;
+        let cluster = Arc::new(self.clusters().get(name).await.unwrap());
+        tokio::select! {
+            done = reconcile(cluster, context) => {
+                done.unwrap();
+                false
+            }
+            () = meddler.killed.notified() => true,
+        }
     }
 
     /// An operator that has the rights of somebody else.

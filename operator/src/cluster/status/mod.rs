@@ -18,7 +18,7 @@ use rookery_crds::{
 };
 use serde_json::json;
 
-use super::{Context, LookError, Observed, Problem, api};
+use super::{Context, Look, LookError, Observed, Problem, api};
 use crate::{
     build::{CLUSTER, COMPONENT, OPERATOR, VERSION},
     roll::{Millis, Node, Seen, Verdict},
@@ -169,16 +169,14 @@ pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: Strin
             None => status.conditions.push(condition),
         }
     }
-    write(context, cluster, &cluster.namespace().unwrap_or_default(), status).await
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let uid = cluster.uid().unwrap_or_default();
+    write(&Look { context, cluster, namespace: &namespace, name: &name, uid: &uid }, status).await
 }
 
 /// Writes a status if it says something new, and tells Events of what has turned.
-pub(super) async fn write(
-    context: &Context,
-    cluster: &ChatCluster,
-    namespace: &str,
-    status: ChatClusterStatus,
-) -> Result<(), LookError> {
+pub(super) async fn write(look: &Look<'_>, status: ChatClusterStatus) -> Result<(), LookError> {
+    let Look { context, cluster, namespace, .. } = *look;
     let before = cluster.status.as_ref();
     if before == Some(&status) {
         return Ok(());

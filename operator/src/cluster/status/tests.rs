@@ -93,7 +93,7 @@ impl Situation {
         self.has("StatefulSet", "chat-nats", "nats", body)
     }
 
-    fn pod(mut self, name: &str, component: &str, status: Value) -> Self {
+    fn pod(mut self, name: &str, component: &str, status: &Value) -> Self {
         let pod = json!({
             "metadata": { "name": name, "labels": { (COMPONENT): component }, "creationTimestamp": "2026-01-01T11:00:00Z" },
             "status": status,
@@ -160,19 +160,19 @@ fn why_a_part_does_not_run_is_told_at_once() {
         "name": "nats", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } },
     }] });
-    let status = settled().nats(2).pod("chat-nats-1", "nats", broken.clone()).told();
+    let status = settled().nats(2).pod("chat-nats-1", "nats", &broken).told();
     assert_eq!(
         says(&status, "Degraded"),
         ("True", "PartStuck", "chat-nats-1: ImagePullBackOff: no such image")
     );
     // Another part's pod is not this one's.
-    let status = settled().nats(2).pod("chat-main-0", "node", broken).told();
+    let status = settled().nats(2).pod("chat-main-0", "node", &broken).told();
     assert_eq!(says(&status, "Degraded").0, "False");
     // It runs, and is not ready since an hour.
     let unready = json!({ "conditions": [{
         "type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T11:00:00Z",
     }] });
-    let status = settled().nats(2).pod("chat-nats-1", "nats", unready).told();
+    let status = settled().nats(2).pod("chat-nats-1", "nats", &unready).told();
     assert_eq!(says(&status, "Degraded").2, "chat-nats-1: is not ready for more than 300 s");
     // It cannot be made.
     let mut refused = settled().nats(2);
