@@ -9,7 +9,7 @@ use minijinja::Environment;
 use rookery_protocol::outbox::{Mail, UnreadRoom};
 use toml::{Table, Value};
 
-use super::{FALL_BACK, Templates};
+use super::{FALL_BACK, Templates, tags};
 
 const WORDS: &[(&str, &str)] = &[
     ("en", include_str!("../../templates/words.en.toml")),
@@ -59,19 +59,34 @@ pub(super) fn fill(
     let mut layouts: BTreeMap<String, String> =
         LAYOUTS.iter().map(|(name, source)| ((*name).to_owned(), (*source).to_owned())).collect();
     let known: BTreeSet<String> = words[FALL_BACK].keys().cloned().collect();
+    let (mut given, mut given_layouts) = (BTreeMap::new(), Vec::new());
     for (name, source) in folder.map(files).transpose()?.unwrap_or_default() {
-        if let Some(language) = name.strip_prefix("words.").and_then(|rest| rest.strip_suffix(".toml")) {
-            let language = language.to_ascii_lowercase();
-            let given = parse(&name, &source)?;
-            if let Some(unknown) = given.keys().find(|key| !known.contains(*key)) {
-                return Err(TemplateError::new(name, format!("there is no text {unknown}")));
-            }
-            // A new language says in English what it has no words for.
-            let english = words[FALL_BACK].clone();
-            words.entry(language).or_insert(english).extend(given);
-        } else {
-            layouts.insert(name, source);
+        let Some(language) = name.strip_prefix("words.").and_then(|rest| rest.strip_suffix(".toml")) else {
+            given_layouts.push((name, source));
+            continue;
+        };
+        let texts = parse(&name, &source)?;
+        if let Some(unknown) = texts.keys().find(|key| !known.contains(*key)) {
+            return Err(TemplateError::new(name, format!("there is no text {unknown}")));
         }
+        if !is_tag(language) {
+            return Err(TemplateError::new(
+                name,
+                "the part between the dots must be a language, as pt or pt-BR",
+            ));
+        }
+        if given.insert(language.to_ascii_lowercase(), texts).is_some() {
+            return Err(TemplateError::new(name, "there is another file for this language"));
+        }
+    }
+    // A language comes before its kinds: `pt` before `pt-br`.
+    for (language, texts) in given {
+        // What it has no words for, it says as the language that it is a kind of, or in English.
+        let near = tags(&language).find_map(|tag| words.get(&tag)).unwrap_or(&words[FALL_BACK]).clone();
+        words.entry(language).or_insert(near).extend(texts);
+    }
+    for (name, source) in given_layouts {
+        layouts.insert(layout(&name, &words)?, source);
     }
     for (language, texts) in &words {
         for (key, text) in texts {
@@ -82,6 +97,38 @@ pub(super) fn fill(
         add(environment, name, source)?;
     }
     Ok(words.into_keys().collect())
+}
+
+/// A language, as `pt` or `pt-BR` (BCP 47).
+fn is_tag(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let is_part = |part: &str, most| {
+        (2..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    parts.next().is_some_and(|first| is_part(first, 3)) && parts.all(|part| is_part(part, 8))
+}
+
+/// The name of a layout, as it is looked for; one that is never looked for is a mistake.
+fn layout(file: &str, words: &BTreeMap<String, BTreeMap<String, String>>) -> Result<String, TemplateError> {
+    let kinds: Vec<_> = samples().iter().map(Mail::kind).collect();
+    let parts: Vec<_> = file.split('.').collect();
+    let language = |text: &str| words.contains_key(&text.to_ascii_lowercase());
+    match parts[..] {
+        ["mail", "txt" | "html"] => Ok(file.to_owned()),
+        [kind, "txt" | "html"] if kinds.contains(&kind) => Ok(file.to_owned()),
+        [kind, tag, form @ ("txt" | "html")] if kinds.contains(&kind) && language(tag) => {
+            Ok(format!("{kind}.{}.{form}", tag.to_ascii_lowercase()))
+        }
+        _ => Err(TemplateError::new(
+            file,
+            format!(
+                "no mail has this name: words.LANG.toml, mail.txt, mail.html, KIND.txt, KIND.html, KIND.LANG.txt or \
+                 KIND.LANG.html is expected, with KIND one of {} and LANG one of {}",
+                kinds.join(", "),
+                words.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        )),
+    }
 }
 
 fn add(environment: &mut Environment<'static>, name: String, source: String) -> Result<(), TemplateError> {
@@ -111,16 +158,14 @@ fn parse(file: &str, source: &str) -> Result<BTreeMap<String, String>, TemplateE
     Ok(texts)
 }
 
-/// The templates in a folder; other files, and the links that a ConfigMap is made of, are passed over.
+/// The templates in a folder; files of other kinds, and the links that a ConfigMap is made of, are passed over.
 fn files(folder: &Path) -> Result<Vec<(String, String)>, TemplateError> {
     let shown = folder.display().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| TemplateError::new(&shown, error))? {
         let entry = entry.map_err(|error| TemplateError::new(&shown, error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_ours = (name.starts_with("words.") && name.ends_with(".toml"))
-            || name.ends_with(".html")
-            || name.ends_with(".txt");
+        let is_ours = [".toml", ".html", ".txt"].iter().any(|form| name.ends_with(form));
         let Some(about) = std::fs::metadata(entry.path()).ok().filter(|about| about.is_file() && is_ours)
         else {
             continue;

@@ -22,6 +22,8 @@ const FUEL: u64 = 100_000;
 pub const ROOMS: usize = 10;
 /// A name is shortened to so many characters.
 const NAME_CHARS: usize = 80;
+/// And any other value, a link among them, to so many.
+const LINE_CHARS: usize = 2_000;
 
 /// A mail's words.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub struct Text {
 /// The templates in force.
 pub struct Templates {
     environment: Environment<'static>,
-    /// Primary language tags, lower case.
+    /// Language tags, lower case.
     languages: Vec<String>,
     service: String,
 }
@@ -69,8 +71,12 @@ impl Templates {
 
     /// The language of these templates that is nearest to a tag (BCP 47).
     fn language(&self, tag: &str) -> &str {
-        let primary = tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
-        self.languages.iter().map(String::as_str).find(|known| *known == primary).unwrap_or(FALL_BACK)
+        let exact = tags(tag).find_map(|tag| self.languages.iter().find(|known| **known == tag));
+        // Another kind of it is nearer than English.
+        let kind = tags(tag).last().map(|primary| format!("{primary}-"));
+        let near =
+            || self.languages.iter().find(|known| kind.as_ref().is_some_and(|kind| known.starts_with(kind)));
+        exact.or_else(near).map_or(FALL_BACK, String::as_str)
     }
 
     /// Writes a mail in a language (BCP 47); in English where there are no words for it.
@@ -89,7 +95,7 @@ impl Templates {
             | Mail::Unread { username, .. } => (username, None),
         };
         // A name that could be taken for a code is left out.
-        let name = if looks_like_code(name) { String::new() } else { line(name) };
+        let name = if looks_like_code(name) { String::new() } else { short(name) };
         let (digits, minutes) = code.map_or((String::new(), 0), |(code, minutes)| (line(code), minutes));
         let mut all = Said { mentions: 0, lines: Vec::new(), link: String::new(), stop_link: String::new() };
         if let Mail::Unread { rooms, more_rooms, link, unsubscribe, .. } = mail {
@@ -143,7 +149,7 @@ impl Templates {
         all.mentions = rooms.iter().map(|room| room.mentions).fold(0, u32::saturating_add);
         for room in rooms.iter().take(ROOMS) {
             let values = context! {
-                room => line(&room.name), direct => room.direct,
+                room => short(&room.name), direct => room.direct,
                 mentions => room.mentions, messages => room.messages,
             };
             all.lines.push(self.say(language, "unread.room", &values)?);
@@ -168,10 +174,11 @@ impl Templates {
         form: &str,
         values: &Value,
     ) -> Result<String, TemplateError> {
-        let names = [format!("{kind}.{language}.{form}"), format!("{kind}.{form}"), format!("mail.{form}")];
-        let known = |name: &&String| self.environment.get_template(name).is_ok();
-        let name = names.iter().find(known).unwrap_or(&names[2]);
-        self.put(name, values)
+        let mut names = tags(language)
+            .map(|tag| format!("{kind}.{tag}.{form}"))
+            .chain([format!("{kind}.{form}")])
+            .filter(|name| self.environment.get_template(name).is_ok());
+        self.put(&names.next().unwrap_or_else(|| format!("mail.{form}")), values)
     }
 
     fn put(&self, name: &str, values: &Value) -> Result<String, TemplateError> {
@@ -192,8 +199,24 @@ struct Said {
 /// A value in one line and of bounded length: what users choose must neither break a header nor pretend to be another part of the mail.
 fn line(text: &str) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.truncate(line.char_indices().nth(NAME_CHARS * 8).map_or(line.len(), |(at, _)| at));
+    line.truncate(line.char_indices().nth(LINE_CHARS).map_or(line.len(), |(at, _)| at));
     line.trim().to_owned()
+}
+
+/// A name, in one line, and shortened where it is long.
+fn short(name: &str) -> String {
+    let mut name = line(name);
+    if name.chars().count() > NAME_CHARS {
+        name.truncate(name.char_indices().nth(NAME_CHARS - 1).map_or(name.len(), |(at, _)| at));
+        name.push('…');
+    }
+    name
+}
+
+/// A language tag in lower case, and those that it is a kind of: `zh-hant-tw`, `zh-hant`, `zh`.
+fn tags(tag: &str) -> impl Iterator<Item = String> {
+    let tag = tag.to_ascii_lowercase().replace('_', "-");
+    std::iter::successors(Some(tag), |tag| tag.rsplit_once('-').map(|(wider, _)| wider.to_owned()))
 }
 
 fn looks_like_code(name: &str) -> bool {

@@ -76,6 +76,27 @@ fn names_are_only_text() {
 }
 
 #[test]
+fn long_names_are_shortened_and_links_are_not() {
+    let templates = built_in();
+    let said = templates.render(&sign_up(&"ä".repeat(81)), "en").unwrap();
+    assert!(said.text.starts_with(&format!("Hello {}…,\n", "ä".repeat(79))), "{}", said.text);
+    assert!(templates.render(&sign_up(&"ä".repeat(80)), "en").unwrap().text.contains(&"ä".repeat(80)));
+    let link = format!("https://chat.example.org/{}", "a".repeat(700));
+    let room =
+        |name: String| rookery_protocol::outbox::UnreadRoom { name, direct: false, mentions: 1, messages: 1 };
+    let mail = Mail::Unread {
+        username: "ada".into(),
+        rooms: vec![room("b".repeat(100))],
+        more_rooms: 0,
+        link: Some(link.clone()),
+        unsubscribe: None,
+    };
+    let said = templates.render(&mail, "en").unwrap();
+    assert!(said.text.contains(&format!("- {}…: 1 mention", "b".repeat(79))), "{}", said.text);
+    assert!(said.text.contains(&link), "{}", said.text);
+}
+
+#[test]
 fn languages_differ_and_unknown_ones_are_english() {
     let templates = built_in();
     let subject = |language| templates.render(&sign_up("ada"), language).unwrap().subject;
@@ -97,6 +118,33 @@ fn a_folder_replaces_words_and_layouts_and_brings_languages() {
     let welcome = Mail::Welcome { username: "ada".into() };
     let said = templates.render(&welcome, "pt-BR").unwrap();
     assert_eq!((&*said.subject, &*said.text), ("Bem-vindo a Tea Chat", "Hello ada, <Tea Chat>\n"));
+
+    // A kind of a language says as the language what it has no words for, and stands in for its other kinds.
+    write("words.pt-BR.toml", "hello = 'Oi'");
+    write("words.zh-Hant.toml", "hello = '你好'");
+    write("welcome.pt-BR.txt", "{{ hello }} {{ subject }}");
+    let templates = Templates::load(Some(dir.path()), "Tea Chat").unwrap();
+    let welcome_in = |language| templates.render(&welcome, language).unwrap().text;
+    assert_eq!(welcome_in("pt-BR"), "Oi Bem-vindo a Tea Chat\n");
+    assert_eq!(welcome_in("pt_br"), welcome_in("pt-BR"));
+    assert_eq!(welcome_in("pt-PT"), "Hello ada, <Tea Chat>\n");
+    assert_eq!(welcome_in("zh-Hant-TW"), "你好 <Tea Chat>\n");
+    assert_eq!(welcome_in("zh"), welcome_in("zh-Hant"));
+
+    // A file that is never used is a mistake.
+    for name in [
+        "welcom.txt",
+        "welcome.it.html",
+        "mail.de.txt",
+        "word.it.toml",
+        "words.português.toml",
+        "words.pt-br.toml",
+    ] {
+        write(name, "hello = 'x'");
+        let why = Templates::load(Some(dir.path()), "x").err().unwrap_or_else(|| panic!("{name} is taken"));
+        assert!(why.to_string().starts_with(&format!("template {name}: ")), "{why}");
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
 
     write("words.de.toml", "helo = 'x'");
     let why = Templates::load(Some(dir.path()), "x").err().unwrap().to_string();
