@@ -5,24 +5,26 @@
 //! and who reads moves his mark.
 //!
 //! Reminders are the backend's, one per user at most; what a user was told of is remembered among what ends by itself. If that is lost,
-//! he may be told once more. Chat never waits for any of it.
+//! he may be told once more. Between a commit and its stored reminder a user waits in memory, also through an outage of the backend, and
+//! is lost with the process: then he is told with the next message for him. Chat never waits for any of it.
 
 mod metrics;
+mod remind;
 mod settings;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rookery_protocol::id::UserId;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 pub use metrics::NoticesMetrics;
 pub use settings::NoticesSettings;
+
+use remind::Waiting;
 
 use crate::{
     accounts::{Accounts, MailAbout},
@@ -31,10 +33,8 @@ use crate::{
     rooms::{Rooms, Unread},
 };
 
-/// Reminders that wait to be stored; more are dropped, and counted.
-const WAITING: usize = 4096;
-/// Users of whom this node knows that it has reminded of them a short time ago.
-const RECENT: usize = 100_000;
+/// Reminders stored at the same time.
+const STORES: usize = 4;
 /// Users looked at at the same time.
 const LOOKS: usize = 4;
 /// Rooms that a mail names.
@@ -92,61 +92,23 @@ pub fn start(settings: NoticesSettings, sources: Sources, metrics: NoticesMetric
     if !settings.enabled {
         return Running(Vec::new());
     }
-    let (sender, receiver) = mpsc::channel(WAITING);
-    remind_on_commit(&sources.rooms, sender, settings.delay(), metrics.clone());
+    let delay = settings.delay();
+    let waiting = Waiting::new(delay, metrics.clone());
+    let added = waiting.clone();
+    sources.rooms.on_unread(Box::new(move |users| added.add(users)));
+    let mut tasks = Vec::new();
+    for _ in 0..STORES {
+        let storing = waiting.clone().store(sources.reminders.clone(), delay);
+        tasks.push(tokio::spawn(storing).abort_handle());
+    }
     let notices = Arc::new(Notices { settings, sources, metrics });
-    let mut tasks = vec![tokio::spawn(notices.clone().store(receiver)).abort_handle()];
     for _ in 0..LOOKS {
         tasks.push(tokio::spawn(notices.clone().look_on()).abort_handle());
     }
     Running(tasks)
 }
 
-/// Called by the rooms' owners: must not wait.
-fn remind_on_commit(
-    rooms: &Arc<Rooms>,
-    sender: mpsc::Sender<UserId>,
-    delay: Duration,
-    metrics: NoticesMetrics,
-) {
-    let recent: Mutex<HashMap<UserId, Instant>> = Mutex::default();
-    // Shorter than the delay: the reminder that was stored for him is still to come then.
-    let for_a_while = delay / 2;
-    rooms.on_unread(Box::new(move |users| {
-        let mut recent = recent.lock();
-        for &user in users {
-            let now = Instant::now();
-            if recent.get(&user).is_some_and(|at| now.duration_since(*at) < for_a_while) {
-                continue;
-            }
-            if recent.len() >= RECENT {
-                recent.retain(|_, at| now.duration_since(*at) < for_a_while);
-                if recent.len() >= RECENT {
-                    recent.clear();
-                }
-            }
-            match sender.try_send(user) {
-                Ok(()) => {
-                    recent.insert(user, now);
-                }
-                Err(_) => {
-                    metrics.lost.inc();
-                }
-            }
-        }
-    }));
-}
-
 impl Notices {
-    async fn store(self: Arc<Self>, mut users: mpsc::Receiver<UserId>) {
-        while let Some(user) = users.recv().await {
-            if let Err(why) = self.sources.reminders.remind(user, self.settings.delay()).await {
-                self.metrics.lost.inc();
-                tracing::warn!(%why, %user, "a user may not be told what he has not read");
-            }
-        }
-    }
-
     async fn look_on(self: Arc<Self>) {
         loop {
             match self.sources.reminders.due().await {
