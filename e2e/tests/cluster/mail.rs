@@ -9,7 +9,8 @@ use tokio::task::block_in_place;
 
 use crate::support::{self, post};
 
-const DELAY: Duration = Duration::from_secs(2);
+/// Something must be unread for so long: longer than a busy machine takes for a few messages over two nodes.
+const DELAY: Duration = Duration::from_secs(8);
 
 struct World {
     cluster: Cluster,

@@ -21,7 +21,7 @@ fn tls_and_every_way_to_log_in() {
     };
     let Some(world) = World::new(&options) else { return };
     let (port, tls_port, ca) = (world.smtp.port(), world.smtp.tls_port(), world.smtp.ca());
-    let trusted = format!("tls_ca = '{}'\ntimeout_seconds = 5\n", ca.display());
+    let trusted = format!("tls_ca = '{}'\ntimeout_seconds = 30\n", ca.display());
     let user = "user = 'chat'\npassword = 'secret'\n";
     let good = [
         format!("{trusted}{user}port = {port}\n"),
@@ -58,7 +58,7 @@ fn tls_and_every_way_to_log_in() {
         ),
         (
             format!("{trusted}{user}port = {tls_port}\ntimeout_seconds = 1\n").replacen(
-                "timeout_seconds = 5\n",
+                "timeout_seconds = 30\n",
                 "",
                 1,
             ),

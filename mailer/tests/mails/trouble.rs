@@ -75,11 +75,12 @@ fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_kept()
 fn a_late_answer_is_not_taken_for_that_to_another_mail() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
     world.smtp.obey(&json!([
-        {"to": "slow@", "at": "data", "delay": 5, "times": 1},
+        {"to": "slow@", "at": "data", "delay": 30, "times": 1},
         {"to": "refused@", "at": "data", "reply": "554 5.7.1 refused"},
     ]));
     // One connection: the answer to the first mail comes when the second is under way.
-    let settings = world.settings(&format!("{}connections = 1\n", world.smtp_settings()));
+    let smtp = world.smtp_settings().replace("data_done_seconds = 60", "data_done_seconds = 8");
+    let settings = world.settings(&format!("{smtp}connections = 1\n"));
     let mailer = world.mailer("mailer", &settings);
     world.enqueue(&welcome("slow", "slow@example.org"));
     world.enqueue(&welcome("refused", "refused@example.org"));
@@ -127,7 +128,7 @@ fn nats_may_go_and_come_back() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
     world.smtp.obey(&json!([{"to": "", "at": "data", "delay": 0.02}]));
     // What was sent while NATS was away is written down when it is back, unless that takes longer than this and five seconds.
-    let smtp = world.smtp_settings().replace("timeout_seconds = 3", "timeout_seconds = 20");
+    let smtp = world.smtp_settings().replace("timeout_seconds = 10", "timeout_seconds = 20");
     let mailer = world.mailer("mailer", &world.settings(&smtp));
     for n in 0..100 {
         world.enqueue(&welcome(&format!("n{n}"), "a@example.org"));

@@ -76,7 +76,7 @@ impl World {
 
     /// `[smtp]` for the server as it is: STARTTLS if it has a certificate, else in the clear.
     pub(crate) fn smtp_settings(&self) -> String {
-        let mut text = format!("port = {}\ntimeout_seconds = 3\ndata_done_seconds = 3\n", self.smtp.port());
+        let mut text = format!("port = {}\ntimeout_seconds = 10\ndata_done_seconds = 60\n", self.smtp.port());
         if self.smtp.ca().exists() {
             let _ = writeln!(text, "tls_ca = '{}'", self.smtp.ca().display());
         } else {
