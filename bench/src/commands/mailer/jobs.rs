@@ -1,20 +1,9 @@
 //! Jobs put into a cluster's outbox as its nodes do it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
-
 use anyhow::Context as _;
 use async_nats::{HeaderMap, jetstream};
 use rookery_protocol::outbox::{self, Mail, MailJob, VERSION, VERSION_HEADER};
 use tokio::runtime::Runtime;
-
-use super::sink::Sink;
 
 /// Jobs published before their acknowledgements are awaited.
 const AT_ONCE: u64 = 100;
@@ -82,36 +71,5 @@ impl Jobs {
             not_after: None,
             mail: Mail::SignUpCode { code: "123456".to_owned(), username: "ada".to_owned(), minutes: 15 },
         }
-    }
-
-    /// Keeps the outbox filled by so many, about, in a thread of its own, until [`Flood::stop`].
-    pub(super) fn flood(mut self, sink: Arc<Sink>, waiting: u64) -> Flood {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let (before, from) = (sink.taken(), self.count);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Acquire) {
-                if self.count - from < sink.taken() - before + waiting {
-                    self.put(AT_ONCE.min(waiting))?;
-                } else {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-            Ok(self)
-        });
-        Flood { stop, thread }
-    }
-}
-
-/// Jobs that keep coming.
-pub(super) struct Flood {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<anyhow::Result<Jobs>>,
-}
-
-impl Flood {
-    pub(super) fn stop(self) -> anyhow::Result<Jobs> {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the thread that fills the outbox has panicked"))?
     }
 }
