@@ -78,11 +78,18 @@ pub trait LocalOutbox: Send + Sync {
     /// # Errors
     /// In words: it could not be written down.
     async fn put_off(&self, number: u64, failures: u32, after: Duration) -> Result<(), String>;
-    /// It is sent, or given up.
+    /// It is over: sent, or of no use any more.
     ///
     /// # Errors
     /// In words: it could not be written down.
     async fn ended(&self, number: u64) -> Result<(), String>;
+    /// It is given up after so many tries, and kept with the reason.
+    ///
+    /// # Errors
+    /// In words: it could not be written down.
+    async fn give_up(&self, number: u64, failures: u32, why: &str) -> Result<(), String>;
+    /// How many are kept that were given up.
+    fn given_up(&self) -> usize;
 }
 
 /// What sends the mails of an outbox of this process.
@@ -127,6 +134,7 @@ struct Sender {
 impl Sender {
     async fn run(self: Arc<Self>, all: u32, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(all as usize));
+        self.show_given_up();
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let job = tokio::select! {
@@ -152,7 +160,12 @@ impl Sender {
             tracing::warn!(job = id, kind, why, "what became of a mail cannot be written down");
             tokio::time::sleep(PAUSE).await;
         }
+        self.show_given_up();
         self.metrics.under_way.dec();
+    }
+
+    fn show_given_up(&self) {
+        self.metrics.dead_letters.set(i64::try_from(self.outbox.given_up()).unwrap_or(i64::MAX));
     }
 
     async fn handle(&self, taken: LocalJob) -> Result<(), String> {
@@ -176,9 +189,10 @@ impl Sender {
         &self,
         number: u64,
         (kind, id): (&'static str, &str),
-        (failures, since): (u32, i64),
+        (before, since): (u32, i64),
         tried: Tried,
     ) -> Result<(), String> {
+        let failures = before.saturating_add(1);
         let why = match tried {
             Tried::Sent => {
                 self.metrics.sent(kind, i128::from(now_ms().saturating_sub(since)));
@@ -190,9 +204,8 @@ impl Sender {
                 self.metrics.expired(kind);
                 return self.outbox.ended(number).await;
             }
-            Tried::Away(_) => return self.outbox.put_off(number, failures, SOON).await,
+            Tried::Away(_) => return self.outbox.put_off(number, before, SOON).await,
             Tried::Failed(ref why) | Tried::Unknown(ref why) => {
-                let failures = failures.saturating_add(1);
                 if let Some(after) = self.retry.after(failures) {
                     tracing::warn!(job = id, kind, failures, why, "a mail could not be handed over");
                     self.metrics.retried(kind);
@@ -205,8 +218,14 @@ impl Sender {
             }
             Tried::Hopeless(why) => why,
         };
-        tracing::error!(job = id, kind, why, "a mail is given up");
+        tracing::error!(
+            job = id,
+            kind,
+            failures,
+            why,
+            "a mail is given up; see /mails/dead at the management port"
+        );
         self.metrics.dead(kind);
-        self.outbox.ended(number).await
+        self.outbox.give_up(number, failures, &why).await
     }
 }

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod dead_mails;
 pub mod edge;
 pub mod live;
 pub mod membership;

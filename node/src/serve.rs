@@ -3,11 +3,13 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
+use axum::{Router, extract::Request, http::StatusCode, response::IntoResponse as _};
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 
 use crate::{
     config::Settings,
@@ -29,6 +31,8 @@ pub struct Process {
     pub readiness: Arc<Readiness>,
     /// Where the management port is.
     pub management: SocketAddr,
+    /// What else is answered there, once it is set.
+    pub keeping: Arc<OnceLock<Router>>,
     signals: Signals,
     listener: Option<TcpListener>,
     tls: Option<Tls>,
@@ -104,11 +108,22 @@ impl Process {
         let listener = bind(settings.server.listen, settings.edge.backlog, "listen")?;
         let management = bind(settings.server.management, MANAGEMENT_BACKLOG, "management")?;
         let address = management.local_addr().map_err(cannot_serve)?;
-        let router = server::management_router(registry, readiness.clone());
+        let keeping: Arc<OnceLock<Router>> = Arc::default();
+        let more = keeping.clone();
+        let router =
+            server::management_router(registry, readiness.clone()).fallback(move |request: Request| {
+                let more = more.get().cloned();
+                async move {
+                    match more {
+                        Some(router) => router.oneshot(request).await.into_response(),
+                        None => StatusCode::NOT_FOUND.into_response(),
+                    }
+                }
+            });
         tokio::spawn(server::serve_management(management, router));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (listener, management) = (Some(listener), address);
-        Ok(Self { started, metrics, readiness, management, signals, listener, tls, scheme })
+        Ok(Self { started, metrics, readiness, management, keeping, signals, listener, tls, scheme })
     }
 
     /// `http` or `https`.

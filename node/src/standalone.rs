@@ -16,6 +16,7 @@ use crate::{
         embedded::{EmbeddedOutbox, EmbeddedReminders, FjallCommit, Mailbox, Store, SystemClock, Ttl},
     },
     config::Settings,
+    dead_mails,
     edge::App,
     live::Hub,
     notices::{self, Running, Sources},
@@ -40,7 +41,11 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     }
     let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
-    let Services { app, store, notices, mailer } = services(&settings, &process.metrics, workers).await?;
+    let Services { app, store, notices, mailer, outbox } =
+        services(&settings, &process.metrics, workers).await?;
+    if let Some(outbox) = outbox {
+        let _ = process.keeping.set(dead_mails::router(outbox));
+    }
     let served = process.serve(app.clone(), &settings)?;
     let (listen, management) = (served.address(), process.management);
     write_listen_file(&data, listen, management)
@@ -74,6 +79,8 @@ struct Services {
     notices: Running,
     /// Sends mails, if there is an SMTP server.
     mailer: Option<LocalMailer>,
+    /// What it sends, and what it has given up.
+    outbox: Option<Arc<EmbeddedOutbox>>,
 }
 
 /// Opens the store and starts the services on it.
@@ -92,11 +99,12 @@ async fn services(
     let clock = Arc::new(SystemClock);
     let ttl = Ttl::open(store.clone(), &settings.store, clock.clone()).await;
     let ttl = Arc::new(ttl.map_err(|e| unusable(e.to_string()))?);
-    let (outbox, mailbox, mailer): (Arc<dyn Outbox>, Option<Arc<dyn Mails>>, _) = if settings.mailer.sends() {
+    let (outbox, mailbox, sending): (Arc<dyn Outbox>, Option<Arc<dyn Mails>>, _) = if settings.mailer.sends()
+    {
         let outbox = EmbeddedOutbox::open(store.clone(), clock.clone()).await;
         let outbox = Arc::new(outbox.map_err(|e| unusable(e.to_string()))?);
         let mailer = LocalMailer::start(&settings.mailer, outbox.clone(), metrics.mailer.clone())?;
-        (outbox, None, Some(mailer))
+        (outbox.clone(), None, Some((mailer, outbox)))
     } else {
         let mailbox = Mailbox::open(store.clone(), &settings.store, clock.clone()).await;
         let mailbox = Arc::new(mailbox.map_err(|e| unusable(e.to_string()))?);
@@ -149,7 +157,8 @@ async fn services(
         translation,
         mailbox,
     };
-    Ok(Services { app: Arc::new(app), store, notices, mailer })
+    let (mailer, outbox) = sending.unzip();
+    Ok(Services { app: Arc::new(app), store, notices, mailer, outbox })
 }
 
 /// Tells scripts where this process listens. Written whole or not at all.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rookery_testbed::{Bed, Process, Smtp, SmtpOptions, eventually, free_port};
+use serde_json::json;
 
 /// An answer that takes longer is none.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -122,6 +123,24 @@ fn mails_are_sent_and_outlive_the_node_while_they_wait() {
     await_mail(&smtp, &node, "bob@example.org");
     let of_bob = smtp.mails().iter().filter(|mail| mail["to"][0] == "bob@example.org").count();
     assert_eq!((of_bob, smtp.mails().len()), (1, 2));
+
+    // What is refused for good is kept, and put back.
+    smtp.obey(&json!([{"to": "cleo@", "at": "rcpt", "reply": "550 5.1.1 no such user"}]));
+    node.register("cleo");
+    let dead = || node.ask_at(node.management, "GET", "/mails/dead", "").unwrap_or_default();
+    eventually(
+        "a mail is given up",
+        || node.process.log_tail(20),
+        || dead().contains("\tcleo@example.org\t").then_some(()),
+    );
+    assert!(dead().contains("550 5.1.1 no such user"), "{}", dead());
+    smtp.obey(&json!([]));
+    let done = node.ask_at(node.management, "POST", "/mails/dead", "").unwrap();
+    assert!(done.ends_with("1 put back\n"), "{done}");
+    await_mail(&smtp, &node, "cleo@example.org");
+    assert!(!dead().contains("cleo"), "{}", dead());
+    let none = node.ask_at(node.management, "POST", "/mails/dead?job=none", "").unwrap();
+    assert!(none.starts_with("HTTP/1.1 404"), "{none}");
 
     node.process.terminate();
     let status = node.process.wait(rookery_testbed::PATIENCE).unwrap();

@@ -1,7 +1,12 @@
-//! The outbox of `standalone` when mails are sent: jobs as rows, until the mailer in this process has ended them.
+//! The outbox of `standalone` when mails are sent: jobs as rows, until the mailer in this process has sent them; those that it has given
+//! up stay, with the reason.
+
+mod dead;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::{Clock, Store};
 use crate::backend::{Expect, Mail, MailJob, Outbox, Row, Rows as _, Table, Unavailable};
+use dead::{Dead, KEPT, dead_row};
 
 /// Rows read at once when the store is opened.
 const PAGE: usize = 500;
@@ -21,6 +27,10 @@ const PAGE: usize = 500;
 const JOBS: usize = 50_000;
 /// Notices beyond this number are refused, and looked at again later: a rate may hold many back, and codes must have room.
 const NOTICES: usize = JOBS / 5 * 4;
+/// A mail enqueued again within this time after it was over is not sent again, milliseconds.
+const OVER_MS: u64 = 600_000;
+/// Ids remembered for that at most.
+const OVER: usize = 100_000;
 /// Who looks for a job looks again after this time at the latest.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -38,7 +48,30 @@ struct Waiting {
 struct Jobs {
     waiting: BTreeMap<u64, Waiting>,
     ids: HashSet<String>,
+    /// Those that are over since a short time, and when that was: whoever could not note that he had enqueued one does so again.
+    over: VecDeque<(u64, String)>,
+    over_ids: HashSet<String>,
+    dead: BTreeMap<u64, Dead>,
     next: u64,
+}
+
+impl Jobs {
+    /// A job is over.
+    fn end(&mut self, number: u64, now: u64) {
+        let Some(waiting) = self.waiting.remove(&number) else { return };
+        let id = waiting.job.id;
+        self.ids.remove(&id);
+        self.forget(now);
+        if self.over.len() < OVER && self.over_ids.insert(id.clone()) {
+            self.over.push_back((now, id));
+        }
+    }
+
+    fn forget(&mut self, now: u64) {
+        while let Some((_, id)) = self.over.pop_front_if(|(at, _)| *at + OVER_MS <= now) {
+            self.over_ids.remove(&id);
+        }
+    }
 }
 
 /// The embedded [`Outbox`] of mails that are sent.
@@ -49,7 +82,7 @@ pub struct EmbeddedOutbox {
     changed: Notify,
 }
 
-fn row(number: u64, waiting: Option<&Waiting>) -> Vec<(Row, Expect)> {
+fn row(number: u64, waiting: Option<&Waiting>) -> (Row, Expect) {
     let value = waiting.map(|waiting| {
         let job = waiting.job.encode();
         let mut value = BytesMut::with_capacity(20 + job.len());
@@ -60,7 +93,7 @@ fn row(number: u64, waiting: Option<&Waiting>) -> Vec<(Row, Expect)> {
         value.freeze()
     });
     let key = Bytes::copy_from_slice(&number.to_be_bytes());
-    vec![(Row { table: Table::Outbox, key, value }, Expect::Any)]
+    (Row { table: Table::Outbox, key, value }, Expect::Any)
 }
 
 fn read(mut value: Bytes) -> Option<Waiting> {
@@ -83,9 +116,16 @@ impl EmbeddedOutbox {
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for entry in page {
+                if let Some(number) = dead::number(&entry.key) {
+                    jobs.next = jobs.next.max(number + 1);
+                    if let Some(dead) = Dead::read(entry.value) {
+                        jobs.dead.insert(number, dead);
+                    }
+                    continue;
+                }
                 let number = entry.key.as_ref().try_into().map(u64::from_be_bytes);
                 if let (Ok(number), Some(waiting)) = (number, read(entry.value)) {
-                    jobs.next = number + 1;
+                    jobs.next = jobs.next.max(number + 1);
                     jobs.ids.insert(waiting.job.id.clone());
                     jobs.waiting.insert(number, waiting);
                 }
@@ -109,14 +149,15 @@ impl Outbox for EmbeddedOutbox {
             if jobs.waiting.len() >= most {
                 return Err(Unavailable("Too many mails wait to be sent.".into()));
             }
-            if !jobs.ids.insert(job.id.clone()) {
+            jobs.forget(now);
+            if jobs.over_ids.contains(&job.id) || !jobs.ids.insert(job.id.clone()) {
                 return Ok(());
             }
             let number = jobs.next;
             jobs.next += 1;
             // Nobody takes it before it is stored.
             let waiting = Waiting { at: now, since: now, failures: 0, taken: true, job };
-            let rows = row(number, Some(&waiting));
+            let rows = vec![row(number, Some(&waiting))];
             jobs.waiting.insert(number, waiting);
             (number, rows)
         };
@@ -173,18 +214,40 @@ impl LocalOutbox for EmbeddedOutbox {
             waiting.at = self.clock.now_ms().saturating_add(after);
             waiting.failures = failures;
             waiting.taken = false;
-            row(number, Some(waiting))
+            vec![row(number, Some(waiting))]
         };
         self.changed.notify_one();
         self.write(rows).await
     }
 
     async fn ended(&self, number: u64) -> Result<(), String> {
-        self.write(row(number, None)).await?;
+        self.write(vec![row(number, None)]).await?;
+        self.jobs.lock().end(number, self.clock.now_ms());
+        Ok(())
+    }
+
+    async fn give_up(&self, number: u64, failures: u32, why: &str) -> Result<(), String> {
+        let now = self.clock.now_ms();
+        let (dead, rows) = {
+            let jobs = self.jobs.lock();
+            let Some(waiting) = jobs.waiting.get(&number) else { return Ok(()) };
+            let dead = Dead::new(now, failures, why.to_owned(), waiting.job.clone());
+            let mut rows = vec![row(number, None), dead_row(number, Some(&dead))];
+            let too_many = (jobs.dead.len() + 1).saturating_sub(KEPT);
+            rows.extend(jobs.dead.keys().take(too_many).map(|oldest| dead_row(*oldest, None)));
+            (dead, rows)
+        };
+        self.write(rows).await?;
         let mut jobs = self.jobs.lock();
-        if let Some(waiting) = jobs.waiting.remove(&number) {
-            jobs.ids.remove(&waiting.job.id);
+        jobs.end(number, now);
+        jobs.dead.insert(number, dead);
+        while jobs.dead.len() > KEPT {
+            jobs.dead.pop_first();
         }
         Ok(())
+    }
+
+    fn given_up(&self) -> usize {
+        self.jobs.lock().dead.len()
     }
 }
