@@ -237,14 +237,13 @@ fn deliveries(history: &History, facts: &Facts<'_>, faults: &mut Vec<Fault>) {
                 }
                 follower.last = follower.last.max(seq);
             }
-            What::CaughtUp { connection, room, last_seq } => {
+            What::CaughtUp { connection, room, last_seq } | What::Stayed { connection, room, last_seq } => {
                 let had = followers.get(&(*connection, room.as_str())).map_or(0, |follower| follower.last);
                 if had < *last_seq {
-                    faults.push(Fault::CaughtUpEarly {
-                        connection: *connection,
-                        room: room.clone(),
-                        last_seq: *last_seq,
-                        had,
+                    let (connection, room, last_seq) = (*connection, room.clone(), *last_seq);
+                    faults.push(match what {
+                        What::Stayed { .. } => Fault::Behind { connection, room, last_seq, had },
+                        _ => Fault::CaughtUpEarly { connection, room, last_seq, had },
                     });
                 }
             }

@@ -25,7 +25,8 @@ pub fn evidence(history: &History, fault: &Fault) -> Vec<String> {
         | Fault::Phantom { connection, room, seq, .. } => {
             (connections, seqs, place) = (vec![*connection], vec![*seq], room);
         }
-        Fault::CaughtUpEarly { connection, room, last_seq, had } => {
+        Fault::CaughtUpEarly { connection, room, last_seq, had }
+        | Fault::Behind { connection, room, last_seq, had } => {
             (connections, seqs, place) = (vec![*connection], vec![*last_seq, *had], room);
         }
         Fault::LostPlace { connection, room } => (connections, place) = (vec![*connection], room),
@@ -48,6 +49,7 @@ pub fn evidence(history: &History, fault: &Fault) -> Vec<String> {
         What::Acked { op, .. } | What::Refused { op, .. } | What::Unheard { op, .. } => ops.contains(op),
         What::Attached { connection, room, .. }
         | What::CaughtUp { connection, room, .. }
+        | What::Stayed { connection, room, .. }
         | What::Resync { connection, room } => room == place && connections.contains(connection),
         What::Delivered { room, seq, .. } => room == place && seqs.contains(seq),
     };

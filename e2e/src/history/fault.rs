@@ -26,6 +26,8 @@ pub enum Fault {
     Reordered { connection: u64, room: String, seq: u64, after: u64 },
     /// Promise 4: `caught_up` said a seq that the connection had not reached.
     CaughtUpEarly { connection: u64, room: String, last_seq: u64, had: u64 },
+    /// Promise 4: a connection that stayed never got a room's last events.
+    Behind { connection: u64, room: String, last_seq: u64, had: u64 },
     /// Promise 4: a connection was told to page the history although it had missed little.
     LostPlace { connection: u64, room: String },
     /// Events for a room that the connection did not follow.

@@ -89,6 +89,15 @@ pub enum What {
         /// With this number.
         last_seq: u64,
     },
+    /// A connection was there in the end, and reading, until it had all or for long after the last request was answered.
+    Stayed {
+        /// Which.
+        connection: u64,
+        /// In which room.
+        room: String,
+        /// The room's newest event by then; there may be later ones.
+        last_seq: u64,
+    },
     /// `resync` came: the client was told that it lost its place.
     Resync {
         /// Over which connection.

@@ -87,6 +87,17 @@ fn finds_a_lost_acknowledged_message() {
 }
 
 #[test]
+fn finds_a_connection_that_never_got_the_last_event() {
+    let (mut whats, truth) = good();
+    let stayed = |last_seq| What::Stayed { connection: 2, room: ROOM.into(), last_seq };
+    whats.push(stayed(3));
+    assert_eq!(check(&history(whats.clone()), &truth), []);
+    whats.retain(|what| !matches!(what, What::Delivered { seq: 3, .. }));
+    let faults = check(&history(whats), &truth);
+    assert!(matches!(&faults[..], [Fault::Behind { connection: 2, last_seq: 3, had: 2, .. }]), "{faults:?}");
+}
+
+#[test]
 fn finds_an_acknowledged_message_at_another_seq() {
     let truth = truth(&[(1, message("a")), (2, message("b"))]);
     let whats = vec![

@@ -11,13 +11,14 @@ mod truth;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, rngs::StdRng};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -64,6 +65,11 @@ pub struct Load {
     /// Ids of the rooms.
     pub rooms: Vec<String>,
     finishing: AtomicBool,
+    /// Clients over WebSocket, and those of them that have all their answers.
+    sockets: AtomicUsize,
+    answered: AtomicUsize,
+    /// Newest events of the rooms when all were answered.
+    ends: OnceLock<BTreeMap<String, u64>>,
     returns: Mutex<Vec<Return>>,
     began: Instant,
     operations: AtomicU64,
@@ -83,6 +89,9 @@ impl Load {
             founder,
             rooms: made,
             finishing: AtomicBool::new(false),
+            sockets: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            ends: OnceLock::new(),
             returns: Mutex::default(),
             began: Instant::now(),
             operations: AtomicU64::new(1),
@@ -100,9 +109,39 @@ impl Load {
         user
     }
 
-    /// Nothing new is asked for from now on; what is unanswered is asked again until it is answered.
-    pub fn finish(&self) {
+    /// Nothing new is asked for from now on. What is unanswered is asked again until it is answered; then clients stay until they
+    /// have all that the rooms hold, as `reader` is told it, and end.
+    ///
+    /// # Errors
+    /// Some were not answered in time, or the rooms cannot be read.
+    pub async fn finish(&self, reader: &User, patience: Duration) -> Result<(), String> {
         self.finishing.store(true, Ordering::Release);
+        let until = Instant::now() + patience;
+        while self.answered.load(Ordering::Acquire) < self.sockets.load(Ordering::Acquire) {
+            if Instant::now() > until {
+                return Err("a client was not answered in the end".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let listed = loop {
+            match reader.api.try_call(Method::GET, "/v1/rooms", None).await {
+                Ok(answer) if answer.status == 200 => break answer.body,
+                other if Instant::now() > until => {
+                    return Err(format!("the rooms cannot be read: {other:?}"));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let ends = listed["rooms"].as_array().into_iter().flatten().filter_map(|room| {
+            let id = room["id"].as_str().filter(|id| self.rooms.iter().any(|known| known == id))?;
+            Some((id.to_owned(), room["last_seq"].as_u64()?))
+        });
+        let ends: BTreeMap<_, _> = ends.collect();
+        if ends.len() != self.rooms.len() {
+            return Err(format!("the list of rooms lacks some: {listed}"));
+        }
+        self.ends.get_or_init(|| ends);
+        Ok(())
     }
 
     /// Whether that is so.
@@ -225,6 +264,7 @@ pub fn summary(history: &History) -> String {
             What::Attached { .. } => "attached",
             What::Delivered { .. } => "delivered",
             What::CaughtUp { .. } => "caught up",
+            What::Stayed { .. } => "stayed",
             What::Resync { .. } => "resync",
         };
         *counts.entry(kind).or_default() += 1;

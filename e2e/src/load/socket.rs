@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -22,21 +22,26 @@ use crate::{
 const WINDOW: usize = 8;
 /// Messages that may be unanswered over all connections before nothing new is asked for.
 const UNANSWERED: usize = 64;
+/// What is stored must have come after so long; delivery that has stopped does not begin again by itself.
+const STAYS: Duration = Duration::from_secs(20);
 
-/// Sends and follows all rooms until the load finishes and all it sent is answered.
+/// Sends and follows all rooms until the load finishes, all it sent is answered, and all that is stored has come.
 pub async fn run(load: Arc<Load>, user: User, subprotocol: Subprotocol, manners: Manners, seed: u64) {
+    load.sockets.fetch_add(1, Ordering::AcqRel);
     let mut client = Client {
         last: load.rooms.iter().map(|room| (room.clone(), 0)).collect(),
         random: StdRng::seed_from_u64(seed),
         unanswered: VecDeque::new(),
         own: Vec::new(),
         due: None,
+        answered: false,
+        over: false,
         load,
         user,
         subprotocol,
         manners,
     };
-    while !client.is_done() {
+    while !client.over {
         let url = client.manners.any_url(&mut client.random);
         let connect = Connect::to(&url, client.subprotocol);
         client.user = client.user.at(&url);
@@ -66,6 +71,10 @@ struct Client {
     random: StdRng,
     /// When a draining node said that it may come back.
     due: Option<Instant>,
+    /// It has said that it has all its answers.
+    answered: bool,
+    /// It has seen what there is to see.
+    over: bool,
     /// The last seq had of each room.
     last: BTreeMap<String, u64>,
     /// Messages that may or may not be stored, in the order in which they were first sent.
@@ -151,7 +160,7 @@ impl<'a> Connection<'a> {
         let leaves_after = self.client.random.random_range(20..400);
         for _ in 0..leaves_after {
             if self.client.is_done() {
-                break;
+                return self.stay().await;
             }
             if self.is_away {
                 return Err(gave_up("unavailable"));
@@ -184,6 +193,31 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Listens until the rooms' last events have come, or ought to have.
+    async fn stay(&mut self) -> Result<(), Closed> {
+        if !std::mem::replace(&mut self.client.answered, true) {
+            self.client.load.answered.fetch_add(1, Ordering::AcqRel);
+        }
+        let load = self.client.load.clone();
+        let mut until = None;
+        loop {
+            if let Some(ends) = load.ends.get() {
+                let all = ends.iter().all(|(room, end)| self.client.last.get(room) >= Some(end));
+                if all || Instant::now() > *until.get_or_insert_with(|| Instant::now() + STAYS) {
+                    for (room, &last_seq) in ends {
+                        let (connection, room) = (self.number, room.clone());
+                        load.note(What::Stayed { connection, room, last_seq });
+                    }
+                    self.client.over = true;
+                    return Ok(());
+                }
+            }
+            if let Ok(frame) = timeout(Duration::from_millis(20), self.ws.try_next()).await {
+                self.take(&frame?);
+            }
+        }
     }
 
     async fn end(self) {

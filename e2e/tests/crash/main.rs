@@ -86,8 +86,8 @@ fn nothing_is_lost_doubled_or_reordered_by_kills() {
         downtime.push(began.elapsed());
         assert!(!clients.iter().any(tokio::task::JoinHandle::is_finished), "a client gave up");
     }
-    load.finish();
     runtime.block_on(async {
+        load.finish(&load.founder, PATIENCE * 3).await.expect("all is answered in the end");
         for client in clients {
             let ended = tokio::time::timeout(PATIENCE * 3, client).await;
             ended.expect("all is answered in the end").expect("a client ends without a complaint of its own");

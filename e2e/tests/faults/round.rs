@@ -176,8 +176,11 @@ impl<'a> Round<'a> {
     /// # Errors
     /// Some did not finish.
     pub(crate) fn end(self, report: &mut Report) -> Result<(), String> {
-        self.load.finish();
         self.runtime.block_on(async {
+            let url = &self.urls[0];
+            let login = async || self.load.founder.try_login(url).await;
+            let reader = rookery_e2e::eventually("a reader is let in", login).await;
+            self.load.finish(&reader, BOUND).await?;
             for client in self.clients {
                 match tokio::time::timeout(BOUND, client).await {
                     Ok(ended) => ended.expect("a client ends without a complaint of its own"),
