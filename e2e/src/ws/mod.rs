@@ -331,7 +331,16 @@ impl Ws {
         Vec::from_iter::<VecDeque<_>>(events)
     }
 
-    /// The next frame, or how the connection ended. Cancel-safe.
+    /// The next frame, or how the connection ended; panics when neither comes.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn next(&mut self) -> Result<Value, Closed> {
+        let next = timeout(PATIENCE, self.try_next()).await;
+        next.unwrap_or_else(|_| panic!("nothing comes for {PATIENCE:?}"))
+    }
+
+    /// The next frame, or how the connection ended, however long that takes. Cancel-safe.
     ///
     /// # Errors
     /// The connection has ended.

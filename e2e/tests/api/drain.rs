@@ -1,5 +1,7 @@
 //! SIGTERM: readiness off, `drain` frames, 1012, exit 0.
 
+use std::time::{Duration, Instant};
+
 use rookery_e2e::{
     http::Api,
     server::{Options, Server},
@@ -9,6 +11,7 @@ use rookery_e2e::{
     ws::{Connect, Subprotocol},
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 /// "`drain`: reconnect after that; the socket is then closed with 1012", and the process ends well.
 #[tokio::test(flavor = "multi_thread")]
@@ -16,13 +19,22 @@ async fn sends_everybody_away_and_ends() {
     if service::is_external() {
         return rookery_e2e::skipped("sends_everybody_away_and_ends", "the service is not ours to stop");
     }
-    let mut server = Server::start(Options::generous().fixed_port().set("server.drain_window_seconds", 1));
+    let window = Duration::from_secs(4);
+    let options = Options::generous().fixed_port().set("server.drain_window_seconds", window.as_secs());
+    let mut server = Server::start(options);
     let service = Service::of(&server);
     let ada = User::register(&service, "ada").await;
     let room = ada.room_with(&[]).await;
-    let mut sockets = Vec::new();
+    let mut told = JoinSet::new();
     for number in 0..20 {
-        sockets.push(ada.online(Subprotocol::BOTH[number % 2]).await);
+        let mut socket = ada.online(Subprotocol::BOTH[number % 2]).await;
+        told.spawn(async move {
+            let drain = socket.event("drain").await;
+            let when = Instant::now();
+            assert!(drain["retry_after_ms"].is_u64(), "{drain}");
+            assert_eq!(socket.closed().await.code, 1012);
+            when
+        });
     }
     // One that never said hello, one in the middle of its requests.
     let mut silent = ada.connect(Subprotocol::Json).await;
@@ -33,8 +45,8 @@ async fn sends_everybody_away_and_ends() {
     let management = Api::new(&server.management_url());
     rookery_e2e::eventually("readiness is off", async || {
         let ready = management.try_call(reqwest::Method::GET, "/readyz", None).await;
-        // Gone is not ready either.
-        ready.map_or(true, |answer| answer.status == 503).then_some(())
+        // It says so while it still serves: balancers are to hear it before anything is refused.
+        (ready.expect("it is still there").status == 503).then_some(())
     })
     .await;
 
@@ -43,7 +55,7 @@ async fn sends_everybody_away_and_ends() {
         let send = json!({"t": "send", "room": room, "text": "hi", "client_msg_id": unique("m")});
         let Ok(id) = busy.try_send(send).await else { break };
         let answer = loop {
-            match busy.try_next().await {
+            match busy.next().await {
                 Ok(frame) if frame["re"] == id => break Some(frame),
                 Ok(_) => {}
                 Err(closed) => {
@@ -57,11 +69,10 @@ async fn sends_everybody_away_and_ends() {
             acknowledged.push(seq_of(&answer));
         }
     }
-    for socket in &mut sockets {
-        let drain = socket.event("drain").await;
-        assert!(drain["retry_after_ms"].is_u64(), "{drain}");
-        assert_eq!(socket.closed().await.code, 1012);
-    }
+    let told = told.join_all().await;
+    let (first, last) = (told.iter().min(), told.iter().max());
+    let spread = *last.expect("some") - *first.expect("some");
+    assert!(spread >= window / 2, "all are told within {spread:?} of {window:?}");
     assert_eq!(silent.closed().await.code, 1012);
     let status = tokio::task::block_in_place(|| server.wait());
     assert_eq!(status.code(), Some(0), "{status}");
