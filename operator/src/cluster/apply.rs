@@ -50,6 +50,11 @@ async fn one(
     if there.is_some_and(|there| there.is_ours() && !differs(&manifest.value, &there.value)) {
         return Ok(None);
     }
+    // Also when it is something else that is to be written now.
+    let held = context.pace.may(look.uid, kind.kind, &manifest.name, manifest.hash());
+    if matches!(held, Err(Some(problem)) if problem.reason == "Contested") {
+        return Ok(None);
+    }
     let owner = match there {
         Some(there) => Some(there.owner),
         // Not among those with our label: somebody else's, or ours with its label taken off.
