@@ -24,6 +24,7 @@ fn rendered(name: &str) -> String {
         spec: &cluster.spec,
         shards: &shards,
         stamps: &stamps,
+        etcd_formed: false,
         operator_namespace: "rookery-system",
     };
     let all: Vec<_> =
@@ -69,6 +70,7 @@ fn a_changed_secret_changes_those_who_read_it() {
             spec: &cluster.spec,
             shards: &shards,
             stamps,
+            etcd_formed: false,
             operator_namespace: "o",
         };
         build(&inputs)

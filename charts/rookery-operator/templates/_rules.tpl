@@ -30,6 +30,9 @@ and of scope `namespaces` are the same rules.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, prometheusrules]
+  verbs: [get, list, watch, create, patch, delete]
 # Pods are made by StatefulSets and Deployments; it notes on them that they drain, and deletes them one by one to roll them.
 - apiGroups: [""]
   resources: [pods]

@@ -1,6 +1,7 @@
 //! Accounts, codes, tokens.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Accounts, codes, tokens. Limits and defaults are the node's own.
@@ -56,15 +57,18 @@ pub struct AuthSpec {
     )]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub allowed_origins: Vec<String>,
-    /// Networks (`10.0.0.0/8`) of the proxies whose `X-Forwarded-For` is believed: those of the ingress controller's pods. Empty:
-    /// limits count the proxy as one client.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Networks (`10.0.0.0/8`) of the proxies whose `X-Forwarded-For` is believed: those of the ingress controller's pods. Left out, with
+    /// ingress or gateway: all private networks, where these run. An empty list: nobody; then limits count a proxy as one client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 32),
         inner(length(max = 64), regex(pattern = r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"))
     )]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Rate limits of the calls that anybody may make. What is left out is as the node has it.
+    #[serde(default)]
+    pub limits: AuthLimits,
     /// For tests alone: show all mails, codes and all, to everybody at `/dev/mailbox`.
     #[serde(default)]
     pub dev_mailbox: bool,
@@ -107,8 +111,60 @@ impl Default for AuthSpec {
             require_login_code: false,
             sessions_per_user: fifty(),
             allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: None,
+            limits: AuthLimits::default(),
             dev_mailbox: false,
         }
     }
+}
+
+/// Rate limits of the calls that anybody may make, by call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthLimits {
+    /// To make an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<CallLimits>,
+    /// To give the code for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<CallLimits>,
+    /// To ask for a code once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend: Option<CallLimits>,
+    /// To log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<CallLimits>,
+    /// To give the code for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_verify: Option<CallLimits>,
+    /// To refresh an access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<CallLimits>,
+    /// To say that a password is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgot: Option<CallLimits>,
+    /// To give the code for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<CallLimits>,
+    /// To ask for a ticket for a WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<CallLimits>,
+}
+
+/// Rate limits of a call: `20/600s` is 20 at once, refilled over 600 seconds; `off` is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallLimits {
+    /// Of one client address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}s)$"))]
+    pub per_address: Option<String>,
+    /// For one account: e-mail, name or user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}s)$"))]
+    pub per_account: Option<String>,
+    /// Of all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}s)$"))]
+    pub global: Option<String>,
 }

@@ -4,7 +4,9 @@
 
 mod access;
 mod auth;
+mod limits;
 mod mailer;
+mod monitoring;
 mod nodes;
 mod status;
 mod stores;
@@ -15,13 +17,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{GatewaySpec, IngressSpec, NetworkPolicySpec, ParentRef};
-pub use auth::AuthSpec;
+pub use auth::{AuthLimits, AuthSpec, CallLimits};
+pub use limits::LimitsSpec;
 pub use mailer::{MailerSpec, SmtpSecurity, SmtpSpec};
-pub use nodes::{Amounts, ImagesSpec, PullPolicy, Resources, RolloutSpec, Scheduling, ShardSpec, Toleration};
+pub use monitoring::{MonitoringPart, MonitoringSpec};
+pub use nodes::{
+    Amounts, Dedicated, ImagesSpec, PullPolicy, Resources, RolloutSpec, Scheduling, ShardSpec, Toleration,
+};
 pub use status::{ChatClusterStatus, NodeState, NodeStatus, ShardStatus, Wait};
 pub use stores::{
-    EtcdExternal, EtcdManaged, EtcdSpec, Keep, LogSpec, NatsExternal, NatsManaged, NatsSpec, RedisExternal,
-    RedisManaged, RedisSpec, Storage, Tls,
+    AntiAffinity, EtcdExternal, EtcdManaged, EtcdSpec, Keep, LogSpec, NatsExternal, NatsManaged, NatsSpec,
+    RedisExternal, RedisManaged, RedisSpec, Storage, Tls,
 };
 pub use translator::{AzureSpec, EngineSpec, LibreTranslateSpec, TranslatorSpec};
 
@@ -91,6 +97,8 @@ pub use translator::{AzureSpec, EngineSpec, LibreTranslateSpec, TranslatorSpec};
 #[x_kube(
     validation = Rule::new("!has(self.shards) || self.shards.map(s, has(s.replicas) ? s.replicas : self.replicas).sum() <= 500")
         .message("a cluster has at most 500 nodes: lower spec.replicas, or the replicas of some shards"),
+    validation = Rule::new("!has(self.shards) || self.shards.exists(s, !has(s.weight) || s.weight > 0)")
+        .message("spec.shards must have one with a weight other than 0: rooms that are not pinned need a place"),
     validation = Rule::new("has(self.nats.external) || self.log.replicas <= (has(self.nats.managed) ? self.nats.managed.replicas : 3)")
         .message("spec.log.replicas must not be greater than spec.nats.managed.replicas: each copy of the log needs a NATS server of its own"),
     validation = Rule::new("has(self.nats.external) == has(oldSelf.nats.external)")
@@ -176,9 +184,19 @@ pub struct ChatClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewaySpec>,
 
+    /// Address of the chat as its users know it, `https://chat.example.org`: what links in mails begin with. By default that of the ingress
+    /// (https with a tlsSecretName), or https with the gateway's first name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s/?#@]+$"))]
+    pub public_url: Option<String>,
+
     /// Accounts, codes, tokens.
     #[serde(default)]
     pub auth: AuthSpec,
+
+    /// How much of everything a node allows.
+    #[serde(default)]
+    pub limits: LimitsSpec,
 
     /// Sends mails. Without it nobody gets a code, and so nobody can register.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -187,6 +205,10 @@ pub struct ChatClusterSpec {
     /// Translates messages between its users' languages. Without it everybody reads the original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translator: Option<TranslatorSpec>,
+
+    /// What it brings for Prometheus and Grafana.
+    #[serde(default)]
+    pub monitoring: MonitoringSpec,
 
     /// How nodes are replaced.
     #[serde(default)]

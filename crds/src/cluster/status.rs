@@ -46,6 +46,10 @@ pub struct ChatClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 600), extend("x-kubernetes-list-type" = "set"))]
     pub drains_overdue: Vec<String>,
+    /// What works, but not as one might think.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub notes: Vec<String>,
 }
 
 /// Something that is waited for.

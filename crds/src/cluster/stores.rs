@@ -24,6 +24,10 @@ pub struct LogSpec {
     #[serde(default = "eight")]
     #[schemars(range(min = 1, max = 64))]
     pub streams: i32,
+    /// Messages are kept for so many days at least; then those go that are not among the newest 256 of their room. 0 or left out: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 36500))]
+    pub retention_days: Option<i32>,
 }
 
 fn three() -> i32 {
@@ -40,7 +44,7 @@ fn one() -> i32 {
 
 impl Default for LogSpec {
     fn default() -> Self {
-        Self { replicas: three(), streams: eight() }
+        Self { replicas: three(), streams: eight(), retention_days: None }
     }
 }
 
@@ -72,6 +76,16 @@ pub struct Storage {
 
 fn storage(size: &str) -> Storage {
     Storage { size: size.to_owned(), ..Storage::default() }
+}
+
+/// Whether two servers of a kind may run on one machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AntiAffinity {
+    /// Never: a machine that is lost takes one of them along, not the majority. There must be as many machines as servers.
+    #[default]
+    Required,
+    /// Only where there are not machines enough: for trying out on one machine.
+    Preferred,
 }
 
 /// TLS to servers that are there already.
@@ -124,6 +138,9 @@ pub struct NatsManaged {
     /// Where they run.
     #[serde(default)]
     pub scheduling: Scheduling,
+    /// Whether two of them may run on one machine: Required (never) or Preferred (not if it can be helped).
+    #[serde(default)]
+    pub anti_affinity: AntiAffinity,
 }
 
 fn nats_storage() -> Storage {
@@ -142,6 +159,7 @@ impl Default for NatsManaged {
             image: nats_image(),
             resources: None,
             scheduling: Scheduling::default(),
+            anti_affinity: AntiAffinity::default(),
         }
     }
 }
@@ -152,6 +170,8 @@ impl Default for NatsManaged {
 #[x_kube(
     validation = Rule::new("!(has(self.userSecret) && has(self.credentialsSecret))")
         .message("spec.nats.external must have userSecret or credentialsSecret, not both"),
+    validation = Rule::new("!has(self.userSecret) || has(self.tls) || self.urls.all(url, url.startsWith('tls://')) || self.allowPlaintextPassword")
+        .message("spec.nats.external.userSecret would be sent in the clear to urls that begin with nats://: take tls://, or set allowPlaintextPassword: true"),
     validation = Rule::new("has(self.monitoringUrls) && size(self.monitoringUrls) > 0 || has(self.trustSync) && self.trustSync")
         .message("spec.nats.external.monitoringUrls must name the servers' monitors, where nodes see whether every write is synced; or set trustSync: true if you know that sync_interval is always")
 )]
@@ -174,6 +194,9 @@ pub struct NatsExternal {
     /// A Secret with `username` and `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_secret: Option<LocalRef>,
+    /// Send the password also where the connection is not encrypted: everybody on the way can read it.
+    #[serde(default)]
+    pub allow_plaintext_password: bool,
     /// A credentials file (a JWT and its seed, as `nsc` writes them).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretKey>,
@@ -201,7 +224,9 @@ pub struct EtcdSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.etcd.managed.replicas must be 1, 3 or 5")
+    validation = Rule::new("self.replicas in [1, 3, 5]").message("spec.etcd.managed.replicas must be 1, 3 or 5"),
+    validation = Rule::new("quantity(self.storage.size).compareTo(quantity('512Mi')) >= 0")
+        .message("spec.etcd.managed.storage.size must be at least 512Mi: etcd's own log takes up to 320Mi of it")
 )]
 pub struct EtcdManaged {
     /// Members: 1, 3 or 5. Cannot be changed.
@@ -221,6 +246,9 @@ pub struct EtcdManaged {
     /// Where they run.
     #[serde(default)]
     pub scheduling: Scheduling,
+    /// Whether two of them may run on one machine: Required (never) or Preferred (not if it can be helped).
+    #[serde(default)]
+    pub anti_affinity: AntiAffinity,
 }
 
 fn etcd_storage() -> Storage {
@@ -239,6 +267,7 @@ impl Default for EtcdManaged {
             image: etcd_image(),
             resources: None,
             scheduling: Scheduling::default(),
+            anti_affinity: AntiAffinity::default(),
         }
     }
 }
@@ -250,7 +279,9 @@ impl Default for EtcdManaged {
     validation = Rule::new("self.endpoints.all(e, e.startsWith('https://')) || !has(self.tls)")
         .message("spec.etcd.external.endpoints must all begin with https:// when tls is set"),
     validation = Rule::new("self.endpoints.all(e, e.startsWith('http://')) || has(self.tls)")
-        .message("spec.etcd.external.tls must be set for endpoints that begin with https://")
+        .message("spec.etcd.external.tls must be set for endpoints that begin with https://"),
+    validation = Rule::new("!has(self.userSecret) || has(self.tls) || self.allowPlaintextPassword")
+        .message("spec.etcd.external.userSecret would be sent in the clear to endpoints that begin with http://: take https://, or set allowPlaintextPassword: true")
 )]
 pub struct EtcdExternal {
     /// Its members: `http://host:port` or `https://host:port`.
@@ -264,6 +295,9 @@ pub struct EtcdExternal {
     /// spec.clusterName or else this ChatCluster's name, and no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_secret: Option<LocalRef>,
+    /// Send the password also where the connection is not encrypted: everybody on the way can read it.
+    #[serde(default)]
+    pub allow_plaintext_password: bool,
     /// TLS to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -334,6 +368,8 @@ impl Default for RedisManaged {
 #[x_kube(
     validation = Rule::new("!has(self.tls) || self.url.startsWith('rediss')")
         .message("spec.redis.external.url must begin with rediss when tls is set"),
+    validation = Rule::new("!has(self.passwordSecret) || self.url.startsWith('rediss') || self.allowPlaintextPassword")
+        .message("spec.redis.external.passwordSecret would be sent in the clear to a url that begins with redis: take rediss, or set allowPlaintextPassword: true"),
     validation = Rule::new("!has(self.username) || has(self.passwordSecret)")
         .message("spec.redis.external.passwordSecret must be set along with username"),
     validation = Rule::new("!has(self.sentinelPasswordSecret) || self.url.contains('+sentinel://')")
@@ -351,6 +387,9 @@ pub struct RedisExternal {
     /// The password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretKey>,
+    /// Send the password also where the connection is not encrypted: everybody on the way can read it.
+    #[serde(default)]
+    pub allow_plaintext_password: bool,
     /// The password of the sentinels, if they want one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinel_password_secret: Option<SecretKey>,

@@ -18,6 +18,14 @@ pub struct TranslatorSpec {
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 50))]
     pub replicas: i32,
+    /// Languages that are translated, as codes, where an engine does not say its own. Empty: all that it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub languages: Vec<String>,
     /// DeepL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deepl: Option<EngineSpec>,
@@ -45,7 +53,7 @@ pub struct EngineSpec {
     pub url: String,
     /// Its key.
     pub key_secret: SecretKey,
-    /// Languages that it is used for, as codes. Empty: all.
+    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 200),
@@ -55,7 +63,7 @@ pub struct EngineSpec {
     pub languages: Vec<String>,
     /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
     pub day_characters: i64,
 }
 
@@ -72,9 +80,17 @@ pub struct AzureSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9]+$"))]
     pub region: Option<String>,
+    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub languages: Vec<String>,
     /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
     pub day_characters: i64,
 }
 
@@ -88,4 +104,16 @@ pub struct LibreTranslateSpec {
     /// Its key, if it wants one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<SecretKey>,
+    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub languages: Vec<String>,
+    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
+    pub day_characters: i64,
 }

@@ -3,7 +3,10 @@
 use rookery_crds::cluster::Tls;
 use serde_json::{Value, json};
 
-use super::{Inputs, pods::Volume};
+use super::{
+    Inputs,
+    pods::{self, Volume},
+};
 
 /// Settings of one connection, with what has to be mounted for it.
 #[derive(Default)]
@@ -86,20 +89,21 @@ pub(super) fn nats(inputs: &Inputs<'_>) -> (Access, Vec<String>) {
     (access, monitors)
 }
 
-/// The user's name of an external NATS, as an environment variable.
-pub(super) fn nats_user(inputs: &Inputs<'_>) -> Option<Value> {
-    let secret = inputs.spec.nats.external.as_ref()?.user_secret.as_ref()?;
-    Some(username("ROOKERY_NATS__USER", &secret.name))
+/// The user's name of an external NATS, as environment variables.
+pub(super) fn nats_user(inputs: &Inputs<'_>) -> Vec<Value> {
+    let secret = inputs.spec.nats.external.as_ref().and_then(|nats| nats.user_secret.as_ref());
+    secret.map_or_else(Vec::new, |secret| username("NATS_USERNAME", "ROOKERY_NATS__USER", &secret.name))
 }
 
-/// The user's name of an external etcd, as an environment variable.
-pub(super) fn etcd_user(inputs: &Inputs<'_>) -> Option<Value> {
-    let secret = inputs.spec.etcd.external.as_ref()?.user_secret.as_ref()?;
-    Some(username("ROOKERY_ETCD__USERNAME", &secret.name))
+/// The user's name of an external etcd, as environment variables.
+pub(super) fn etcd_user(inputs: &Inputs<'_>) -> Vec<Value> {
+    let secret = inputs.spec.etcd.external.as_ref().and_then(|etcd| etcd.user_secret.as_ref());
+    secret.map_or_else(Vec::new, |secret| username("ETCD_USERNAME", "ROOKERY_ETCD__USERNAME", &secret.name))
 }
 
-fn username(variable: &str, secret: &str) -> Value {
-    json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": secret, "key": "username" } } })
+/// Programs read variables as TOML, where `123` is no text: the name gets quotes. What is not to be in between, validation says.
+fn username(word: &str, variable: &str, secret: &str) -> Vec<Value> {
+    vec![pods::env_secret(word, secret, "username"), pods::env(variable, &format!("'$({word})'"))]
 }
 
 /// etcd.

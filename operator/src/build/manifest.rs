@@ -23,8 +23,12 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
     Kind { api_version, kind, plural, built_in: true }
 }
 
+const fn not_everywhere(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { api_version, kind, plural, built_in: false }
+}
+
 /// All kinds that the operator makes, and looks for when something is to go.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 12] = [
     kind("v1", "ServiceAccount", "serviceaccounts"),
     kind("v1", "ConfigMap", "configmaps"),
     kind("v1", "Service", "services"),
@@ -34,12 +38,9 @@ pub const KINDS: [Kind; 10] = [
     kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     kind("v1", "Secret", "secrets"),
-    Kind {
-        api_version: "gateway.networking.k8s.io/v1",
-        kind: "HTTPRoute",
-        plural: "httproutes",
-        built_in: false,
-    },
+    not_everywhere("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    not_everywhere("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    not_everywhere("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
 ];
 
 /// The kind of this name.

@@ -7,9 +7,10 @@
 
 mod access;
 mod config;
-mod etcd;
+pub mod etcd;
 mod mailer;
 mod manifest;
+mod monitoring;
 mod names;
 mod nats;
 mod node;
@@ -27,9 +28,11 @@ use rookery_crds::{
     cluster::{EtcdManaged, NatsManaged, RedisManaged, ShardSpec},
 };
 
+pub use access::public_url;
 pub use manifest::{KINDS, Kind, Manifest, kind_of};
 pub use names::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, SHARD, VERSION};
 pub use references::{Reference, References, references};
+pub use translator::redis_is_left_out;
 
 /// The key of the pod template's annotation with a hash of what is outside and the pod reads at its start.
 pub const OUTSIDE_HASH: &str = "rookery.chat/outside";
@@ -69,6 +72,8 @@ pub struct Inputs<'a> {
     /// What is outside and is read at the start of pods: a stamp for each `Secret/NAME/KEY` and `ConfigMap/NAME`, another one whenever its
     /// content changes.
     pub stamps: &'a BTreeMap<String, String>,
+    /// Whether all members of a managed etcd have been there once.
+    pub etcd_formed: bool,
     /// The operator's own namespace: from there nodes are asked to drain.
     pub operator_namespace: &'a str,
 }
@@ -131,6 +136,7 @@ pub fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
         all.extend(translator::build(inputs, translator));
     }
     all.extend(policies::budgets(inputs));
+    all.extend(monitoring::build(inputs));
     all.extend(access::build(inputs));
     all.into_iter().map(Manifest::seal).collect()
 }

@@ -13,25 +13,33 @@ const COMPONENT: &str = "nats";
 const LAME_DUCK: i32 = 30;
 /// After that: leaders of streams are moved, files are closed.
 const SPARE: i32 = 60;
+/// A server that was away has so many seconds to catch up.
+const CATCH_UP: i32 = 3600;
 
 pub(super) fn build(inputs: &Inputs<'_>, nats: &NatsManaged) -> Vec<Manifest> {
     let names = inputs.names();
     let name = names.part(COMPONENT);
     let conf = Manifest::config(inputs, COMPONENT, "nats.conf", &conf(inputs, nats));
     let internal = names.internal();
+    let mut env =
+        vec![pods::env_pod_name("POD_NAME"), pods::env_secret("NATS_PASSWORD", &internal, "nats-password")];
+    let mut outside = vec![config::secret_key(&internal, "nats-password")];
+    if nats.replicas > 1 {
+        env.push(pods::env_secret("NATS_ROUTE_PASSWORD", &internal, "nats-route-password"));
+        env.push(pods::env("NATS_ROUTES", &routes(inputs, nats)));
+        outside.push(config::secret_key(&internal, "nats-route-password"));
+    }
     let pod = Pod {
         component: COMPONENT,
         image: &nats.image,
         command: json!(["nats-server", "--config", "/etc/nats/nats.conf"]),
         user: THEIRS,
-        env: vec![
-            pods::env_pod_name("POD_NAME"),
-            json!({ "name": "NATS_PASSWORD", "valueFrom": { "secretKeyRef": { "name": internal, "key": "nats-password" } } }),
-        ],
+        env,
         ports: &[("client", 4222), ("cluster", 6222), ("monitor", 8222)],
         container: json!({
-            // Not ready before it has caught up: the next one is not stopped before that.
-            "startupProbe": pods::probe("/healthz", "monitor", 2, 150),
+            // Not ready before it has caught up: the next one is not stopped before that. After a long absence that takes its time, and to be
+            // killed for it would help nobody.
+            "startupProbe": pods::probe("/healthz", "monitor", 2, CATCH_UP / 2),
             "readinessProbe": pods::probe("/healthz?js-server-only=true", "monitor", 5, 3),
             "livenessProbe": pods::probe("/healthz?js-enabled-only=true", "monitor", 30, 3),
             // Lame duck: leaders move before clients lose their connections. SIGTERM is ignored meanwhile.
@@ -40,10 +48,13 @@ pub(super) fn build(inputs: &Inputs<'_>, nats: &NatsManaged) -> Vec<Manifest> {
         volumes: vec![Volume::config("config", &conf.name, "/etc/nats"), Volume::empty("pid", "/run/nats")],
         claims: vec![json!({ "name": "data", "mountPath": "/data" })],
         resources: nats.resources.as_ref(),
+        requests: ("250m", "512Mi"),
         scheduling: &nats.scheduling,
+        dedicated: None,
+        apart: (nats.replicas > 1).then_some(nats.anti_affinity),
         grace: LAME_DUCK + SPARE,
         labels: Vec::new(),
-        outside: vec![config::secret_key(&internal, "nats-password")],
+        outside,
     };
     let body = json!({ "spec": {
         "replicas": nats.replicas,
@@ -81,14 +92,21 @@ pub(super) fn headless(inputs: &Inputs<'_>, component: &str, ports: &[(&str, i32
     Manifest::new(inputs, "Service", component, names.part(component), body)
 }
 
+/// Where each server finds the others, as it is written in their settings. The password is put in by Kubernetes.
+fn routes(inputs: &Inputs<'_>, nats: &NatsManaged) -> String {
+    let route = |number: i32| {
+        let server = config::server(inputs, COMPONENT, number);
+        format!("\"nats-route://route:$(NATS_ROUTE_PASSWORD)@{server}:6222\"")
+    };
+    format!("[{}]", (0..nats.replicas).map(route).collect::<Vec<_>>().join(", "))
+}
+
 fn conf(inputs: &Inputs<'_>, nats: &NatsManaged) -> String {
-    let routes: String = (0..nats.replicas)
-        .map(|number| format!("    \"nats://{}:6222\"\n", config::server(inputs, COMPONENT, number)))
-        .collect();
     let cluster = match nats.replicas {
         1 => String::new(),
         _ => format!(
-            "cluster {{\n  name: \"{}\"\n  listen: \"0.0.0.0:6222\"\n  no_advertise: true\n  routes: [\n{routes}  ]\n}}\n",
+            "cluster {{\n  name: \"{}\"\n  listen: \"0.0.0.0:6222\"\n  no_advertise: true\n  \
+             authorization {{\n    user: route\n    password: $NATS_ROUTE_PASSWORD\n  }}\n  routes: $NATS_ROUTES\n}}\n",
             inputs.name
         ),
     };

@@ -1,9 +1,10 @@
 //! Nodes: a StatefulSet for each shard, the Services by which clients and nodes find them, their configuration.
 
+use rookery_crds::cluster::{AuthLimits, CallLimits};
 use serde_json::{Value, json};
 
 use super::{
-    CLIENT_PORT, Inputs, MANAGEMENT_PORT, Manifest, PEER_PORT, SHARD, Shard, VERSION,
+    CLIENT_PORT, Inputs, MANAGEMENT_PORT, Manifest, PEER_PORT, SHARD, Shard, VERSION, access,
     config::{self, Access},
     pods::{self, OURS, Pod, Volume},
 };
@@ -73,7 +74,7 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
         nats["require_sync_always"] = false.into();
     }
     let auth = &spec.auth;
-    json!({
+    let mut settings = json!({
         "server": {
             "listen": format!("0.0.0.0:{CLIENT_PORT}"),
             "management": format!("0.0.0.0:{MANAGEMENT_PORT}"),
@@ -83,7 +84,7 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
         "log": { "format": "json" },
         "http": {
             "allowed_origins": auth.allowed_origins,
-            "trusted_proxies": auth.trusted_proxies,
+            "trusted_proxies": access::trusted_proxies(spec),
             "dev_mailbox": auth.dev_mailbox,
         },
         "cluster": { "name": inputs.cluster_name(), "start_seconds": START_SECONDS },
@@ -105,7 +106,55 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
         "nats": nats,
         "etcd": etcd,
         "redis": redis,
-    })
+    });
+    // What is not said here is as the node has it. Nothing is said that was not asked for: the node may be older than this operator.
+    let mut set = |table: &str, key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            settings[table][key] = value;
+        }
+    };
+    set("http", "public_url", access::public_url(spec).map(Value::from));
+    let days = spec.log.retention_days.filter(|days| *days > 0);
+    set("rooms", "retention_days", days.map(Value::from));
+    let limits = &spec.limits;
+    for (table, key, value) in [
+        ("edge", "max_connections", limits.connections),
+        ("edge", "max_connections_per_address", limits.connections_per_address),
+        ("edge", "frames_per_second", limits.frames_per_second),
+        ("edge", "sends_per_second", limits.sends_per_second),
+        ("rooms", "text_chars", limits.message_characters),
+        ("rooms", "members", limits.room_members),
+        ("rooms", "rooms_per_user", limits.rooms_per_user),
+    ] {
+        set(table, key, value.map(Value::from));
+    }
+    for (call, limits) in auth_limits(&auth.limits) {
+        for (by, limit) in
+            [("address", &limits.per_address), ("account", &limits.per_account), ("global", &limits.global)]
+        {
+            if let Some(limit) = limit {
+                let key = if by == "global" { format!("{call}_global") } else { format!("{call}_per_{by}") };
+                settings["accounts"]["limits"][key] = limit.clone().into();
+            }
+        }
+    }
+    settings
+}
+
+/// Calls whose limits are declared, as the node calls them.
+fn auth_limits(limits: &AuthLimits) -> impl Iterator<Item = (&'static str, &CallLimits)> {
+    let all = [
+        ("register", &limits.register),
+        ("verify", &limits.verify),
+        ("resend", &limits.resend),
+        ("login", &limits.login),
+        ("login_verify", &limits.login_verify),
+        ("refresh", &limits.refresh),
+        ("forgot", &limits.forgot),
+        ("reset", &limits.reset),
+        ("ticket", &limits.ticket),
+    ];
+    all.into_iter().filter_map(|(call, limits)| Some((call, limits.as_ref()?)))
 }
 
 fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
@@ -131,6 +180,9 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
             &format!("$(ROOKERY_SERVER__NODE).{peers}.{}.svc:{PEER_PORT}", inputs.namespace),
         ),
     ];
+    if let Some(weight) = shard.spec.weight.filter(|weight| *weight != 1) {
+        env.push(pods::env("ROOKERY_CLUSTER__SHARD_WEIGHT", &weight.to_string()));
+    }
     env.extend(config::nats_user(inputs));
     env.extend(config::etcd_user(inputs));
     let pod = Pod {
@@ -147,7 +199,10 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
         volumes,
         claims: Vec::new(),
         resources: shard.spec.resources.as_ref().or(spec.resources.as_ref()),
+        requests: ("250m", "256Mi"),
         scheduling: shard.spec.scheduling.as_ref().unwrap_or(&spec.scheduling),
+        dedicated: shard.spec.dedicated.as_ref(),
+        apart: None,
         grace: grace(inputs),
         labels: vec![(SHARD, name.clone()), (VERSION, spec.version.clone())],
         outside,

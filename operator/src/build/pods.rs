@@ -1,6 +1,6 @@
 //! What all pods have in common: the `restricted` pod security, no token, spread over machines and zones.
 
-use rookery_crds::cluster::{Amounts, Resources, Scheduling};
+use rookery_crds::cluster::{Amounts, AntiAffinity, Dedicated, Resources, Scheduling, Toleration};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,13 @@ pub(super) struct Pod<'a> {
     /// Mounts of volumes that a StatefulSet claims.
     pub(super) claims: Vec<Value>,
     pub(super) resources: Option<&'a Resources>,
+    /// CPU and memory that are kept free for it where `resources` does not say: a pod without is the first to be killed.
+    pub(super) requests: (&'a str, &'a str),
     pub(super) scheduling: &'a Scheduling,
+    /// Machines for it alone.
+    pub(super) dedicated: Option<&'a Dedicated>,
+    /// Whether another one of its kind may run on the same machine; `None`: they are spread as well as it can be done.
+    pub(super) apart: Option<AntiAffinity>,
     /// Seconds between SIGTERM and SIGKILL.
     pub(super) grace: i32,
     /// Labels besides those of the component.
@@ -78,8 +84,10 @@ fn amounts(amounts: Option<&Amounts>) -> Option<Value> {
     (!all.is_empty()).then_some(Value::Object(all))
 }
 
-fn resources(resources: Option<&Resources>) -> Option<Value> {
-    let resources = resources?;
+fn resources(resources: Option<&Resources>, requests: (&str, &str)) -> Option<Value> {
+    let Some(resources) = resources else {
+        return Some(json!({ "requests": { "cpu": requests.0, "memory": requests.1 } }));
+    };
     let mut all = Map::new();
     for (key, part) in [("requests", &resources.requests), ("limits", &resources.limits)] {
         if let Some(part) = amounts(part.as_ref()) {
@@ -129,7 +137,7 @@ impl Pod<'_> {
         if !self.env.is_empty() {
             container["env"] = self.env.into();
         }
-        if let Some(resources) = resources(self.resources) {
+        if let Some(resources) = resources(self.resources, self.requests) {
             container["resources"] = resources;
         }
         let spread = |key: &str| {
@@ -162,7 +170,19 @@ impl Pod<'_> {
                 inputs.spec.images.pull_secrets.iter().map(|secret| json!({ "name": secret.name })).collect();
             spec["imagePullSecrets"] = secrets.into();
         }
-        schedule(&mut spec, self.scheduling);
+        schedule(&mut spec, self.scheduling, self.dedicated);
+        if let Some(apart) = self.apart {
+            let term = json!({
+                "topologyKey": "kubernetes.io/hostname",
+                "labelSelector": { "matchLabels": names.selector(self.component) },
+            });
+            spec["affinity"]["podAntiAffinity"] = match apart {
+                AntiAffinity::Required => json!({ "requiredDuringSchedulingIgnoredDuringExecution": [term] }),
+                AntiAffinity::Preferred => json!({
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 100, "podAffinityTerm": term }],
+                }),
+            };
+        }
         json!({
             "metadata": { "labels": labels, "annotations": { (OUTSIDE_HASH): outside } },
             "spec": spec,
@@ -170,12 +190,23 @@ impl Pod<'_> {
     }
 }
 
-fn schedule(spec: &mut Value, scheduling: &Scheduling) {
-    if !scheduling.node_selector.is_empty() {
-        spec["nodeSelector"] = json!(scheduling.node_selector);
+fn schedule(spec: &mut Value, scheduling: &Scheduling, dedicated: Option<&Dedicated>) {
+    let mut labels = scheduling.node_selector.clone();
+    let mut tolerations = scheduling.tolerations.clone();
+    if let Some(Dedicated { key, value }) = dedicated {
+        labels.insert(key.clone(), value.clone());
+        tolerations.push(Toleration {
+            key: Some(key.clone()),
+            operator: Some("Equal".to_owned()),
+            value: Some(value.clone()),
+            ..Toleration::default()
+        });
     }
-    if !scheduling.tolerations.is_empty() {
-        spec["tolerations"] = json!(scheduling.tolerations);
+    if !labels.is_empty() {
+        spec["nodeSelector"] = json!(labels);
+    }
+    if !tolerations.is_empty() {
+        spec["tolerations"] = json!(tolerations);
     }
     if let Some(class) = &scheduling.priority_class_name {
         spec["priorityClassName"] = class.clone().into();
@@ -209,6 +240,11 @@ pub(super) fn probe(path: &str, port: &str, period: i32, failures: i32) -> Value
 /// An environment variable.
 pub(super) fn env(name: &str, value: &str) -> Value {
     json!({ "name": name, "value": value })
+}
+
+/// A key of a Secret as an environment variable.
+pub(super) fn env_secret(name: &str, secret: &str, key: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } })
 }
 
 /// The pod's name as an environment variable.

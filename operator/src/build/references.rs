@@ -11,6 +11,8 @@ use super::Manifest;
 pub struct Reference {
     /// Keys without which a pod does not start.
     pub keys: BTreeSet<String>,
+    /// Keys among them that become words in an environment variable.
+    pub words: BTreeSet<String>,
     /// Parts whose pods read it.
     pub parts: BTreeSet<String>,
 }
@@ -22,22 +24,25 @@ pub type References = BTreeMap<(&'static str, String), Reference>;
 pub fn references(manifests: &[Manifest]) -> References {
     let mut all = References::new();
     for manifest in manifests.iter().filter(|manifest| manifest.is_workload()) {
-        let mut add = |kind: &'static str, name: &Value, keys: &mut dyn Iterator<Item = &str>| {
-            let Some(name) = name.as_str() else { return };
-            let reference = all.entry((kind, name.to_owned())).or_default();
-            reference.keys.extend(keys.map(str::to_owned));
-            reference.parts.insert(manifest.component.clone());
-        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
         let pod = &manifest.value["spec"]["template"]["spec"];
         for volume in list(&pod["volumes"]) {
             let secret = &volume["secret"];
-            let mut keys = list(&secret["items"]).filter_map(|item| item["key"].as_str());
-            add("Secret", &secret["secretName"], &mut keys);
-            add("ConfigMap", &volume["configMap"]["name"], &mut std::iter::empty());
+            if let Some(reference) = read(&mut all, manifest, "Secret", &secret["secretName"]) {
+                reference.keys.extend(list(&secret["items"]).filter_map(|item| text(&item["key"])));
+            }
+            read(&mut all, manifest, "ConfigMap", &volume["configMap"]["name"]);
         }
         for variable in list(&pod["containers"]).flat_map(|container| list(&container["env"])) {
-            let key = &variable["valueFrom"]["secretKeyRef"];
-            add("Secret", &key["name"], &mut key["key"].as_str().into_iter());
+            let from = &variable["valueFrom"];
+            let (secret, map) = (&from["secretKeyRef"], &from["configMapKeyRef"]);
+            if let Some(reference) = read(&mut all, manifest, "Secret", &secret["name"]) {
+                reference.keys.extend(text(&secret["key"]));
+                reference.words.extend(text(&secret["key"]));
+            }
+            if let Some(reference) = read(&mut all, manifest, "ConfigMap", &map["name"]) {
+                reference.keys.extend(text(&map["key"]));
+            }
         }
     }
     let made = |kind: &str, name: &str| {
@@ -45,6 +50,17 @@ pub fn references(manifests: &[Manifest]) -> References {
     };
     all.retain(|(kind, name), _| !made(kind, name));
     all
+}
+
+fn read<'a>(
+    all: &'a mut References,
+    by: &Manifest,
+    kind: &'static str,
+    name: &Value,
+) -> Option<&'a mut Reference> {
+    let reference = all.entry((kind, name.as_str()?.to_owned())).or_default();
+    reference.parts.insert(by.component.clone());
+    Some(reference)
 }
 
 /// ConfigMaps that the pods of a workload have as volumes.

@@ -1,19 +1,28 @@
 //! The translator.
 
-use rookery_crds::cluster::{SecretKey, TranslatorSpec};
+use rookery_crds::cluster::{RedisSpec, SecretKey, TranslatorSpec};
 use serde_json::{Value, json};
 
 use super::{
-    Inputs, MANAGEMENT_PORT, Manifest, config,
+    Inputs, MANAGEMENT_PORT, Manifest,
+    config::{self, Access},
     pods::Volume,
     side::{self, Side},
 };
 
 const DRAIN: i32 = 10;
 
+/// Whether translators cannot use the cluster's Redis: they know neither sentinels nor clusters of it, nor certificates of their own.
+pub fn redis_is_left_out(redis: &RedisSpec) -> bool {
+    redis.external.as_ref().is_some_and(|redis| {
+        let plain = redis.url.starts_with("redis://") || redis.url.starts_with("rediss://");
+        !plain || redis.tls.as_ref().is_some_and(|tls| tls.client_secret.is_some())
+    })
+}
+
 pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Manifest> {
     let (nats, _) = config::nats(inputs);
-    let redis = config::redis(inputs);
+    let redis = if redis_is_left_out(&inputs.spec.redis) { Access::default() } else { config::redis(inputs) };
     let mut outside = [nats.outside, redis.outside].concat();
     let mut volumes = nats.volumes;
     volumes.extend(redis.volumes);
@@ -27,27 +36,35 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         volumes.push(Volume::secret(&format!("{of}-key"), &secret.name, &path, &[(&secret.key, "key")]));
         outside.push(config::secret_key(&secret.name, &secret.key));
     };
+    // Without a Redis each translator counts for itself what may be spent: then each has its part of it.
+    let alone = redis_is_left_out(&inputs.spec.redis);
+    let share = |characters: i64| match (alone, characters) {
+        (true, characters) if characters > 0 => (characters / i64::from(translator.replicas.max(1))).max(1),
+        (_, characters) => characters,
+    };
+    let mut engine = |of: &str,
+                      url: &str,
+                      languages: &[String],
+                      day_characters: i64,
+                      secret: Option<&SecretKey>| {
+        let languages = if languages.is_empty() { &translator.languages } else { languages };
+        let mut engine =
+            json!({ "url": url, "day_characters": share(day_characters), "languages": languages.join(" ") });
+        key(&mut engine, of, secret);
+        engines[of] = engine;
+    };
     if let Some(deepl) = &translator.deepl {
-        let mut engine = json!({
-            "url": deepl.url,
-            "languages": deepl.languages.join(" "),
-            "day_characters": deepl.day_characters,
-        });
-        key(&mut engine, "deepl", Some(&deepl.key_secret));
-        engines["deepl"] = engine;
+        engine("deepl", &deepl.url, &deepl.languages, deepl.day_characters, Some(&deepl.key_secret));
     }
     if let Some(azure) = &translator.azure {
-        let mut engine = json!({ "url": azure.url, "day_characters": azure.day_characters });
-        if let Some(region) = &azure.region {
-            engine["region"] = region.clone().into();
-        }
-        key(&mut engine, "azure", Some(&azure.key_secret));
-        engines["azure"] = engine;
+        engine("azure", &azure.url, &azure.languages, azure.day_characters, Some(&azure.key_secret));
     }
     if let Some(libre) = &translator.libre_translate {
-        let mut engine = json!({ "url": libre.url });
-        key(&mut engine, "libretranslate", libre.key_secret.as_ref());
-        engines["libretranslate"] = engine;
+        let key = libre.key_secret.as_ref();
+        engine("libretranslate", &libre.url, &libre.languages, libre.day_characters, key);
+    }
+    if let Some(region) = translator.azure.as_ref().and_then(|azure| azure.region.as_ref()) {
+        engines["azure"]["region"] = region.clone().into();
     }
     // Its settings differ from the others': no streams, servers as one text, Redis without certificates or sentinels.
     let mut nats = nats.settings;
@@ -57,13 +74,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         let urls: Vec<_> = urls.iter().filter_map(Value::as_str).collect();
         settings.insert("urls".to_owned(), urls.join(",").into());
     }
-    let mut redis = redis.settings;
-    let plain =
-        redis["url"].as_str().is_some_and(|url| url.starts_with("redis://") || url.starts_with("rediss://"));
-    if let Some(settings) = redis.as_object_mut() {
-        let known = ["url", "username", "password_file", "tls_ca"];
-        settings.retain(|key, _| plain && known.contains(&key.as_str()));
-    }
+    let redis = if alone { json!({}) } else { redis.settings };
     let settings = json!({
         "server": {
             "cluster": inputs.cluster_name(),

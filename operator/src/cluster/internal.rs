@@ -40,6 +40,7 @@ fn missing(there: &Data) -> Data {
     };
     add(STAMPS, password());
     add("nats-password", password());
+    add("nats-route-password", password());
     // The same word in two forms: they come together or not at all.
     let redis = there.get("redis-password").and_then(|word| String::from_utf8(word.0.clone()).ok());
     let redis = redis.unwrap_or_else(password);

@@ -83,6 +83,10 @@ impl Plan {
         for shard in &mut shards {
             shard.replicas = verdict.replicas.get(&shard.spec.name).copied().unwrap_or(shard.replicas);
         }
+        let etcd_name = build::Names { cluster: name }.part("etcd");
+        let etcd = |kind| {
+            observed.get(kind, &etcd_name).filter(|object| object.is_ours()).map(|object| &object.value)
+        };
         let mut inputs = Inputs {
             name,
             namespace,
@@ -90,6 +94,7 @@ impl Plan {
             spec,
             shards: &shards,
             stamps: &BTreeMap::new(),
+            etcd_formed: build::etcd::is_formed(etcd("ConfigMap"), etcd("StatefulSet")),
             operator_namespace: &context.settings.lease_namespace,
         };
         let mut wanted = build::references(&build::build(&inputs));

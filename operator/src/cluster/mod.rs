@@ -184,6 +184,7 @@ pub fn reads(cluster: &ChatCluster, kind: &str, name: &str) -> bool {
         spec: &cluster.spec,
         shards: &shards,
         stamps: &std::collections::BTreeMap::new(),
+        etcd_formed: false,
         operator_namespace: "",
     };
     let references = build::references(&build::build(&inputs));

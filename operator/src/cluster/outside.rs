@@ -22,6 +22,8 @@ pub(super) struct Outside {
     pub(super) stamps: BTreeMap<String, String>,
     /// Keys of each.
     pub(super) keys: BTreeMap<(&'static str, String), BTreeSet<String>>,
+    /// Keys of Secrets, `NAME/KEY`, whose content is no word that could be put between quotes.
+    pub(super) odd: BTreeSet<String>,
 }
 
 impl Outside {
@@ -29,6 +31,10 @@ impl Outside {
     pub(super) fn secret(&mut self, name: &str, data: &BTreeMap<String, ByteString>, key: &[u8]) {
         for (part, value) in data {
             self.stamps.insert(format!("Secret/{name}/{part}"), stamp(key, [(part.as_str(), &*value.0)]));
+            let odd = |text: &str| text.is_empty() || text.contains(|c: char| c.is_control() || c == '\'');
+            if std::str::from_utf8(&value.0).map_or(true, odd) {
+                self.odd.insert(format!("{name}/{part}"));
+            }
         }
         self.keys.insert(("Secret", name.to_owned()), data.keys().cloned().collect());
     }
@@ -58,8 +64,8 @@ fn stamp<'a>(key: &[u8], content: impl IntoIterator<Item = (&'a str, &'a [u8])>)
     hash.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What was read of something, for as long as its version is the same: stamps, and keys.
-type Content = (BTreeMap<String, String>, BTreeSet<String>);
+/// What was read of something, for as long as its version is the same: stamps, keys, and which of them are odd.
+type Content = (BTreeMap<String, String>, BTreeSet<String>, BTreeSet<String>);
 
 /// Where something is: namespace, kind, name.
 type Place = (String, &'static str, String);
@@ -103,9 +109,10 @@ pub(super) async fn read(
         let place = (namespace.to_owned(), *kind, name.clone());
         if let Some(stores) = stores {
             let Some(version) = stores.version(kind, namespace, name) else { continue };
-            if let Some((stamps, keys)) = context.known.get(&place, &version, &under) {
+            if let Some((stamps, keys, odd)) = context.known.get(&place, &version, &under) {
                 outside.stamps.extend(stamps);
                 outside.keys.insert((kind, name.clone()), keys);
+                outside.odd.extend(odd);
                 continue;
             }
         }
@@ -122,8 +129,9 @@ pub(super) async fn read(
         };
         let keys = found.keys.values().flatten().cloned().collect();
         let version = metadata.resource_version.unwrap_or_default();
-        context.known.put(place, version, under.clone(), (found.stamps.clone(), keys));
+        context.known.put(place, version, under.clone(), (found.stamps.clone(), keys, found.odd.clone()));
         outside.stamps.extend(found.stamps);
+        outside.odd.extend(found.odd);
         outside.keys.extend(found.keys);
     }
     Ok(outside)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rookery_crds::ChatClusterSpec;
 
 use super::{Observed, outside::Outside};
-use crate::build::References;
+use crate::build::{self, References};
 
 /// Something that cannot be as it is declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +66,65 @@ pub(super) fn validate(
         };
         problems.push(Problem::new(reason, message).of(reference.parts.clone()));
     }
+    for ((_, name), reference) in wanted {
+        for key in reference.words.iter().filter(|key| outside.odd.contains(&format!("{name}/{key}"))) {
+            let message = format!(
+                "{key} in Secret {name} must be a word without line ends and without ': was it written with a line end?"
+            );
+            problems.push(Problem::new("SecretInvalid", message).of(reference.parts.clone()));
+        }
+    }
     if spec.gateway.is_some() && !observed.kinds.contains("HTTPRoute") {
         let message = "spec.gateway needs the Gateway API (gateway.networking.k8s.io/v1), which this Kubernetes does not have: \
                        install it, or take spec.ingress"
             .to_owned();
         problems.push(Problem::new("GatewayApiMissing", message));
     }
+    let monitoring = &spec.monitoring;
+    for (field, part, kind) in [
+        ("podMonitor", &monitoring.pod_monitor, "PodMonitor"),
+        ("prometheusRule", &monitoring.prometheus_rule, "PrometheusRule"),
+    ] {
+        if part.enabled && !observed.kinds.contains(kind) {
+            let message = format!(
+                "spec.monitoring.{field} needs the Prometheus operator (monitoring.coreos.com/v1), which this Kubernetes does not have: \
+                 install it, or leave that out"
+            );
+            problems.push(Problem::new("PrometheusOperatorMissing", message));
+        }
+    }
     problems
+}
+
+/// What works, but not as one might think.
+pub(super) fn notes(spec: &ChatClusterSpec) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(translator) = &spec.translator
+        && build::redis_is_left_out(&spec.redis)
+    {
+        let note = "translators do not use this Redis: they know neither sentinels nor clusters of it, nor certificates of their own. \
+                    Each keeps its own translations";
+        let paid = [
+            translator.deepl.as_ref().map(|engine| engine.day_characters),
+            translator.azure.as_ref().map(|engine| engine.day_characters),
+            translator.libre_translate.as_ref().map(|engine| engine.day_characters),
+        ];
+        let paid = paid.into_iter().flatten().any(|characters| characters > 0);
+        let part = if paid { ", and may spend its part of dayCharacters alone" } else { "" };
+        notes.push(format!("{note}{part}"));
+    }
+    if spec.mailer.is_some() && build::public_url(spec).is_none() {
+        notes.push(
+            "mails have no links: nothing says under which address people know the chat; set spec.publicUrl"
+                .to_owned(),
+        );
+    }
+    if !spec.network_policy.enabled {
+        notes.push(
+            "without NetworkPolicies everybody inside Kubernetes reaches the ports of nodes for each other, and etcd".to_owned(),
+        );
+    }
+    notes
 }
 
 #[cfg(test)]
@@ -96,7 +148,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_keeps_its_readers_alone() {
-        let reference = |keys: &[&str], part: &str| Reference { keys: set(keys), parts: set(&[part]) };
+        let reference = |keys: &[&str], part: &str| Reference {
+            keys: set(keys),
+            parts: set(&[part]),
+            ..Reference::default()
+        };
         let wanted: References = [
             (("ConfigMap", "templates".to_owned()), reference(&[], "mailer")),
             (("Secret", "gone".to_owned()), reference(&["a"], "node")),
@@ -122,6 +178,42 @@ mod tests {
         );
         let parts: Vec<_> = problems.iter().map(|problem| problem.parts.clone()).collect();
         assert_eq!(parts, [set(&["mailer"]), set(&["node"]), set(&["translator"])]);
+    }
+
+    #[test]
+    fn a_name_that_would_break_its_quotes_is_told() {
+        let reference =
+            Reference { keys: set(&["username"]), words: set(&["username"]), parts: set(&["node"]) };
+        let wanted: References = [(("Secret", "user".to_owned()), reference)].into();
+        let told = |name: &str| {
+            let mut outside = Outside::default();
+            let data = [("username".to_owned(), k8s_openapi::ByteString(name.into()))].into();
+            outside.secret("user", &data, b"key");
+            let problems = validate(&spec(&json!({})), &wanted, &outside, &Observed::default());
+            problems.into_iter().map(|problem| problem.reason).collect::<Vec<_>>()
+        };
+        for name in ["rookery", "123", "true", "a b", "\"a\\"] {
+            assert_eq!(told(name), Vec::<&str>::new(), "{name}");
+        }
+        for name in ["rookery\n", "o'hara", "", "a\u{0}"] {
+            assert_eq!(told(name), ["SecretInvalid"], "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_one_might_think_is_noted() {
+        assert_eq!(notes(&spec(&json!({}))), Vec::<String>::new());
+        let engine =
+            json!({ "url": "https://a", "keySecret": { "name": "a", "key": "b" }, "dayCharacters": 5 });
+        let all = spec(&json!({
+            "translator": { "deepl": engine },
+            "redis": { "external": { "url": "redis+sentinel://a:1/m/0" } },
+            "mailer": { "from": "a@b", "smtp": { "host": "c" } },
+            "networkPolicy": { "enabled": false },
+        }));
+        let told = notes(&all);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].ends_with("may spend its part of dayCharacters alone"), "{told:?}");
     }
 
     #[test]

@@ -135,6 +135,12 @@ fn the_whole_example_with_everything_external_is_accepted() {
         let (_, reason, _) = world.condition("big", "Degraded").await;
         assert_eq!(reason, "GatewayApiMissing");
         spec.as_object_mut().unwrap().remove("gateway");
+        world.declare("big", spec.clone()).await.unwrap();
+        world.look("big").await;
+        let (_, reason, message) = world.condition("big", "Degraded").await;
+        assert_eq!(reason, "PrometheusOperatorMissing");
+        assert!(message.starts_with("spec.monitoring.podMonitor needs the Prometheus operator"), "{message}");
+        spec.as_object_mut().unwrap().remove("monitoring");
         // Without `force` a field that somebody no longer declares goes.
         world.declare("big", spec).await.unwrap();
         settle(&world, "big").await;

@@ -209,6 +209,79 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
             with("networkPolicy", json!({ "enabled": false, "clientsFrom": ["a"] })),
             "spec.networkPolicy.clientsFrom has no effect with enabled: false",
         ),
+        (
+            "nats password in the clear",
+            nats(
+                json!({ "urls": ["tls://a:1", "nats://b:1"], "trustSync": true, "userSecret": { "name": "s" } }),
+            ),
+            "spec.nats.external.userSecret would be sent in the clear to urls that begin with nats://",
+        ),
+        (
+            "etcd password in the clear",
+            with("etcd/external", json!({ "endpoints": ["http://a:1"], "userSecret": { "name": "s" } })),
+            "spec.etcd.external.userSecret would be sent in the clear",
+        ),
+        (
+            "redis password in the clear",
+            with("redis/external", json!({ "url": "redis://a", "passwordSecret": key })),
+            "spec.redis.external.passwordSecret would be sent in the clear",
+        ),
+        (
+            "etcd volume",
+            with("etcd/managed/storage", json!({ "size": "511Mi" })),
+            "spec.etcd.managed.storage.size must be at least 512Mi",
+        ),
+        (
+            "anti-affinity",
+            with("nats/managed/antiAffinity", json!("Never")),
+            "spec.nats.managed.antiAffinity: Unsupported value: \"Never\"",
+        ),
+        (
+            "weights",
+            with("shards", json!([{ "name": "a", "weight": 0 }, { "name": "b", "weight": 0 }])),
+            "spec.shards must have one with a weight other than 0",
+        ),
+        (
+            "weight",
+            with("shards", json!([{ "name": "a", "weight": 1001 }])),
+            "spec.shards[0].weight in body should be less than or equal to 1000",
+        ),
+        (
+            "dedicated",
+            with("shards", json!([{ "name": "a", "dedicated": { "key": "a b", "value": "c" } }])),
+            "spec.shards[0].dedicated.key in body should match",
+        ),
+        (
+            "retention",
+            with("log/retentionDays", json!(36501)),
+            "spec.log.retentionDays in body should be less than or equal to 36500",
+        ),
+        (
+            "a rate",
+            with("auth/limits/login/perAddress", json!("20 per minute")),
+            "spec.auth.limits.login.perAddress in body should match",
+        ),
+        ("a call", with("auth/limits/logout", json!({})), "field not declared in schema"),
+        (
+            "connections",
+            with("limits/connections", json!(0)),
+            "spec.limits.connections in body should be greater than or equal to 1",
+        ),
+        (
+            "characters of a day",
+            with(
+                "translator",
+                json!({ "deepl": { "url": "https://a", "keySecret": key, "dayCharacters": 2_000_000_000_000i64 } }),
+            ),
+            "spec.translator.deepl.dayCharacters in body should be less than or equal to 1",
+        ),
+        (
+            "a language",
+            with("translator", json!({ "languages": ["deutsch"], "libreTranslate": { "url": "https://a" } })),
+            "spec.translator.languages[0] in body should match",
+        ),
+        ("public url", with("publicUrl", json!("https://a/b")), "spec.publicUrl in body should match"),
+        ("cluster name", with("clusterName", json!("-a")), "spec.clusterName in body should match"),
         ("unknown field", with("retention", json!({ "days": 7 })), "field not declared in schema"),
     ]
 }
@@ -339,6 +412,22 @@ fn servers_and_their_volumes_cannot_be_changed_by_adding_or_removing_their_block
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// What is said by name is accepted.
+#[test]
+fn passwords_go_in_the_clear_where_that_is_said() {
+    run(async |world| {
+        let key = json!({ "name": "s", "key": "k" });
+        let mut spec = nats(json!({
+            "urls": ["nats://b:1"], "trustSync": true, "userSecret": { "name": "s" }, "allowPlaintextPassword": true,
+        }));
+        spec["etcd"] = json!({ "external": {
+            "endpoints": ["http://a:1"], "userSecret": { "name": "s" }, "allowPlaintextPassword": true,
+        } });
+        spec["redis"] = json!({ "external": { "url": "redis://a", "passwordSecret": key, "allowPlaintextPassword": true } });
+        world.declare("clear", spec).await.unwrap();
     });
 }
 

@@ -106,7 +106,10 @@ pub(crate) async fn play(pods: Api<Pod>, configs: Api<ConfigMap>, story: Story) 
                 continue;
             }
             let bad = image.ends_with("bad");
-            let address = SocketAddr::from(([127, 7, 0, NEXT.fetch_add(1, Ordering::Relaxed)], 7070));
+            // Of this run alone: nodes all have the same port.
+            let [low, high, ..] = std::process::id().to_le_bytes();
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let address = SocketAddr::from(([127, 128 + high % 64, low, number], 7070));
             let state = if bad {
                 json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } })
             } else {

@@ -102,6 +102,34 @@ fn optional() -> Vec<Optional> {
         plain("/scheduling/tolerations", tolerations.clone(), NODE, at("/tolerations")),
         plain("/scheduling/priorityClassName", json!("chat"), NODE, at("/priorityClassName")),
         plain("/shards/0/scheduling/nodeSelector", json!({ "disk": "fast" }), NODE, at("/nodeSelector")),
+        case(
+            "/shards/0/dedicated",
+            json!({ "key": "pool", "value": "blue" }),
+            NODE,
+            at("/nodeSelector"),
+            json!({ "pool": "blue" }),
+        ),
+        case(
+            "/shards/0/dedicated",
+            json!({ "key": "pool", "value": "blue" }),
+            NODE,
+            at("/tolerations"),
+            json!([{ "key": "pool", "operator": "Equal", "value": "blue" }]),
+        ),
+        case(
+            "/shards/0/weight",
+            json!(7),
+            NODE,
+            at("/containers/0/env/3"),
+            json!({ "name": "ROOKERY_CLUSTER__SHARD_WEIGHT", "value": "7" }),
+        ),
+        plain("/images/node", json!("registry.example.org/node:1"), NODE, at("/containers/0/image")),
+        plain(
+            "/images/mailer",
+            json!("registry.example.org/mailer:1"),
+            ("Deployment", "chat-mailer"),
+            at("/containers/0/image"),
+        ),
         plain("/images/pullSecrets", json!([{ "name": "registry" }]), NODE, at("/imagePullSecrets")),
         plain("/ingress/className", json!("nginx"), ("Ingress", "chat-client"), "/spec/ingressClassName"),
         plain(
@@ -132,6 +160,12 @@ fn optional() -> Vec<Optional> {
             json!({ "kubernetes.io/metadata.name": "monitoring" }),
         ),
     ];
+    for store in ["nats", "etcd"] {
+        let set = ("StatefulSet", &*format!("chat-{store}").leak());
+        let field = format!("/{store}/managed/antiAffinity").leak();
+        let path = at("/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight");
+        all.push(case(field, json!("Preferred"), set, path, json!(100)));
+    }
     for store in ["nats", "etcd", "redis"] {
         let set = ("StatefulSet", &*format!("chat-{store}").leak());
         let field = |field: &str| -> &'static str { format!("/{store}/managed/{field}").leak() };
@@ -143,6 +177,138 @@ fn optional() -> Vec<Optional> {
         ]);
     }
     all
+}
+
+/// Fields that may be left out and are seen in the settings of a part: what is declared, whose settings, and what is among them then.
+fn optional_settings() -> Vec<(&'static str, Value, &'static str, &'static str)> {
+    let deepl = json!({
+        "url": "https://api.deepl.com", "keySecret": { "name": "engines", "key": "deepl" },
+    });
+    let mut languages = deepl.clone();
+    languages["languages"] = json!(["en", "de"]);
+    let mut characters = deepl.clone();
+    characters["dayCharacters"] = 5.into();
+    vec![
+        ("/publicUrl", json!("https://tea.example.org"), "node", "public_url = \"https://tea.example.org\""),
+        ("/ingress/tlsSecretName", json!("tls"), "node", "public_url = \"https://chat.example.org\""),
+        ("/log/retentionDays", json!(30), "node", "retention_days = 30"),
+        ("/limits/connections", json!(77), "node", "max_connections = 77"),
+        ("/limits/connectionsPerAddress", json!(7), "node", "max_connections_per_address = 7"),
+        ("/limits/framesPerSecond", json!(7), "node", "frames_per_second = 7"),
+        ("/limits/sendsPerSecond", json!(7), "node", "sends_per_second = 7"),
+        ("/limits/messageCharacters", json!(7), "node", "text_chars = 7"),
+        ("/limits/roomMembers", json!(7), "node", "members = 7"),
+        ("/limits/roomsPerUser", json!(7), "node", "rooms_per_user = 7"),
+        ("/auth/limits/register/perAddress", json!("7/60s"), "node", "register_per_address = \"7/60s\""),
+        ("/auth/limits/verify/perAccount", json!("7/60s"), "node", "verify_per_account = \"7/60s\""),
+        ("/auth/limits/resend/global", json!("7/60s"), "node", "resend_global = \"7/60s\""),
+        ("/auth/limits/login/perAddress", json!("off"), "node", "login_per_address = \"off\""),
+        (
+            "/auth/limits/loginVerify/perAddress",
+            json!("7/60s"),
+            "node",
+            "login_verify_per_address = \"7/60s\"",
+        ),
+        ("/auth/limits/refresh/perAddress", json!("7/60s"), "node", "refresh_per_address = \"7/60s\""),
+        ("/auth/limits/forgot/perAddress", json!("7/60s"), "node", "forgot_per_address = \"7/60s\""),
+        ("/auth/limits/reset/perAddress", json!("7/60s"), "node", "reset_per_address = \"7/60s\""),
+        ("/auth/limits/ticket/perAddress", json!("7/60s"), "node", "ticket_per_address = \"7/60s\""),
+        ("/auth/issuer", json!("me"), "node", "issuer = \"me\""),
+        ("/auth/audience", json!("you"), "node", "audience = \"you\""),
+        ("/auth/accessTokenSeconds", json!(77), "node", "access_token_seconds = 77"),
+        ("/auth/refreshTokenDays", json!(7), "node", "refresh_token_days = 7"),
+        ("/auth/keyRotationDays", json!(7), "node", "key_rotation_days = 7"),
+        ("/auth/codeDigits", json!(7), "node", "code_digits = 7"),
+        ("/auth/codeMinutes", json!(7), "node", "reset_code_minutes = 7"),
+        ("/auth/requireLoginCode", json!(true), "node", "require_login_code = true"),
+        ("/auth/sessionsPerUser", json!(7), "node", "sessions_per_user = 7"),
+        ("/auth/allowedOrigins", json!(["https://a"]), "node", "\"https://a\""),
+        ("/auth/trustedProxies", json!(["10.7.0.0/16"]), "node", "\"10.7.0.0/16\""),
+        ("/auth/devMailbox", json!(true), "node", "dev_mailbox = true"),
+        ("/rollout/drainWindowSeconds", json!(7), "node", "drain_window_seconds = 7"),
+        ("/rollout/drainDeadlineSeconds", json!(7), "node", "drain_deadline_seconds = 7"),
+        ("/mailer/replyTo", json!("b@example.org"), "mailer", "reply_to = \"b@example.org\""),
+        ("/mailer/service", json!("Tea"), "mailer", "service = \"Tea\""),
+        ("/mailer/smtp/port", json!(77), "mailer", "port = 77"),
+        ("/mailer/smtp/security", json!("Implicit"), "mailer", "security = \"implicit\""),
+        ("/mailer/smtp/connections", json!(7), "mailer", "connections = 7"),
+        (
+            "/mailer/smtp/caSecret",
+            json!({ "name": "engines", "key": "ca" }),
+            "mailer",
+            "tls_ca = \"/run/rookery/smtp-ca/ca.pem\"",
+        ),
+        (
+            "/mailer/templatesRef",
+            json!({ "name": "templates" }),
+            "mailer",
+            "templates = \"/etc/rookery-templates\"",
+        ),
+        ("/translator/languages", json!(["en", "ca"]), "translator", "languages = \"en ca\""),
+        ("/translator/deepl", languages, "translator", "languages = \"en de\""),
+        ("/translator/deepl", characters, "translator", "day_characters = 5"),
+        (
+            "/translator/azure",
+            json!({ "url": "https://a", "keySecret": { "name": "engines", "key": "azure" }, "region": "here" }),
+            "translator",
+            "region = \"here\"",
+        ),
+        (
+            "/translator/libreTranslate/keySecret",
+            json!({ "name": "engines", "key": "libre" }),
+            "translator",
+            "api_key_file = \"/run/rookery/libretranslate-key/key\"",
+        ),
+        ("/translator/libreTranslate/languages", json!(["en", "eo"]), "translator", "languages = \"en eo\""),
+        ("/translator/libreTranslate/dayCharacters", json!(5), "translator", "day_characters = 5"),
+    ]
+}
+
+#[test]
+fn settings_follow_their_fields_there_and_back() {
+    run(async |world| {
+        let spec = || {
+            let mut spec = spec();
+            spec["translator"] = json!({ "libreTranslate": { "url": "http://libre.example.org" } });
+            spec
+        };
+        world.secret("engines", &["deepl", "azure", "libre", "ca"]).await;
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "templates" } });
+        let params = PatchParams::apply("somebody");
+        world.objects("ConfigMap").patch("templates", &params, &Patch::Apply(&map)).await.unwrap();
+        let settings = async |spec: &Value, part: &str| -> String {
+            world.declare("chat", spec.clone()).await.unwrap();
+            world.look("chat").await;
+            let (kind, name) = if part == "node" {
+                ("StatefulSet", "chat-blue")
+            } else {
+                ("Deployment", &*format!("chat-{part}"))
+            };
+            let workload = world.objects(kind).get(name).await.unwrap();
+            let volumes = workload.data["spec"]["template"]["spec"]["volumes"].as_array().unwrap().clone();
+            let map = volumes.iter().find(|volume| volume["name"] == "config").unwrap();
+            let map =
+                world.objects("ConfigMap").get(map["configMap"]["name"].as_str().unwrap()).await.unwrap();
+            map.data["data"][format!("{part}.toml")].as_str().unwrap().to_owned()
+        };
+        let mut plain = std::collections::BTreeMap::new();
+        for part in ["node", "mailer", "translator"] {
+            plain.insert(part, settings(&spec(), part).await);
+        }
+        let mut wrong = Vec::new();
+        for (field, declared, part, line) in optional_settings() {
+            let mut with = spec();
+            put(&mut with, field, declared);
+            let set = settings(&with, part).await;
+            if !set.contains(line) || plain[part].contains(line) {
+                wrong.push(format!("{field}: {line} is not (new) in\n{set}"));
+            }
+            if settings(&spec(), part).await != plain[part] {
+                wrong.push(format!("{field} stays"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }
 
 /// Puts a value at a path, and what is missing on the way.

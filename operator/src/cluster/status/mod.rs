@@ -18,7 +18,7 @@ use rookery_crds::{
 };
 use serde_json::json;
 
-use super::{Context, Look, LookError, Observed, Problem, api};
+use super::{Context, Look, LookError, Observed, Problem, api, validate};
 use crate::{
     build::{CLUSTER, COMPONENT, OPERATOR, VERSION},
     roll::{Millis, Node, Seen, Verdict},
@@ -109,6 +109,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
         nodes: all,
         waits_for: waits.into_iter().map(|wait| wait.told).collect(),
         drains_overdue,
+        notes: validate::notes(spec),
     }
 }
 
