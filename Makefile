@@ -11,7 +11,7 @@ run: ## build and run the whole service in one process (data in ./data)
 	@scripts/setup build
 	$(CARGO) run --release --locked -p rookery-node -- standalone
 
-cluster: ## a cluster as local processes: 3 NATS, 3 etcd, Redis, 3 nodes (data in ./data/cluster)
+cluster: ## a cluster as local processes: 3 NATS, 3 etcd, Redis, 3 nodes, 2 translators (data in ./data/cluster)
 	@scripts/setup cluster
 	scripts/cluster
 
@@ -30,7 +30,7 @@ unit: ## the tests that start no node
 	$(CARGO) test --locked --workspace --exclude rookery-e2e
 
 e2e: ## the black-box tests against the built node, then the API's on a cluster of three
-	$(CARGO) build --locked -p rookery-node -p rookery-mailer
+	$(CARGO) build --locked -p rookery-node -p rookery-mailer -p rookery-translator
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
 

@@ -1,5 +1,5 @@
 //! The cluster that the tests of a process share when `ROOKERY_E2E_CLUSTER` asks for one: so many nodes, in two shards where
-//! they are three or more, over real NATS, etcd and Redis.
+//! they are three or more, over real NATS, etcd and Redis, and two translators beside them.
 //!
 //! Here belongs choosing and starting it; how a cluster is wired is the testbed's.
 
@@ -29,6 +29,7 @@ fn start(nodes: usize) -> Cluster {
     let options = ClusterOptions {
         shards: ["blue", "blue", "green"].iter().cycle().take(nodes).map(ToString::to_string).collect(),
         settings: Options::generous().environment().to_vec(),
+        translators: 2,
         ..ClusterOptions::of(server::program())
     };
     Cluster::start(&options).expect("the servers of a cluster are installed: scripts/servers")

@@ -39,14 +39,14 @@ use std::time::{Duration, Instant};
 
 pub use bed::Bed;
 pub use certificates::certificates;
-pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports};
+pub use cluster::{Cluster, ClusterOptions, Fault, Links, Node, Ports, Translator};
 pub use declared::declared;
 pub use etcd::{EtcdCluster, EtcdOptions};
 pub use kubernetes::{ControlPlane, ControlPlaneOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;
 pub use process::Process;
-pub use programs::{find as find_program, find_or_say as find_program_or_say};
+pub use programs::{find as find_program, find_models, find_modes, find_or_say as find_program_or_say};
 pub use proxy::{Flow, Proxy};
 pub use redis::{Redis, RedisOptions};
 pub use smtp::{Smtp, SmtpOptions};

@@ -46,6 +46,12 @@ struct ClusterArgs {
     /// The node's program [default: rookery-node next to this one]
     #[arg(long, value_name = "FILE", env = "ROOKERY_NODE")]
     node: Option<PathBuf>,
+    /// Translators beside the nodes, with the engines that are installed; none if none is
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=9))]
+    translators: u8,
+    /// The translator's program [default: rookery-translator next to this one]
+    #[arg(long, value_name = "FILE")]
+    translator: Option<PathBuf>,
 }
 
 fn ports(text: &str) -> Result<Ports, String> {
@@ -70,21 +76,30 @@ fn main() -> ExitCode {
 }
 
 fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
-    let program = args.node.clone().unwrap_or_else(|| {
-        let own = std::env::current_exe().expect("a program knows itself");
-        own.with_file_name("rookery-node")
-    });
-    if !program.exists() {
-        show::error(&format!("{} is missing: cargo build -p rookery-node", program.display()));
-        return ExitCode::FAILURE;
+    let own = std::env::current_exe().expect("a program knows itself");
+    let program = args.node.clone().unwrap_or_else(|| own.with_file_name("rookery-node"));
+    let has_engines = rookery_testbed::find_modes().is_some() || rookery_testbed::find_models().is_some();
+    let translators = if has_engines { usize::from(args.translators) } else { 0 };
+    if translators < usize::from(args.translators) {
+        show::error(
+            "nothing is translated: there is no engine (apt install apertium apertium-eng-spa, or scripts/models)",
+        );
     }
     let options = ClusterOptions {
+        translators,
+        translator: Some(args.translator.clone().unwrap_or_else(|| own.with_file_name("rookery-translator"))),
         shards: args.shards.clone(),
         durable_redis: true,
         ports: args.ports,
         bed: Some(Bed::lasting(&args.data)),
         ..ClusterOptions::of(program)
     };
+    let translator = (translators > 0).then(|| options.translator_program());
+    let mut programs = [Some(options.program.clone()), translator].into_iter().flatten();
+    if let Some(missing) = programs.find(|file| !file.exists()) {
+        show::error(&format!("{} is missing: cargo build --workspace", missing.display()));
+        return ExitCode::FAILURE;
+    }
     let taken = options.taken_ports();
     if !taken.is_empty() {
         show::error(&format!(

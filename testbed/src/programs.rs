@@ -43,6 +43,32 @@ pub fn find_or_say(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// The models of Firefox Translations that `scripts/models` fetches.
+pub fn find_models() -> Option<PathBuf> {
+    own_places().into_iter().map(|dir| dir.join("firefox-models")).find(|models| models.is_dir())
+}
+
+/// The folder with the modes of Apertium that are installed, if some are.
+pub fn find_modes() -> Option<PathBuf> {
+    let folder = PathBuf::from("/usr/share/apertium/modes");
+    let mut entries = folder.read_dir().ok()?.flatten();
+    entries.any(|entry| entry.path().extension().is_some_and(|end| end == "mode")).then_some(folder)
+}
+
+/// Says where it cannot be overlooked which engines translators do not have.
+pub(crate) fn say_engines() {
+    let say = |what: &str| {
+        let _ =
+            writeln!(std::io::stderr(), "translators go without {what}; run scripts/setup test to get it");
+    };
+    if find_modes().is_none() {
+        say("Apertium, of which no pair is installed");
+    }
+    if find_models().is_none() {
+        say("models of Firefox Translations");
+    }
+}
+
 fn own_places() -> Vec<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     let cache = || -> Option<OsString> {

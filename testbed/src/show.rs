@@ -34,7 +34,7 @@ enum State {
 pub(crate) fn run(options: &ClusterOptions, data: &Path, signals: impl Fn() -> u32) -> ExitCode {
     let Some(cluster) = Cluster::spawn(options) else { return ExitCode::FAILURE };
     let servers = cluster.servers();
-    let total = servers.len() + cluster.nodes().len();
+    let total = servers.len() + cluster.nodes().len() + cluster.translators().len();
     let mut states: Vec<Option<State>> = vec![None; total];
     for state in &mut states[..servers.len()] {
         *state = Some(State::Starting(Instant::now()));
@@ -115,7 +115,7 @@ pub(crate) fn run(options: &ClusterOptions, data: &Path, signals: impl Fn() -> u
     ExitCode::SUCCESS
 }
 
-/// A server or a node.
+/// A server, a node or a translator.
 struct Part<'a> {
     cluster: &'a Cluster,
     index: usize,
@@ -130,8 +130,17 @@ impl<'a> Part<'a> {
         self.cluster.nodes().get(self.index.checked_sub(self.cluster.servers().len())?)
     }
 
+    fn translator(&self) -> Option<&'a rookery_testbed::Translator> {
+        let before = self.cluster.servers().len() + self.cluster.nodes().len();
+        self.cluster.translators().get(self.index.checked_sub(before)?)
+    }
+
     fn process(&self) -> &'a rookery_testbed::Process {
-        self.node().map_or_else(|| self.cluster.servers()[self.index], rookery_testbed::Node::process)
+        match (self.node(), self.translator()) {
+            (Some(node), _) => node.process(),
+            (None, Some(translator)) => translator.process(),
+            (None, None) => self.cluster.servers()[self.index],
+        }
     }
 
     fn name(&self) -> &'a str {
@@ -143,22 +152,27 @@ impl<'a> Part<'a> {
     }
 
     fn is_ready(&self) -> bool {
-        match self.node() {
-            Some(node) => node.is_ready(),
-            None => self.cluster.is_serving(self.index),
+        match (self.node(), self.translator()) {
+            (Some(node), _) => node.is_ready(),
+            (None, Some(translator)) => translator.is_ready(),
+            (None, None) => self.cluster.is_serving(self.index),
         }
     }
 
     fn place(&self) -> String {
-        match self.node() {
-            Some(node) => format!("{}  shard {}", node.url(), node.shard()),
-            None => self.cluster.server_url(self.index),
+        match (self.node(), self.translator()) {
+            (Some(node), _) => format!("{}  shard {}", node.url(), node.shard()),
+            (None, Some(translator)) => format!("{}/metrics", translator.management_url()),
+            (None, None) => self.cluster.server_url(self.index),
         }
     }
 }
 
 fn greet(cluster: &Cluster, data: &Path) {
     let first = &cluster.nodes()[0];
+    let translators =
+        cluster.translators().iter().map(|translator| format!("{}/metrics", translator.management_url()));
+    let translators: Vec<_> = translators.collect();
     let all: Vec<String> = cluster.urls();
     say(&format!(
         "
@@ -169,12 +183,14 @@ The cluster is running: one chat, whichever node you talk to.
   mails        {url}/dev/mailbox   (codes arrive here; nothing is sent)
   WebSocket    {ws}/v1/ws
   metrics      {}/metrics, and so on
+  translators  {}
   logs, data   {}
 
 Kill any one part (kill -9, kill -STOP): chat goes on, and the part is started again. docs/cluster.md says what to
 look at. Ctrl-C stops all of it.",
         all.join("  "),
         first.management_url(),
+        if translators.is_empty() { "none".to_owned() } else { translators.join("  ") },
         data.display(),
         url = first.url(),
         ws = first.url().replacen("http", "ws", 1),

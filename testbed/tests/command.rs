@@ -13,6 +13,14 @@ use rustix::process::{Pid, Signal};
 
 const PARTS: [&str; 10] =
     ["nats-0", "nats-1", "nats-2", "etcd-0", "etcd-1", "etcd-2", "redis-", "node-0", "node-1", "node-2"];
+/// Where some engine is installed.
+const TRANSLATORS: [&str; 2] = ["translator-0", "translator-1"];
+
+/// All that are started here.
+fn parts() -> Vec<&'static str> {
+    let has_engines = rookery_testbed::find_modes().is_some() || rookery_testbed::find_models().is_some();
+    PARTS.into_iter().chain(TRANSLATORS.into_iter().filter(|_| has_engines)).collect()
+}
 
 /// Starts it on free ports, and returns when it has said that all parts are ready.
 #[allow(clippy::print_stderr)]
@@ -26,6 +34,8 @@ fn start(bed: &Bed) -> Option<Process> {
     args.extend([
         text(&bed.dir().join("cluster")),
         "--node".to_owned(),
+        text(&support::node_program(bed.dir())),
+        "--translator".to_owned(),
         text(&support::node_program(bed.dir())),
     ]);
     let command = bed.process("command", Path::new(env!("CARGO_BIN_EXE_rookery-testbed")), args);
@@ -59,11 +69,11 @@ fn every_part_has_a_line_and_ctrl_c_ends_all() {
     let bed = Bed::temporary();
     let Some(command) = start(&bed) else { return };
     let text = said(&command);
-    for part in PARTS {
+    for part in parts() {
         assert_eq!(text.lines().filter(|line| line.starts_with(part)).count(), 1, "{part} in {text}");
     }
     assert!(text.lines().any(|line| line.starts_with("node-2") && line.contains("green")), "{text}");
-    assert_eq!(processes_of(&bed).len(), PARTS.len() - 1, "{:?}", processes_of(&bed));
+    assert_eq!(processes_of(&bed).len(), parts().len() - 1, "{:?}", processes_of(&bed));
 
     let pid = command.pid().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).expect("it runs");
     rustix::process::kill_process(pid, Signal::INT).expect("our child can be signalled");

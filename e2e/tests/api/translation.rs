@@ -12,13 +12,9 @@ use serde_json::{Value, json};
 
 const MODES: [&str; 2] = ["/usr/share/apertium/modes/eng-spa.mode", "/usr/share/apertium/modes/spa-eng.mode"];
 
-/// `None`, said loudly, when the engine is not installed, or a cluster is tested: its nodes ask a translator over NATS, and the tests'
-/// cluster has none.
+/// `None`, said loudly, when the engine is not installed. Alone, a node translates itself; in a cluster it asks the translators
+/// over NATS.
 fn started() -> Option<Server> {
-    if rookery_e2e::cluster::nodes().is_some() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: the cluster of these tests has no translator");
-        return None;
-    }
     if MODES.iter().any(|mode| !std::path::Path::new(mode).exists()) {
         // Not by `eprintln!`, which the test harness would swallow.
         let _ = writeln!(
@@ -27,7 +23,8 @@ fn started() -> Option<Server> {
         );
         return None;
     }
-    Some(Server::start(Options::generous().set("translation.mode", "auto")))
+    let mode = if rookery_e2e::cluster::nodes().is_some() { "nats" } else { "auto" };
+    Some(Server::start(Options::generous().set("translation.mode", mode)))
 }
 
 fn is_translation(event: &Value, seq: u64) -> bool {

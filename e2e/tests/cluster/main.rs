@@ -9,3 +9,4 @@ mod drain;
 mod mail;
 mod start;
 mod support;
+mod translation;

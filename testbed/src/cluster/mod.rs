@@ -1,4 +1,4 @@
-//! A whole cluster of Rookery as local processes: NATS, etcd, Redis, and nodes of `rookery-node cluster`.
+//! A whole cluster of Rookery as local processes: NATS, etcd, Redis, nodes of `rookery-node cluster`, and translators.
 //!
 //! Here belong how its parts are wired to each other, with proxies between them where a test wants to cut wires, and in
 //! which order they start and stop. Nothing of what the nodes then do.
@@ -7,6 +7,7 @@ mod fault;
 mod links;
 mod node;
 mod options;
+mod translator;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -21,12 +22,14 @@ pub use links::Links;
 pub use node::Node;
 use node::Wiring;
 pub use options::{ClusterOptions, Ports};
+pub use translator::Translator;
 
 // Ports, where they are fixed, of the first of each kind; those of the others follow. Servers are not on their usual ones,
 // where a developer may run his own.
 const NODES: u16 = 8080;
 const MANAGEMENT: u16 = 9090;
 const PEERS: u16 = 7070;
+const TRANSLATORS: u16 = 9190;
 const NATS: u16 = 14_222;
 const ETCD: u16 = 12_379;
 const REDIS: u16 = 16_379;
@@ -37,6 +40,7 @@ pub struct Cluster {
     options: ClusterOptions,
     direct: Wiring,
     others: AtomicUsize,
+    translators: Vec<Translator>,
     nodes: Vec<Node>,
     links: Vec<Links>,
     redis: Redis,
@@ -51,21 +55,23 @@ impl Cluster {
         cluster.nats.await_ready();
         cluster.etcd.await_ready();
         cluster.redis.await_ready();
-        for node in &cluster.nodes {
-            node.start();
-        }
-        for node in &cluster.nodes {
-            node.await_ready();
-        }
+        cluster.nodes.iter().for_each(Node::start);
+        cluster.translators.iter().for_each(Translator::start);
+        cluster.nodes.iter().for_each(Node::await_ready);
+        cluster.translators.iter().for_each(Translator::await_ready);
         Some(cluster)
     }
 
-    /// Starts the servers without waiting for them; the nodes are not started: [`Node::start`] does that.
+    /// Starts the servers without waiting for them; nodes and translators are not started: [`Node::start`] and
+    /// [`Translator::start`] do that.
     pub fn spawn(options: &ClusterOptions) -> Option<Self> {
         // All that is missing is said at once, and nothing is started then.
         let servers = ["nats-server", "etcd", "redis-server"].map(programs::find_or_say);
         if servers.iter().any(Option::is_none) {
             return None;
+        }
+        if options.translators > 0 {
+            programs::say_engines();
         }
         let bed = options.bed.clone().unwrap_or_else(Bed::temporary);
         let ports = &options.ports;
@@ -105,12 +111,20 @@ impl Cluster {
             }
         }
         let others = AtomicUsize::new(nodes.len());
-        Some(Self { bed, options: options.clone(), direct, others, nodes, links, redis, etcd, nats })
+        let translator = |index| Translator::new(&bed, options, index, &direct);
+        let translators = (0..options.translators).map(translator).collect();
+        let options = options.clone();
+        Some(Self { bed, options, direct, others, translators, nodes, links, redis, etcd, nats })
     }
 
     /// Its nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Its translators.
+    pub fn translators(&self) -> &[Translator] {
+        &self.translators
     }
 
     /// Where clients connect: `http://127.0.0.1:8080`, one per node.
@@ -186,10 +200,11 @@ impl Cluster {
         self.nats.urls().into_iter().chain(self.etcd.endpoints()).chain(redis).nth(server).unwrap_or_default()
     }
 
-    /// Asks nodes to drain, then the servers to end, each with so much time; whatever does not end is killed. The names
+    /// Asks nodes to drain and translators to end, then the servers, each with so much time; whatever does not end is killed. The names
     /// of those are returned.
     pub fn stop(&self, patience: Duration) -> Vec<String> {
-        let nodes: Vec<&Process> = self.nodes.iter().map(Node::process).collect();
+        let translators = self.translators.iter().map(Translator::process);
+        let nodes: Vec<&Process> = self.nodes.iter().map(Node::process).chain(translators).collect();
         let mut servers = self.servers();
         servers.reverse();
         let mut killed = Vec::new();

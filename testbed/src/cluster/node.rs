@@ -66,6 +66,9 @@ impl Node {
         let _ = writeln!(text, "monitoring_urls = {monitors:?}");
         let _ = writeln!(text, "replicas = {}\n", wiring.nats.len().min(3));
         let _ = writeln!(text, "[redis]\nurl = \"redis://{}\"", wiring.redis);
+        if options.translators > 0 {
+            let _ = writeln!(text, "\n[translation]\nmode = \"nats\"");
+        }
         fs::write(&config, text).expect("a configuration can be written");
         let args = ["cluster".to_owned(), "--config".to_owned(), config.to_string_lossy().into_owned()];
         let process = bed.process(&name, &options.program, args.to_vec());
@@ -81,19 +84,12 @@ impl Node {
 
     /// Waits until it is ready for clients.
     pub fn await_ready(&self) {
-        eventually(
-            &format!("{} is ready", self.process.name()),
-            || self.process.log_tail(30),
-            || {
-                self.process.assert_running();
-                self.is_ready().then_some(())
-            },
-        );
+        await_ready(&self.process, self.addresses.management);
     }
 
     /// Whether it says that it is ready.
     pub fn is_ready(&self) -> bool {
-        self.process.pid().is_some() && http::get(self.addresses.management.port(), "/readyz").is_some()
+        is_ready(&self.process, self.addresses.management)
     }
 
     /// SIGKILL if it runs, then starts it again; returns when it is ready.
@@ -134,6 +130,23 @@ impl Node {
     }
 }
 
-fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
+/// Whether a program of Rookery's says that it is ready.
+pub(super) fn is_ready(process: &Process, management: SocketAddr) -> bool {
+    process.pid().is_some() && http::get(management.port(), "/readyz").is_some()
+}
+
+/// Waits until it does.
+pub(super) fn await_ready(process: &Process, management: SocketAddr) {
+    eventually(
+        &format!("{} is ready", process.name()),
+        || process.log_tail(30),
+        || {
+            process.assert_running();
+            is_ready(process, management).then_some(())
+        },
+    );
+}
+
+pub(super) fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(|address| format!("{scheme}://{address}")).collect()
 }

@@ -23,6 +23,12 @@ pub struct ClusterOptions {
     pub proxied: bool,
     /// Settings of the nodes beside the addresses, as variables: `("ROOKERY_EDGE__SENDS_PER_SECOND", "0")`.
     pub settings: Vec<(String, String)>,
+    /// Translators beside the nodes, which ask them then. They translate by the engines that are installed.
+    pub translators: usize,
+    /// The program `rookery-translator`; `None`: the one beside the node's.
+    pub translator: Option<PathBuf>,
+    /// Settings of the translators, as variables.
+    pub translator_settings: Vec<(String, String)>,
     /// On which ports it all is.
     pub ports: Ports,
     /// Where data, configurations and logs go; else into a temporary directory.
@@ -41,6 +47,9 @@ impl ClusterOptions {
             durable_redis: false,
             proxied: false,
             settings: Vec::new(),
+            translators: 0,
+            translator: None,
+            translator_settings: Vec::new(),
             ports: Ports::Free,
             bed: None,
         }
@@ -48,12 +57,18 @@ impl ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// The program of the translators.
+    pub fn translator_program(&self) -> PathBuf {
+        self.translator.clone().unwrap_or_else(|| self.program.with_file_name("rookery-translator"))
+    }
+
     /// Those of the fixed ports that somebody listens on already.
     pub fn taken_ports(&self) -> Vec<u16> {
         let blocks = [
             (super::NODES, self.shards.len()),
             (super::MANAGEMENT, self.shards.len()),
             (super::PEERS, self.shards.len()),
+            (super::TRANSLATORS, self.translators),
             (super::NATS, self.nats_servers),
             (super::NATS + 10, self.nats_servers),
             (super::NATS + 20, self.nats_servers),
@@ -73,8 +88,8 @@ impl ClusterOptions {
 pub enum Ports {
     /// Any that are free.
     Free,
-    /// The same each time, all of them moved up by so many: nodes from 8080 (management 9090, peers 7070), NATS from
-    /// 14222, etcd from 12379, Redis 16379.
+    /// The same each time, all of them moved up by so many: nodes from 8080 (management 9090, peers 7070), management of
+    /// translators from 9190, NATS from 14222, etcd from 12379, Redis 16379.
     Fixed(u16),
 }
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-# Stands for rookery-node in tests of the testbed: serves /readyz at its ports, and connects to each address that the file
-# `ask` in its directory names; it writes what it reads there within a second into the file `told`.
+# Stands for rookery-node, and for rookery-translator, in tests of the testbed: serves /readyz at its ports, and connects to
+# each address that the file `ask` in its directory names; it writes what it reads there within a second into the file `told`.
 import http.server, os, socket, sys, threading, time
 settings, section = {}, ""
 for line in open(sys.argv[3]):
     if line.startswith("["): section = line.strip()[1:-1]
     elif " = " in line: settings[section + "." + line.split(" = ")[0]] = line.split(" = ")[1].strip().strip('"')
-here = settings["server.data"]
+here = settings.get("server.data", "/nowhere")
 def ask():
     while True:
         time.sleep(0.02)
@@ -31,5 +31,6 @@ threading.Thread(target=ask, daemon=True).start()
 def serve(address):
     host, port = address.rsplit(":", 1)
     http.server.ThreadingHTTPServer((host, int(port)), Ready).serve_forever()
-threading.Thread(target=serve, args=(settings["peer.listen"],), daemon=True).start()
+if "peer.listen" in settings:
+    threading.Thread(target=serve, args=(settings["peer.listen"],), daemon=True).start()
 serve(settings["server.management"])

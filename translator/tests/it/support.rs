@@ -65,15 +65,11 @@ pub(crate) async fn apertium() -> Option<Apertium> {
 
 /// Where `scripts/servers` puts the models.
 pub(crate) fn models() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let servers = set("ROOKERY_SERVERS").or_else(|| Some(cache()?.join("rookery/servers")))?;
-    let models = servers.join("firefox-models");
-    if !models.is_dir() {
+    let found = rookery_testbed::find_models();
+    if found.is_none() {
         skipped("the models of Firefox Translations are not there");
-        return None;
     }
-    Some(models)
+    found
 }
 
 /// Firefox' models, English and Portuguese.
