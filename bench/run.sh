@@ -2,12 +2,12 @@
 # Measures the node against raw writers: the whole set, in one run.
 #
 #   bench/run.sh [--quick] [NAME...]     NAME: fanout rooms idle connect send (default: these), or
-#                                        cluster (all of cluster-sends, -fanout, -rooms, -nodes, -history), or mailer
+#                                        cluster (all of cluster-sends, -fanout, -rooms, -nodes, -history), mailer, or translator
 #
 # Server and generator get a core each, in a network namespace with loopback alone: firewall rules of container engines
 # halve loopback. Both want root (or a user namespace); without, it goes on and says so. About 8 minutes, --quick 2.
 # The parts of a cluster share all cores; its servers are fetched once, by scripts/servers. About 10 minutes, --quick 4;
-# mailer 3, --quick 1.
+# mailer 3, --quick 1; translator 6, --quick 2.
 # Leaves JSON with every step and the table in bench/results/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ for word in "$@"; do
   case $word in
     --quick) quick=1 ;;
     fanout | rooms | idle | connect | send | cluster-sends | cluster-fanout | cluster-rooms | cluster-nodes | \
-      cluster-history | mailer) names+=("$word") ;;
+      cluster-history | mailer | translator) names+=("$word") ;;
     cluster) names+=(cluster-sends cluster-fanout cluster-rooms cluster-nodes cluster-history) ;;
     *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
@@ -26,8 +26,9 @@ done
 [ ${#names[@]} -gt 0 ] || names=(fanout rooms idle connect send)
 
 if [ -z "${ROOKERY_BENCH_INSIDE:-}" ]; then
-  ${CARGO:-cargo} build --release --locked -p rookery-node -p rookery-mailer -p rookery-bench
-  case ${names[*]} in *cluster* | *mailer*) scripts/servers ;; esac
+  ${CARGO:-cargo} build --release --locked -p rookery-node -p rookery-mailer -p rookery-translator -p rookery-bench
+  case ${names[*]} in *cluster* | *mailer* | *translator*) scripts/servers ;; esac
+  case ${names[*]} in *translator*) scripts/models || echo "Firefox' models could not be fetched." >&2 ;; esac
   export ROOKERY_BENCH_INSIDE=1
   for isolate in "unshare --net" "unshare --net --map-root-user"; do
     if $isolate ip link set lo up 2>/dev/null; then
@@ -63,8 +64,8 @@ for name in "${names[@]}"; do
     reports+=("$results/$name.json")
     continue
   fi
-  if [ "$name" = mailer ]; then
-    target/release/rookery-bench mailer --repetitions "$repetitions" --json "$results/$name.json" $cluster >/dev/null
+  if [ "$name" = mailer ] || [ "$name" = translator ]; then
+    target/release/rookery-bench "$name" --repetitions "$repetitions" --json "$results/$name.json" $cluster >/dev/null
     reports+=("$results/$name.json")
     continue
   fi

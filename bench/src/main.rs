@@ -33,11 +33,16 @@ enum Command {
     Cluster(commands::cluster::Arguments),
     /// Mails per second of one mailer, and whether a cluster's chat notices it
     Mailer(commands::mailer::Arguments),
+    /// Translations per second, how long after its message one comes, and whether a cluster's chat notices a translator
+    Translator(commands::translator::Arguments),
     /// Reports of several commands as one Markdown table
     Table(commands::table::Arguments),
     /// A server that only writes, ordered by standard input (used by the other commands)
     #[command(hide = true)]
     RawServer(raw::RawSettings),
+    /// Keeps cores busy with nothing (used by `translator`)
+    #[command(hide = true)]
+    Burn(commands::translator::BurnArguments),
 }
 
 fn main() -> ExitCode {
@@ -49,7 +54,9 @@ fn main() -> ExitCode {
         Command::Send(arguments) => commands::send::run(&arguments),
         Command::Cluster(arguments) => commands::cluster::run(&arguments),
         Command::Mailer(arguments) => commands::mailer::run(&arguments),
+        Command::Translator(arguments) => commands::translator::run(&arguments),
         Command::Table(arguments) => commands::table::run(&arguments),
+        Command::Burn(arguments) => commands::translator::burn(&arguments),
         Command::RawServer(settings) => limits::allow_connections(0).and_then(|()| raw::serve(&settings)),
     };
     match outcome {

@@ -68,6 +68,39 @@ fn a_mailer_is_measured_beside_chat() {
 }
 
 #[test]
+fn a_translator_is_measured_beside_chat() {
+    let Some(node) = node() else { return };
+    let Some(translator) = built(node.with_file_name("rookery-translator")) else { return };
+    if !rookery_testbed::find_modes().is_some_and(|modes| modes.join("eng-spa.mode").exists()) {
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: apertium-eng-spa is not installed; run scripts/setup test");
+        return;
+    }
+    let flags = "translator --nodes 2 --engines apertium --at-once 4 --spoken 20 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
+    let programs = [("--server", node), ("--translator", translator)];
+    let Some((report, words)) = measured(flags, &programs) else { return };
+    for what in [
+        "new lines, 1 at once",
+        "new lines, 4 at once",
+        "lines known to the translator",
+        "lines known to Redis",
+    ] {
+        assert!(value(&report, &format!("apertium, {what}")) > 1.0, "{words}");
+    }
+    assert!(value(&report, "apertium, a translation after its message: p99") > 0.0, "{words}");
+    for what in [
+        "a translator at rest",
+        "no translator, translations wanted",
+        "a translator at full load",
+        "as much processor time burnt for nothing",
+        "a translator at full load in the idle class",
+    ] {
+        assert!(value(&report, &format!("chat with {what}: p99")) > 0.0, "{words}");
+    }
+    assert!(value(&report, "chat with a translator at full load: translations meanwhile") > 1.0, "{words}");
+}
+
+#[test]
 fn a_cluster_is_measured_through_all_its_nodes() {
     let Some(node) = node() else { return };
     let flags = "cluster --nodes 2 --measure sends,rooms,history --levels 32:4 --rooms 2,4 --history 20,300 --rate 60 \

@@ -10,6 +10,7 @@ pub mod mailer;
 pub mod rooms;
 pub mod send;
 pub mod table;
+pub mod translator;
 
 use crate::clock;
 

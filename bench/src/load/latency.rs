@@ -32,6 +32,14 @@ impl Latency {
         self.histogram.saturating_record_n(WORST_MICROS, count);
     }
 
+    /// Adds another one's.
+    ///
+    /// # Errors
+    /// None in practice: all have the same bounds.
+    pub fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+        Ok(self.histogram.add(&other.histogram)?)
+    }
+
     /// How many were recorded.
     pub fn count(&self) -> u64 {
         self.histogram.len()

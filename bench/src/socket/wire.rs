@@ -70,8 +70,17 @@ impl Wire {
     /// # Errors
     /// None in practice: what is patched is found where it was put.
     pub fn send(self, room: &str, text_bytes: usize, run: &str) -> anyhow::Result<SendTemplate> {
-        let mut text = vec![b'.'; text_bytes.max(stamp::LEN)];
+        self.send_words(room, &".".repeat(text_bytes.saturating_sub(stamp::LEN)), run)
+    }
+
+    /// The same with these words after the stamp.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_words(self, room: &str, words: &str, run: &str) -> anyhow::Result<SendTemplate> {
+        let mut text = vec![0; stamp::LEN];
         stamp::write(&mut text, 0);
+        text.extend_from_slice(words.as_bytes());
         let text = String::from_utf8(text)?;
         let client_msg_id = format!("{run}{PLACE}");
         let send = Send { room: room.to_owned(), text, client_msg_id: client_msg_id.clone(), reply_to: None };

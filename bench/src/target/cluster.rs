@@ -50,6 +50,17 @@ impl Cluster {
     /// # Panics
     /// As all of the testbed does, with the last lines of what does not start.
     pub fn start(settings: &ClusterSettings) -> anyhow::Result<Option<Self>> {
+        Self::start_with(settings, &[])
+    }
+
+    /// The same, with more settings of the nodes.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(settings: &ClusterSettings, more: &[(&str, &str)]) -> anyhow::Result<Option<Self>> {
         let program = settings.server.canonicalize().with_context(|| {
             format!("there is no {}: build it with cargo build --release", settings.server.display())
         })?;
@@ -63,7 +74,9 @@ impl Cluster {
         let options = ClusterOptions {
             // One shard: rooms are spread over all nodes.
             shards: vec!["bench".to_owned(); usize::from(settings.nodes)],
-            settings: unlimited().chain(others.map(|(key, value)| (key.into(), value.into()))).collect(),
+            settings: unlimited()
+                .chain(others.iter().chain(more).map(|&(key, value)| (key.into(), value.into())))
+                .collect(),
             bed: Some(bed.clone()),
             ..ClusterOptions::of(program)
         };
@@ -99,6 +112,11 @@ impl Cluster {
     /// Where the servers of its NATS are.
     pub fn nats(&self) -> Vec<String> {
         self.parts.nats().urls()
+    }
+
+    /// Where its Redis is.
+    pub fn redis(&self) -> String {
+        self.parts.redis().url()
     }
 
     /// Another process beside it, to be started.

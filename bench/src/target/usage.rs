@@ -41,6 +41,26 @@ impl Usage {
         Self { pids }
     }
 
+    /// Of a process and all that it has started and that runs now.
+    pub fn of_tree(pid: u32) -> Self {
+        let parent = |pid: u32| -> Option<u32> {
+            let stat = read(pid, "stat").ok()?;
+            stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+        };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all: Vec<(u32, u32)> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|pid| Some((pid, parent(pid)?)))
+            .collect();
+        let mut pids = vec![pid];
+        let mut at = 0;
+        while let Some(&of) = pids.get(at) {
+            pids.extend(all.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
+            at += 1;
+        }
+        Self { pids }
+    }
+
     /// CPU seconds that all threads have used, ended ones too; to 10 ms for each process.
     ///
     /// # Errors
@@ -103,6 +123,15 @@ mod tests {
     fn fields_are_found_behind_a_strange_name() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_seconds(stat), Some(2.0));
+    }
+
+    #[test]
+    fn what_a_process_has_started_is_part_of_its_tree() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let tree = Usage::of_tree(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(tree.pids.contains(&child.id()) && tree.pids.contains(&std::process::id()), "{tree:?}");
     }
 
     #[test]

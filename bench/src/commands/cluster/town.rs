@@ -4,6 +4,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use crate::{
     bed::{Bed, PATIENCE, Sending},
+    load::stamp,
     socket::{Fleet, FleetSettings, SendTemplate, Wire},
     target::{Cluster, api},
 };
@@ -16,7 +17,8 @@ const USERS: usize = 3;
 pub(in crate::commands) struct Town<'a> {
     pub(in crate::commands) cluster: &'a Cluster,
     wire: Wire,
-    text_bytes: usize,
+    /// What stands in a message after its stamp.
+    words: String,
     users: Vec<api::User>,
     run: String,
     /// Rooms that several measurements share.
@@ -29,9 +31,14 @@ impl<'a> Town<'a> {
         cluster: &'a Cluster,
         (wire, text_bytes): (Wire, usize),
     ) -> anyhow::Result<Self> {
+        Self::saying(cluster, wire, &".".repeat(text_bytes.saturating_sub(stamp::LEN)))
+    }
+
+    /// The same, but for what is said.
+    pub(in crate::commands) fn saying(cluster: &'a Cluster, wire: Wire, words: &str) -> anyhow::Result<Self> {
         let run = super::super::run_name();
         let users = api::users(cluster.http()?, USERS, &run)?;
-        Ok(Self { cluster, wire, text_bytes, users, run, rooms: RefCell::default() })
+        Ok(Self { cluster, wire, words: words.to_owned(), users, run, rooms: RefCell::default() })
     }
 
     /// So many rooms, the same at each call.
@@ -74,7 +81,7 @@ impl<'a> Town<'a> {
 
     /// How to send to each of these rooms.
     pub(in crate::commands) fn templates(&self, rooms: &[String]) -> anyhow::Result<Vec<SendTemplate>> {
-        rooms.iter().map(|room| self.wire.send(room, self.text_bytes, &self.run)).collect()
+        rooms.iter().map(|room| self.wire.send_words(room, &self.words, &self.run)).collect()
     }
 
     fn hello(&self, conn: usize, rooms: &[String]) -> Arc<[u8]> {

@@ -1,0 +1,449 @@
+//! Translations per second of each local engine, how long after its message a translation comes, and whether chat notices a
+//! translator: p99 with one at rest, away while messages want translations, and at full load.
+//!
+//! A translator that is at work takes processor time, which chat on the same cores cannot but notice. What it must never do is to
+//! wait for one. So a full load is measured three ways: as it is; beside a process that burns as much processor time and has
+//! nothing to do with chat; and with the translator in the scheduler's idle class, where it gets what nobody else wants.
+
+mod asks;
+mod burner;
+mod reader;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use rookery_testbed::{Process, eventually, find_models, find_modes};
+use serde_json::json;
+
+pub use self::burner::{BurnArguments, burn};
+use self::{
+    asks::{Asked, Asks, Lines},
+    burner::Burner,
+    reader::Reader,
+};
+use super::cluster::{SENDERS, Town, progress};
+use crate::{
+    bed::{self, Bed, Plan},
+    clock, limits,
+    report::{Output, Report},
+    socket::Wire,
+    target::{Cluster, ClusterSettings, Http, Usage, api},
+};
+
+const TARGET: &str = "cluster";
+const REST: &str = "a translator at rest";
+const AGAIN: &str = "a translator at rest, once more";
+const AWAY: &str = "no translator, translations wanted";
+const FULL: &str = "a translator at full load";
+const BURNER: &str = "as much processor time burnt for nothing";
+const IDLE: &str = "a translator at full load in the idle class";
+const SAME_ROUND: &str = "that at rest in the same round";
+/// What is said in chat: something to translate.
+const WORDS: &str = " The house is big and the water is cold, I think, and the dog is in the garden.";
+/// A translator that does not end by itself for so long is killed.
+const LEAVING: Duration = Duration::from_secs(20);
+/// A translation that does not come by then never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Lines that are asked for again and again.
+const KNOWN: u64 = 200;
+
+/// Flags of `translator`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    cluster: ClusterSettings,
+    /// The translator's program
+    #[arg(long, value_name = "PATH", default_value = "target/release/rookery-translator")]
+    translator: PathBuf,
+    /// Engines to measure, of those that are installed
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "apertium,firefox")]
+    engines: Vec<EngineName>,
+    /// Requests under way at any time
+    #[arg(long, default_value_t = 16)]
+    at_once: u64,
+    /// Messages per second of which it is measured when their translations come
+    #[arg(long, default_value_t = 10.0)]
+    spoken: f64,
+    /// Chat messages per second
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// Rooms that they go to
+    #[arg(long, default_value_t = 100)]
+    rooms: usize,
+    /// Connections that read all of the rooms, spread over the nodes
+    #[arg(long, default_value_t = 3)]
+    readers: usize,
+    /// How often each is measured, in turn
+    #[arg(long, default_value_t = 3)]
+    repetitions: usize,
+    /// Seconds of warm-up of each step
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Seconds measured in each step
+    #[arg(long, default_value_t = 5.0)]
+    window: f64,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// An engine that runs on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum EngineName {
+    /// English to Spanish
+    Apertium,
+    /// English to Portuguese
+    Firefox,
+}
+
+impl EngineName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Apertium => "apertium",
+            Self::Firefox => "firefox",
+        }
+    }
+
+    fn target(self) -> &'static str {
+        match self {
+            Self::Apertium => "es",
+            Self::Firefox => "pt",
+        }
+    }
+
+    fn is_installed(self) -> bool {
+        match self {
+            Self::Apertium => find_modes().is_some_and(|modes| modes.join("eng-spa.mode").exists()),
+            Self::Firefox => find_models().is_some(),
+        }
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// When a server cannot be started, prepared or reached, or a translation does not come. That a server's program or all engines are not
+/// installed is said, and is none.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    limits::allow_connections(arguments.readers + SENDERS)?;
+    let (engines, missing): (Vec<_>, Vec<_>) =
+        arguments.engines.iter().copied().partition(|engine| engine.is_installed());
+    for engine in missing {
+        progress(&format!("SKIPPED: {} is not installed; run scripts/setup test", engine.name()));
+    }
+    if engines.is_empty() {
+        return Ok(());
+    }
+    let mut report = Report::for_this_command();
+    let started = Cluster::start_with(&arguments.cluster, &[("ROOKERY_TRANSLATION__MODE", "nats")])?;
+    let Some(cluster) = started else { return Ok(()) };
+    let asks = Asks::new(&cluster.nats(), cluster.name())?;
+    for _ in 0..arguments.repetitions.max(1) {
+        for engine in &engines {
+            let translator = Translator::new(&cluster, arguments, &[*engine], Class::Usual)?;
+            speed(&translator, *engine, &asks, arguments, &mut report)?;
+            delay(&cluster, *engine, arguments, &mut report)?;
+            translator.stop();
+        }
+    }
+    beside_chat(&cluster, &engines, &asks, arguments, &mut report)?;
+    report.finish(&arguments.output)
+}
+
+/// With whom a process shares the cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Usual,
+    /// With nobody: it gets what is left (`SCHED_IDLE`), and so does what it starts.
+    Idle,
+}
+
+/// A translator that is started and stopped.
+struct Translator {
+    process: Process,
+    management: SocketAddr,
+}
+
+impl Translator {
+    /// Starts one, and returns when it is ready.
+    fn new(
+        cluster: &Cluster,
+        arguments: &Arguments,
+        engines: &[EngineName],
+        class: Class,
+    ) -> anyhow::Result<Self> {
+        let program = arguments.translator.canonicalize().with_context(|| {
+            format!("there is no {}: build it with cargo build --release", arguments.translator.display())
+        })?;
+        let management = SocketAddr::from(([127, 0, 0, 1], rookery_testbed::free_port()));
+        let names: Vec<_> = engines.iter().map(|engine| engine.name()).collect();
+        let models = find_models().filter(|_| engines.contains(&EngineName::Firefox)).unwrap_or_default();
+        let settings = [
+            ("SERVER__MANAGEMENT", management.to_string()),
+            ("SERVER__CLUSTER", cluster.name().to_owned()),
+            ("NATS__URLS", cluster.nats().join(",")),
+            ("REDIS__URL", cluster.redis()),
+            ("TRANSLATOR__ENGINES", names.join(" ")),
+            ("TRANSLATOR__FIREFOX__MODELS", models.to_string_lossy().into_owned()),
+            ("LOG__LEVEL", "warn".to_owned()),
+        ];
+        let name = format!("translator-{}-{class:?}", names.join("-")).to_lowercase();
+        let serve = vec!["serve".to_owned()];
+        let process = match class {
+            Class::Usual => cluster.process(&name, &program, serve),
+            Class::Idle => {
+                let mut args =
+                    vec!["--idle".to_owned(), "0".to_owned(), program.to_string_lossy().into_owned()];
+                args.extend(serve);
+                cluster.process(&name, "chrt".as_ref(), args)
+            }
+        };
+        let process = settings
+            .iter()
+            .fold(process, |process, (key, value)| process.with_env(&format!("ROOKERY_{key}"), value));
+        process.start();
+        let answers = || Http::to(management).text("GET", "/readyz", None, None);
+        eventually(
+            "the translator is ready",
+            || process.log_tail(10),
+            || {
+                process.assert_running();
+                answers().is_ok_and(|(status, _)| status == 200).then_some(())
+            },
+        );
+        Ok(Self { process, management })
+    }
+
+    /// The same one again, with nothing in its memory.
+    fn restart(&self) {
+        self.stop();
+        self.process.start();
+        let answers = || Http::to(self.management).text("GET", "/readyz", None, None);
+        eventually(
+            "the translator is ready again",
+            || self.process.log_tail(10),
+            || answers().is_ok_and(|(status, _)| status == 200).then_some(()),
+        );
+    }
+
+    /// What it and the programs of its engines use.
+    fn usage(&self) -> anyhow::Result<Usage> {
+        Ok(Usage::of_tree(self.process.pid().context("the translator has ended")?))
+    }
+
+    fn stop(&self) {
+        self.process.terminate();
+        if self.process.wait(LEAVING).is_none() {
+            self.process.kill();
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+fn per_second(asked: &Asked) -> f64 {
+    asked.translated as f64 / asked.seconds
+}
+
+/// How fast it translates: what is new, what it knows, and what Redis knows.
+fn speed(
+    translator: &Translator,
+    engine: EngineName,
+    asks: &Asks,
+    arguments: &Arguments,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (name, target) = (engine.name(), engine.target());
+    let window = Duration::from_secs_f64(arguments.window);
+    // Its programs and models are started when they are first needed.
+    asks.ask(target, Lines::New, 1, Duration::from_secs_f64(arguments.warm_up))?;
+    let (first, usage) = (asks.next(), translator.usage()?);
+    for at_once in [1, arguments.at_once] {
+        let before = usage.cpu_seconds()?;
+        let new = asks.ask(target, Lines::New, at_once, window)?;
+        anyhow::ensure!(new.translated > 0, "{name} translates nothing");
+        #[allow(clippy::cast_precision_loss)] // Far below 2^53.
+        let cost = (usage.cpu_seconds()? - before) * 1e6 / new.translated as f64;
+        let latency = new.latency.percentiles();
+        let what = format!("{name}, new lines, {at_once} at once");
+        progress(&format!(
+            "{what}: {:.0}/s, p50 {:.1} p99 {:.1} ms",
+            per_second(&new),
+            latency.p50,
+            latency.p99
+        ));
+        report.add(&what, "/s", None, TARGET, per_second(&new));
+        report.add(&format!("{what}: p50"), "ms", None, TARGET, latency.p50);
+        report.add(&format!("{what}: p99"), "ms", None, TARGET, latency.p99);
+        report.add(&format!("{what}: CPU"), "µs each", None, TARGET, cost);
+    }
+    let count = asks.next() - first;
+    let known = Lines::Known { first, count: KNOWN.min(count) };
+    let local = asks.ask(target, known, arguments.at_once, window)?;
+    translator.restart();
+    let shared = asks.ask(target, Lines::Once { first, count }, arguments.at_once, window)?;
+    for (what, asked) in [("known to the translator", local), ("known to Redis", shared)] {
+        let what = format!("{name}, lines {what}");
+        progress(&format!("{what}: {:.0}/s", per_second(&asked)));
+        report.add(&what, "/s", None, TARGET, per_second(&asked));
+    }
+    Ok(())
+}
+
+/// How long after its message a translation comes to somebody who reads another language.
+fn delay(
+    cluster: &Cluster,
+    engine: EngineName,
+    arguments: &Arguments,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let http = cluster.http()?;
+    let [speaker, reader] = two_users(http)?;
+    wants(http, &reader, engine)?;
+    let room = api::rooms(http, &[vec![&speaker, &reader]])?.remove(0);
+    // At another node than the one that is written to, where there is one.
+    let last = *cluster.addresses().last().context("no node runs")?;
+    let reads = Reader::open(last, &reader.token)?;
+    let begun = clock::now();
+    let pause = Duration::from_secs_f64(1.0 / arguments.spoken);
+    let mut said = 0;
+    let run = super::run_name();
+    while clock::seconds(clock::now() - begun) < arguments.warm_up + arguments.window || said < 2 {
+        if said > 0 && reads.translations() == 0 {
+            // The first one waits for the engine to start.
+            anyhow::ensure!(clock::now() - begun < clock::nanos(PATIENCE), "no translation comes");
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        if said == 1 {
+            reads.take()?;
+        }
+        let text = format!("The house number {said} of {run} is big and the water is cold, I think.");
+        let body = json!({"text": text, "client_msg_id": format!("{run}-{said}")});
+        http.json("POST", &format!("/v1/rooms/{room}/messages"), Some(&speaker.token), Some(&body))?;
+        said += 1;
+        std::thread::sleep(pause);
+    }
+    let told = clock::now();
+    while reads.translations() < said {
+        anyhow::ensure!(clock::now() - told < clock::nanos(PATIENCE), "translations are missing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let latency = reads.take()?.percentiles();
+    let what = format!("{}, a translation after its message", engine.name());
+    progress(&format!("{what}: p50 {:.1} p99 {:.1} ms", latency.p50, latency.p99));
+    report.add(&format!("{what}: p50"), "ms", None, TARGET, latency.p50);
+    report.add(&format!("{what}: p99"), "ms", None, TARGET, latency.p99);
+    Ok(())
+}
+
+fn two_users(http: Http) -> anyhow::Result<[api::User; 2]> {
+    let users = api::users(http, 2, &super::run_name())?;
+    users.try_into().map_err(|_| anyhow::anyhow!("two users were asked for"))
+}
+
+/// The user reads the language that an engine translates into.
+fn wants(http: Http, user: &api::User, engine: EngineName) -> anyhow::Result<()> {
+    let body = json!({"language": engine.target()});
+    http.json("PATCH", "/v1/users/me", Some(&user.token), Some(&body)).map(drop)
+}
+
+/// Chat's own latency, whatever a translator does.
+fn beside_chat(
+    cluster: &Cluster,
+    engines: &[EngineName],
+    asks: &Asks,
+    arguments: &Arguments,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let town = Town::saying(cluster, Wire::Json, WORDS)?;
+    let rooms = town.rooms(arguments.rooms)?;
+    let mut bed = town.bed(&rooms, arguments.readers)?;
+    let http = cluster.http()?;
+    for _ in 0..arguments.repetitions.max(1) {
+        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
+        let first = chat(&mut bed, arguments, REST, report)?;
+        translator.stop();
+
+        // Somebody on each node reads another language from here on.
+        let foreign = api::users(http, 1, &super::run_name())?.remove(0);
+        wants(http, &foreign, engines[0])?;
+        for room in &rooms {
+            http.json("POST", &format!("/v1/rooms/{room}/join"), Some(&foreign.token), None)?;
+        }
+        let open = |server: SocketAddr| Reader::open(server, &foreign.token);
+        let readers: Vec<Reader> =
+            cluster.addresses().into_iter().map(open).collect::<anyhow::Result<_>>()?;
+        let away = chat(&mut bed, arguments, AWAY, report)?;
+
+        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
+        let (full, cores) = loaded(&translator, engines, asks, (&mut bed, arguments), FULL, report)?;
+        translator.stop();
+        let burner = {
+            let _burner = Burner::start(cores)?;
+            chat(&mut bed, arguments, BURNER, report)?
+        };
+        let translator = Translator::new(cluster, arguments, engines, Class::Idle)?;
+        let (idle, _) = loaded(&translator, engines, asks, (&mut bed, arguments), IDLE, report)?;
+        translator.stop();
+        let come: u64 = readers.iter().map(Reader::translations).sum();
+        anyhow::ensure!(come > 0, "nothing was translated beside chat");
+        drop(readers);
+        // Nobody here is foreign in the next round's first window.
+        http.json("DELETE", "/v1/users/me", Some(&foreign.token), None)?;
+
+        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
+        let again = chat(&mut bed, arguments, AGAIN, report)?;
+        translator.stop();
+        // Of one round, so that what the machine does in the meantime is the same for both, nearly.
+        let rest = f64::midpoint(first, again);
+        let mut add = |what: &str, than: &str, aim: &'static str, times: f64| {
+            report.add(&format!("chat with {what}: p99, against {than}"), "times", Some(aim), TARGET, times);
+        };
+        add(AGAIN, SAME_ROUND, "1, but for chance", again / first);
+        add(AWAY, SAME_ROUND, "≤ 1.05", away / rest);
+        add(FULL, BURNER, "≤ 1.05", full / burner);
+        add(FULL, SAME_ROUND, "≤ 1.05", full / rest);
+        add(IDLE, SAME_ROUND, "≤ 1.05", idle / rest);
+    }
+    Ok(())
+}
+
+/// Chat while a translator always has lines to translate: its p99 in milliseconds, and how many cores those took.
+fn loaded(
+    translator: &Translator,
+    engines: &[EngineName],
+    asks: &Asks,
+    (bed, arguments): (&mut Bed, &Arguments),
+    what: &str,
+    report: &mut Report,
+) -> anyhow::Result<(f64, f64)> {
+    let floods: Vec<_> =
+        engines.iter().map(|engine| asks.flood(engine.target(), arguments.at_once)).collect();
+    // Its programs and models are started by then.
+    std::thread::sleep(Duration::from_secs_f64(arguments.warm_up));
+    let (usage, begun) = (translator.usage()?, clock::now());
+    let before = usage.cpu_seconds()?;
+    let stepped = chat(bed, arguments, what, report);
+    let cores = (usage.cpu_seconds()? - before) / clock::seconds(clock::now() - begun);
+    let mut rate = 0.0;
+    for flood in floods {
+        rate += per_second(&flood.stop(asks)?);
+    }
+    let p99 = stepped?;
+    report.add(&format!("chat with {what}: translations meanwhile"), "/s", None, TARGET, rate);
+    report.add(&format!("chat with {what}: CPU of the translator"), "cores", None, TARGET, cores);
+    progress(&format!("{what}: {rate:.0} translations/s, {cores:.2} cores"));
+    Ok((p99, cores))
+}
+
+/// Chat at its rate, whatever else goes on: its p99 in milliseconds.
+fn chat(bed: &mut Bed, arguments: &Arguments, what: &str, report: &mut Report) -> anyhow::Result<f64> {
+    let plan = Plan { rate: arguments.rate, warm_up: arguments.warm_up, window: arguments.window };
+    let step = bed::run(bed, plan)?;
+    anyhow::ensure!(step.lost == 0, "{what}: {} messages were lost: {step:?}", step.lost);
+    let (p50, p99) = (step.latency_ms.p50, step.latency_ms.p99);
+    progress(&format!("chat with {what}: p50 {p50:.1} p99 {p99:.1} ms"));
+    report.add(&format!("chat with {what}: p50"), "ms", None, TARGET, p50);
+    report.add(&format!("chat with {what}: p99"), "ms", None, TARGET, p99);
+    report.detail(what, TARGET, &step);
+    Ok(p99)
+}
