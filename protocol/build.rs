@@ -68,6 +68,7 @@ const OPTIONAL: &[&str] = &[
     "RoomChanged.translation",
     "RoomChanged.max_members",
     "RoomChanged.retention_days",
+    "RoomChanged.declared",
     "Presence.online",
 ];
 

@@ -130,6 +130,14 @@ fn records() -> Vec<(&'static str, u64, Vec<Body>)> {
                 }))),
             ],
         ),
+        (
+            "a room is declared",
+            4,
+            vec![Body::Room(Box::new(RoomChanged::Updated(Update {
+                declared: Some(true),
+                ..Update::default()
+            })))],
+        ),
     ]
 }
 

@@ -31,11 +31,15 @@ pub struct User {
 impl User {
     /// Registers somebody with the code from the mail; his username starts with `hint`.
     pub async fn register(service: &Service, hint: &str) -> Self {
-        let username = unique(hint);
+        Self::register_as(service, &unique(hint), hint).await
+    }
+
+    /// Registers somebody under this username.
+    pub async fn register_as(service: &Service, username: &str, display_name: &str) -> Self {
         let email = format!("{username}@example.com");
         let api = service.api();
         let request =
-            json!({"email": email, "username": username, "password": PASSWORD, "display_name": hint});
+            json!({"email": email, "username": username, "password": PASSWORD, "display_name": display_name});
         api.post("/v1/auth/register", request).await.is(202);
         let code = service.code(&email, 1).await;
         let session = api.post("/v1/auth/verify", json!({"email": email, "code": code})).await.is(201);

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     accounts::Accounts,
+    admin::{Admin, Control, OperatorToken},
     backend::{
         Mails,
         bus::{Bus, NatsBus},
@@ -25,7 +26,7 @@ use crate::{
     membership::{Me, Membership, Refused},
     neighbours,
     notices::{self, Running, Sources},
-    peer::{Bound, Control, Names, PeerError, Peers},
+    peer::{Bound, Names, PeerError, Peers},
     rooms::Rooms,
     serve::{Drain, Ending, Process, greet},
     server::{Failure, Health, Readiness},
@@ -188,6 +189,13 @@ impl Node {
         let cluster = &settings.cluster;
         let until = Instant::now() + Duration::from_secs(cluster.start_seconds.into());
         let node = settings.server.node.clone();
+        let token = match &settings.peer.operator_token_file {
+            Some(path) => {
+                let token = OperatorToken::new(path).await;
+                Some(Arc::new(token.map_err(|why| Failure::Other(why.to_string()))?))
+            }
+            None => None,
+        };
         let address = match &*cluster.advertise {
             "" => bound.address().to_string(),
             address => address.to_owned(),
@@ -272,7 +280,16 @@ impl Node {
             drain: watch::Sender::new(None),
         });
         let names = Names { cluster: cluster.name.clone(), node: node.clone() };
-        let peers = bound.start(names, view, rooms.clone(), steering.clone(), metrics.peer.clone());
+        let admin = Admin {
+            node: node.clone(),
+            cluster: cluster.name.clone(),
+            rooms: rooms.clone(),
+            control: steering.clone(),
+            users: accounts.clone(),
+            pins: membership.clone(),
+            token,
+        };
+        let peers = bound.start(names, view, rooms.clone(), admin.routes(), metrics.peer.clone());
         let peers = peers.map_err(peers_failed)?;
         let mailbox = settings.http.dev_mailbox.then(|| nats.clone() as Arc<dyn Mails>);
         if mailbox.is_some() {

@@ -3,6 +3,7 @@
 pub use rookery_service::{secret, settings};
 
 pub mod accounts;
+pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod cluster;

@@ -508,6 +508,7 @@ impl From<RoomChanged> for log::RoomChanged {
                 wire.translation = update.translation;
                 wire.max_members = update.max_members;
                 wire.retention_days = update.retention_days;
+                wire.declared = update.declared;
             }
             RoomChanged::Removed => wire.change = log::RoomChange::Removed.into(),
         }
@@ -550,6 +551,7 @@ impl TryFrom<log::RoomChanged> for RoomChanged {
                 translation: room.translation,
                 max_members: room.max_members,
                 retention_days: room.retention_days,
+                declared: room.declared,
             }),
             log::RoomChange::Removed => Self::Removed,
         })

@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::UserId;
 
-use super::{Edit, Facts, Profile, Role, State, Update, dedupe, state::Ban};
+use super::{DECLARER, Edit, Facts, Profile, Role, State, Update, dedupe, state::Ban};
 use crate::record::{Body, Event, MemberChange, MemberChanged, Posted, RoomChanged};
 
 /// Expired sanctions and old posting times are swept whenever a table has grown to a multiple of this.
@@ -34,8 +34,8 @@ impl State {
                 let user = event.actor;
                 self.heads.touch(r.message_seq, seq, &self.limits, |a| a.unreact(seq, &r.emoji, user));
             }
-            Body::Member(member) => self.member_changed(member, ts),
-            Body::Room(room) => self.room_changed(room, ts),
+            Body::Member(member) => self.member_changed(member, event.actor, ts),
+            Body::Room(room) => self.room_changed(room, event.actor, ts),
         }
     }
 
@@ -68,8 +68,12 @@ impl State {
         }
     }
 
-    fn member_changed(&mut self, member: &MemberChanged, ts: i64) {
+    fn member_changed(&mut self, member: &MemberChanged, by: UserId, ts: i64) {
         let user = &member.user;
+        let named = matches!(member.change, MemberChange::Added | MemberChange::RoleChanged);
+        if named && by == DECLARER {
+            self.declared.insert(user.id);
+        }
         match member.change {
             MemberChange::Joined | MemberChange::Added => {
                 self.members.put(user, member.role.unwrap_or(Role::Member));
@@ -93,6 +97,7 @@ impl State {
 
     fn gone(&mut self, user: UserId) {
         self.members.remove(user);
+        self.declared.remove(&user);
         self.mentions.forget(user);
     }
 
@@ -117,7 +122,7 @@ impl State {
         self.mutes.insert(user, until);
     }
 
-    fn room_changed(&mut self, room: &RoomChanged, ts: i64) {
+    fn room_changed(&mut self, room: &RoomChanged, by: UserId, ts: i64) {
         match room {
             RoomChanged::Created { name, topic, visibility, kind, members } => {
                 self.facts = Some(Facts {
@@ -129,10 +134,14 @@ impl State {
                     translation: true,
                     max_members: None,
                     retention_days: None,
+                    declared: false,
                     created_at: ts,
                 });
                 for (user, role) in members {
                     self.members.put(user, *role);
+                    if by == DECLARER {
+                        self.declared.insert(user.id);
+                    }
                 }
             }
             RoomChanged::Updated(update) => self.updated(update),
@@ -150,6 +159,7 @@ impl State {
         }
         facts.visibility = update.visibility.unwrap_or(facts.visibility);
         facts.translation = update.translation.unwrap_or(facts.translation);
+        facts.declared = update.declared.unwrap_or(facts.declared);
         if let Some(most) = update.max_members {
             facts.max_members = Some(most).filter(|most| *most > 0);
         }

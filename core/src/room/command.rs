@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::{MessageId, UserId};
 
-use super::{Amendment, Update};
+use super::{Amendment, Declaration, Update};
 
 /// A user as rooms know him: stored with what he does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Role {
     Member,
     /// Also deletes others' messages, kicks, bans, mutes, adds, and changes name, topic and slow mode.
     Moderator,
-    /// Also changes roles and all else of the room, and deletes it. Each room has at least one.
+    /// Also changes roles and all else of the room, and deletes it. Each room has at least one, unless it is declared.
     Owner,
 }
 
@@ -77,11 +77,14 @@ pub enum What {
     },
     /// Change the room (moderators; some of it: owners).
     Update(Update),
-    /// Delete the room (owners).
+    /// Make the room what it is declared to be, or a part of that: to be repeated until `Done` comes without a seq. Asked by
+    /// [`DECLARER`](super::DECLARER) alone.
+    Declare(Box<Declaration>),
+    /// Delete the room (owners; a declared one: [`DECLARER`](super::DECLARER)).
     Remove,
     /// Join a public room. A member already: `Done` without a seq.
     Join,
-    /// Leave. The last owner cannot leave while there are other members.
+    /// Leave. The last owner cannot leave while there are other members, and who is declared cannot at all.
     Leave,
     /// Add a user (moderators; above `Member`: owners).
     Add {
@@ -168,6 +171,7 @@ impl What {
     pub fn level(&self) -> u32 {
         match self {
             Self::Update(update) => update.level(),
+            Self::Declare(_) => 1,
             _ => 0,
         }
     }

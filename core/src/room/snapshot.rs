@@ -64,6 +64,7 @@ impl State {
             untranslated: facts.is_some_and(|f| !f.translation),
             max_members: facts.and_then(|f| f.max_members).unwrap_or(0),
             retention_days: facts.and_then(|f| f.retention_days).unwrap_or(0),
+            declared: facts.is_some_and(|f| f.declared),
             created_at: facts.map_or(0, |f| f.created_at),
             removed: self.removed,
             members: self
@@ -73,6 +74,7 @@ impl State {
                     role: wire(role_to_wire(m.role).into()),
                     username: m.username.to_owned(),
                     display_name: m.display_name.to_owned(),
+                    declared: self.declared.contains(&m.id),
                 })
                 .collect(),
             bans: self
@@ -142,6 +144,7 @@ impl State {
                 translation: !row.untranslated,
                 max_members: Some(row.max_members).filter(|most| *most > 0),
                 retention_days: Some(row.retention_days).filter(|days| *days > 0),
+                declared: row.declared,
                 created_at: row.created_at,
             });
         }
@@ -152,6 +155,9 @@ impl State {
                 display_name: member.display_name,
             };
             state.members.put(&user, known(member.role, role_from_wire)?);
+            if member.declared {
+                state.declared.insert(user.id);
+            }
         }
         for ban in row.bans {
             let known = Ban {

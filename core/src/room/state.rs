@@ -1,6 +1,9 @@
 //! A room's state: what its events add up to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rookery_protocol::id::UserId;
 
@@ -28,6 +31,8 @@ pub struct Facts {
     pub max_members: Option<u32>,
     /// Events are kept for so many days; `None`: as long as the service keeps them.
     pub retention_days: Option<u32>,
+    /// It is declared from outside the chat: members do not change it, and it needs neither an owner nor anybody else.
+    pub declared: bool,
     /// When made, Unix milliseconds.
     pub created_at: i64,
 }
@@ -53,6 +58,8 @@ pub struct State {
     pub(super) last_ts: i64,
     pub(super) messages: u64,
     pub(super) members: Members,
+    /// Those of them whom the room's declaration names.
+    pub(super) declared: BTreeSet<UserId>,
     pub(super) bans: BTreeMap<UserId, Ban>,
     pub(super) mutes: BTreeMap<UserId, Option<i64>>,
     /// When members last posted, as far as slow mode needs to know.
@@ -69,6 +76,7 @@ impl PartialEq for State {
             && self.removed == other.removed
             && (self.last_seq, self.last_ts, self.messages) == (other.last_seq, other.last_ts, other.messages)
             && self.members == other.members
+            && self.declared == other.declared
             && self.bans == other.bans
             && self.mutes == other.mutes
             && self.last_posts == other.last_posts
@@ -88,6 +96,7 @@ impl State {
             last_ts: 0,
             messages: 0,
             members: Members::default(),
+            declared: BTreeSet::new(),
             bans: BTreeMap::new(),
             mutes: BTreeMap::new(),
             last_posts: BTreeMap::new(),
@@ -135,6 +144,11 @@ impl State {
     /// A member.
     pub fn member(&self, user: UserId) -> Option<MemberView<'_>> {
         self.members.get(user)
+    }
+
+    /// Whether the room's declaration names him.
+    pub fn is_declared(&self, user: UserId) -> bool {
+        self.declared.contains(&user)
     }
 
     /// All members, ordered by id.

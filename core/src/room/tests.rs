@@ -38,6 +38,7 @@ impl Room {
     }
 
     fn ask(&mut self, actor: u128, what: What) -> Result<Reply, Refusal> {
+        let actor = if matches!(what, What::Declare(_)) { 0 } else { actor };
         let command = command(actor, self.now, what);
         loop {
             match self.state.decide(&command)? {
@@ -285,6 +286,170 @@ fn client_msg_ids_are_taken_once() {
     assert!(room.post(3, "", "x").is_err() && room.post(3, &"x".repeat(65), "x").is_err());
 }
 
+/// Declares until nothing is left to do; says in how many steps.
+fn declared(room: &mut Room, declaration: &Declaration) -> Result<usize, Refusal> {
+    for steps in 0..20 {
+        if room.ask(0, What::Declare(Box::new(declaration.clone())))? == (Reply::Done { seq: None }) {
+            return Ok(steps);
+        }
+    }
+    panic!("it never ends");
+}
+
+fn declaration(members: &[(u128, Role)]) -> Declaration {
+    Declaration {
+        name: "Tea".into(),
+        kind: Kind::Group,
+        visibility: Visibility::Public,
+        topic: None,
+        slow_mode_seconds: 0,
+        translation: true,
+        max_members: None,
+        retention_days: None,
+        members: members.iter().map(|(id, role)| (user(*id), *role)).collect(),
+    }
+}
+
+/// Whether the room is what is declared.
+fn is_so(room: &Room, declared: &Declaration) -> bool {
+    let Some(facts) = room.state.facts() else { return false };
+    let settings = (facts.slow_mode_seconds, facts.translation, facts.max_members, facts.retention_days);
+    facts.declared
+        && room.state.fingerprint() == Some(declared.fingerprint())
+        && (&facts.name, facts.kind, facts.visibility, &facts.topic)
+            == (&declared.name, declared.kind, declared.visibility, &declared.topic)
+        && settings
+            == (
+                declared.slow_mode_seconds,
+                declared.translation,
+                declared.max_members,
+                declared.retention_days,
+            )
+        && room.state.declared.len() == declared.members.len()
+        && declared
+            .members
+            .iter()
+            .all(|(user, role)| room.state.is_declared(user.id) && room.state.role(user.id) == Some(*role))
+}
+
+#[test]
+fn a_declared_room_is_made_and_kept_so() {
+    let mut room = Room::new(Limits::default());
+    let mut wanted = declaration(&[(1, Role::Owner), (2, Role::Member)]);
+    (wanted.slow_mode_seconds, wanted.translation) = (30, false);
+    assert_eq!(
+        room.state.decide(&command(1, 1, What::Declare(wanted.clone().into()))),
+        Err(Refusal::Forbidden)
+    );
+    assert_eq!(declared(&mut room, &wanted), Ok(1));
+    assert!(is_so(&room, &wanted));
+    assert_eq!(Room::group(Kind::Group, Visibility::Public).state.fingerprint(), None);
+    let mut other = wanted.clone();
+    other.members.swap(0, 1);
+    assert_eq!(other.fingerprint(), wanted.fingerprint());
+    other.members[0].1 = Role::Moderator;
+    assert_ne!(other.fingerprint(), wanted.fingerprint());
+    assert!(room.events.iter().all(|event| event.actor == DECLARER) && room.events.len() == 2);
+    assert_eq!(room.state.role(DECLARER), None);
+
+    // Who joins by himself stays, unless a declaration has named him since.
+    room.ask(3, What::Join).unwrap();
+    room.ask(4, What::Join).unwrap();
+    assert_eq!(declared(&mut room, &wanted), Ok(0), "it is so still");
+    wanted.members = vec![(user(3), Role::Member), (user(5), Role::Moderator)];
+    assert_eq!(declared(&mut room, &wanted), Ok(1));
+    assert!(is_so(&room, &wanted));
+    let members: Vec<u128> = room.state.members().map(|member| member.id.0).collect();
+    assert_eq!(members, [3, 4, 5], "and no owner is needed");
+    wanted.members = vec![];
+    (wanted.name, wanted.topic, wanted.visibility) =
+        ("Coffee".into(), Some("now".into()), Visibility::Private);
+    assert_eq!(declared(&mut room, &wanted), Ok(1));
+    assert!(is_so(&room, &wanted));
+    assert_eq!(room.state.members().map(|member| member.id.0).collect::<Vec<_>>(), [4]);
+    assert!(room.ask(4, What::Leave).is_ok());
+    assert!(is_so(&room, &wanted) && room.state.member_count() == 0, "the last one takes nothing with him");
+
+    let other = Declaration { kind: Kind::Channel, ..wanted.clone() };
+    assert!(matches!(declared(&mut room, &other), Err(Refusal::Conflict(_))));
+    let remove = command(1, room.now, What::Remove);
+    assert_eq!(room.state.decide(&remove), Err(Refusal::RoomNotFound));
+    room.ask(0, What::Remove).unwrap();
+    assert_eq!(declared(&mut room, &wanted), Err(Refusal::RoomNotFound), "removed for good");
+}
+
+#[test]
+fn members_do_not_change_what_is_declared() {
+    let mut room = Room::new(Limits::default());
+    let named = [(1, Role::Owner), (2, Role::Owner), (3, Role::Moderator), (4, Role::Member)];
+    let wanted = declaration(&named);
+    declared(&mut room, &wanted).unwrap();
+    room.ask(5, What::Join).unwrap();
+    room.ask(6, What::Join).unwrap();
+    let update = |name: &str| What::Update(Update { name: Some(name.into()), ..Update::default() });
+    let refused = |outcome: Result<Reply, Refusal>| match outcome {
+        Err(Refusal::Conflict(why)) => assert!(why.contains("ChatRoom manifest"), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(room.ask(1, update("Tea")), DONE, "nothing is asked for");
+    refused(room.ask(1, update("Coffee")));
+    refused(room.ask(1, What::Remove));
+    refused(room.ask(1, What::SetRole { user: UserId(3), role: Role::Member }));
+    refused(room.ask(1, What::Kick { user: UserId(4) }));
+    refused(room.ask(1, What::Ban { user: user(4), until: None }));
+    refused(room.ask(4, What::Leave));
+    refused(room.ask(1, What::Leave));
+    assert!(room.ask(3, update("Coffee")).is_err());
+    assert_eq!(room.ask(4, What::Remove), Err(Refusal::Forbidden));
+    // What is not declared is theirs.
+    room.ask(1, What::SetRole { user: UserId(5), role: Role::Moderator }).unwrap();
+    room.ask(5, What::Ban { user: user(6), until: None }).unwrap();
+    room.ask(3, What::Mute { user: UserId(4), until: None }).unwrap();
+    room.ask(5, What::Leave).unwrap();
+    assert!(is_so(&room, &wanted));
+    // Whom it names comes in, banned or not, also where no more may join.
+    let mut wanted = declaration(&[(6, Role::Member), (7, Role::Owner)]);
+    wanted.max_members = Some(1);
+    declared(&mut room, &wanted).unwrap();
+    assert!(is_so(&room, &wanted));
+    assert_eq!(room.ask(8, What::Join), Err(Refusal::Limit("This room is full.")));
+}
+
+#[test]
+fn what_cannot_be_is_not_declared() {
+    let limits = Limits { members: 3, retention_days: 90, ..Limits::default() };
+    let plain = declaration(&[(1, Role::Owner)]);
+    let wrong = [
+        ("name", Declaration { name: String::new(), ..plain.clone() }),
+        ("kind", Declaration { kind: Kind::Direct, ..plain.clone() }),
+        ("topic", Declaration { topic: Some("t".repeat(501)), ..plain.clone() }),
+        ("slow_mode_seconds", Declaration { slow_mode_seconds: 21_601, ..plain.clone() }),
+        ("max_members", Declaration { max_members: Some(4), ..plain.clone() }),
+        ("retention_days", Declaration { retention_days: Some(91), ..plain.clone() }),
+        ("members", declaration(&[(1, Role::Owner), (1, Role::Member)])),
+        ("members", declaration(&(1..502).map(|id| (id, Role::Member)).collect::<Vec<_>>())),
+        ("members", declaration(&[(0, Role::Member)])),
+    ];
+    for (field, wrong) in wrong {
+        let mut room = Room::new(limits.clone());
+        let refusal = declared(&mut room, &wrong).unwrap_err();
+        assert!(matches!(refusal, Refusal::Invalid { field: of, .. } if of == field), "{field}: {refusal}");
+    }
+    let many = declaration(&[(1, Role::Owner), (2, Role::Member), (3, Role::Member), (4, Role::Member)]);
+    assert!(matches!(declared(&mut Room::new(limits), &many), Err(Refusal::Limit(_))));
+}
+
+#[test]
+fn many_members_come_and_go_in_several_steps() {
+    let mut room = Room::new(Limits::default());
+    let all: Vec<_> = (1..501).map(|id| (id, Role::Member)).collect();
+    assert_eq!(declared(&mut room, &declaration(&all)), Ok(4), "100 at first and 100 with each step");
+    assert_eq!(room.state.member_count(), 500);
+    let wanted = declaration(&all[490..]);
+    assert_eq!(declared(&mut room, &wanted), Ok(5));
+    assert!(is_so(&room, &wanted) && room.state.member_count() == 10);
+}
+
 fn any_what() -> impl Strategy<Value = What> {
     let who = || (1u128..7).prop_map(UserId);
     let profile = || (1u128..7).prop_map(user);
@@ -313,6 +478,7 @@ fn any_what() -> impl Strategy<Value = What> {
             })
         ),
         1 => (profile(), role()).prop_map(|(user, role)| What::Add { user, role }),
+        1 => any_declaration().prop_map(|declared| What::Declare(Box::new(declared))),
         1 => (who(), role()).prop_map(|(user, role)| What::SetRole { user, role }),
         1 => who().prop_map(|user| What::Kick { user }),
         1 => (profile(), until()).prop_map(|(user, until)| What::Ban { user, until }),
@@ -329,6 +495,17 @@ fn any_what() -> impl Strategy<Value = What> {
         3 => (seq(), emoji()).prop_map(|(seq, emoji)| What::React { seq, emoji }),
         1 => (seq(), emoji()).prop_map(|(seq, emoji)| What::Unreact { seq, emoji }),
     ]
+}
+
+fn any_declaration() -> impl Strategy<Value = Declaration> {
+    let roles = prop::sample::select(vec![Role::Member, Role::Moderator, Role::Owner]);
+    let members = prop::collection::btree_map(1u128..7, roles, 0..5);
+    (members, 0u32..3, any::<bool>(), prop::option::of(1u32..9)).prop_map(
+        |(members, slow_mode_seconds, translation, max_members)| {
+            let members: Vec<_> = members.into_iter().collect();
+            Declaration { slow_mode_seconds, translation, max_members, ..declaration(&members) }
+        },
+    )
 }
 
 proptest! {
@@ -351,13 +528,19 @@ proptest! {
             // Clocks of owners go back, too.
             room.now += passes - 500;
             let before = room.state.last_seq();
-            let outcome = room.ask(actor, what);
+            let outcome = room.ask(actor, what.clone());
             if outcome.is_err() || outcome == DONE {
                 prop_assert_eq!(room.state.last_seq(), before);
             }
+            if let (What::Declare(wanted), Ok(_)) = (&what, &outcome) {
+                prop_assert!(is_so(&room, wanted), "{:?}", wanted);
+                prop_assert_eq!(room.ask(actor, what.clone()), DONE, "twice is once");
+            }
             prop_assert_eq!(room.state.last_seq(), room.events.len() as u64);
             let owners = room.state.members().filter(|m| m.role == Role::Owner).count();
-            prop_assert!(owners > 0 || room.state.removed());
+            let declared = room.state.facts().is_some_and(|facts| facts.declared);
+            prop_assert!(owners > 0 || declared || room.state.removed());
+            prop_assert!(room.state.declared.iter().all(|user| room.state.role(*user).is_some()));
             prop_assert_eq!(owners, room.state.members.owners());
         }
         let mut posts: Vec<_> = room

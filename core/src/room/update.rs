@@ -19,6 +19,8 @@ pub struct Update {
     pub max_members: Option<u32>,
     /// Events are kept for so many days, no longer than the service keeps them; 0: as long as that (owners).
     pub retention_days: Option<u32>,
+    /// Whether the room is declared from outside the chat; only its declaration says so.
+    pub declared: Option<bool>,
 }
 
 impl Update {

@@ -125,7 +125,7 @@ fn event(frame: server_frame::Frame) -> (&'static str, Map<String, Value>) {
                 room: f.room, seq: f.seq, change: f.change, name: f.name, topic: f.topic,
                 visibility: f.visibility, slow_mode_seconds: f.slow_mode_seconds, by: f.by,
                 ts: rfc3339(f.ts), kind: f.kind, translation: f.translation, max_members: f.max_members,
-                retention_days: f.retention_days,
+                retention_days: f.retention_days, declared: f.declared,
             },
         ),
         Frame::Typing(f) => ("typing", object! { room: f.room, user: f.user }),

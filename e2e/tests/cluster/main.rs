@@ -5,6 +5,7 @@
 
 mod away;
 mod chat;
+mod declared;
 mod drain;
 mod mail;
 mod start;

@@ -1,4 +1,5 @@
-//! Calls between nodes, by gRPC: what a room is asked on one node reaches its owner on another.
+//! Calls between nodes, by gRPC: what a room is asked on one node reaches its owner on another. The operator's calls come
+//! to the same port; they are in `admin/`.
 //!
 //! Here belongs how a request gets to another node and how its answer comes back. Which node is asked, and what is
 //! asked again, is decided in `rooms/`; what a command means, in `rookery-core`.
@@ -13,7 +14,6 @@
 //!   taken, no later one is.
 //! - **A new stream ends the one before.** What came over the old one and is not begun is not begun any more.
 
-mod admin;
 mod caller;
 mod clock;
 mod codec;
@@ -30,11 +30,11 @@ mod tls;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rookery_core::ring::View;
-use rookery_protocol::peer::{calls_server::CallsServer, node_admin_server::NodeAdminServer};
+use rookery_protocol::peer::calls_server::CallsServer;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 
-pub use admin::Control;
 pub use metrics::PeerMetrics;
 pub use settings::PeerSettings;
 pub use tls::TlsError;
@@ -142,8 +142,8 @@ impl Bound {
         Self { version, ..self }
     }
 
-    /// Serves other nodes and connects to them. `rooms` follow the views from now on, and send what is not theirs to
-    /// its owner.
+    /// Serves other nodes, and the operator by `admin`, and connects to them. `rooms` follow the views from now on, and send
+    /// what is not theirs to its owner.
     ///
     /// # Errors
     /// [`PeerError::Pair`].
@@ -152,7 +152,7 @@ impl Bound {
         names: Names,
         mut views: watch::Receiver<Arc<View>>,
         rooms: Arc<Rooms>,
-        control: Arc<dyn Control>,
+        admin: Routes,
         metrics: PeerMetrics,
     ) -> Result<Peers, PeerError> {
         let Self { listener, address, settings, tls, version } = self;
@@ -180,8 +180,7 @@ impl Bound {
         }
         let calls = CallsServer::new(server::Server(Arc::new(shared)))
             .max_decoding_message_size(session::MESSAGE_BYTES);
-        let admin = admin::Admin { node: node.clone(), rooms: rooms.clone(), control };
-        let router = builder.add_service(calls).add_service(NodeAdminServer::new(admin));
+        let router = builder.add_routes(admin).add_service(calls);
         let mut ending = closed;
         let until = async move {
             let _ = ending.wait_for(|closing| *closing).await;

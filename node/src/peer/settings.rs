@@ -16,6 +16,9 @@ pub struct PeerSettings {
     pub tls_key: Option<PathBuf>,
     /// The authority that signed the certificates of all nodes (PEM).
     pub tls_ca: Option<PathBuf>,
+    /// File with the token by which the operator is known, read again for each of its calls: 16 to 1,024 characters. Without it
+    /// no rooms are declared.
+    pub operator_token_file: Option<PathBuf>,
     /// Time to connect to a node, milliseconds. 50 to 10,000.
     pub connect_ms: u64,
     /// A node that says nothing for so long is taken for gone, milliseconds. 200 to 30,000.
@@ -35,6 +38,7 @@ impl Default for PeerSettings {
             tls_cert: None,
             tls_key: None,
             tls_ca: None,
+            operator_token_file: None,
             connect_ms: 500,
             silent_ms: 1000,
             late_ms: 1000,

@@ -22,6 +22,8 @@ pub(super) struct End {
     pub(super) messages: u64,
     /// The room was removed.
     pub(super) removed: bool,
+    /// Of the last record.
+    pub(super) epoch: u64,
 }
 
 impl End {
@@ -31,6 +33,7 @@ impl End {
             last_seq: record.last_seq(),
             messages: record.messages_up_to(u64::MAX),
             removed: record.events.last().is_some_and(is_removal),
+            epoch: record.epoch,
         }
     }
 }
@@ -63,7 +66,7 @@ pub(super) async fn end(log: &dyn RoomLog, tail: &Committed) -> Result<End, Prob
     let last = record.first_seq - 1;
     let removed =
         records(log, room, last, last, true).await?.first().is_some_and(|record| End::of(record).removed);
-    Ok(End { last_seq: last, messages: record.messages_before, removed })
+    Ok(End { last_seq: last, messages: record.messages_before, removed, epoch: record.epoch })
 }
 
 /// Some records with events of `from ≤ seq ≤ to`, in the order asked for; none when there are no more.

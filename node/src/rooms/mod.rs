@@ -3,6 +3,7 @@
 //! Here belongs finding the owner of a room and reading logs and rows; what a command does is decided in
 //! `rookery-core`, and who gets events live in `live/`.
 
+mod declared;
 mod direct;
 mod ends;
 mod history;
@@ -110,6 +111,8 @@ pub struct RoomView {
     pub max_members: Option<u32>,
     /// Events are kept for so many days; `None`: as long as the service keeps them.
     pub retention_days: Option<u32>,
+    /// Declared from outside the chat: members do not change it.
+    pub declared: bool,
     /// Members.
     pub member_count: u64,
     /// When made, Unix milliseconds.
@@ -516,6 +519,7 @@ impl Rooms {
             translation: info.translation,
             max_members: info.max_members,
             retention_days: info.retention_days,
+            declared: info.declared.is_some(),
             member_count: info.member_count,
             created_at: info.created_at,
             role,

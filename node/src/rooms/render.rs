@@ -158,6 +158,7 @@ fn room_changed(room: String, seq: u64, ts: i64, by: String, changed: &RoomChang
             told.translation = update.translation;
             told.max_members = update.max_members;
             told.retention_days = update.retention_days;
+            told.declared = update.declared;
         }
         RoomChanged::Removed => told.change = "deleted".to_owned(),
     }

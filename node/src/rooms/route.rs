@@ -98,6 +98,13 @@ impl Route {
         ring.view.members().get(usize::from(ring.owner(room))).map(Owner::of)
     }
 
+    /// Name and shard of the node that owns the room.
+    pub(super) fn place(&self, room: RoomId) -> Option<(String, String)> {
+        let ring = self.ring.load();
+        let owner = ring.view.members().get(usize::from(ring.owner(room)))?;
+        Some((owner.name.clone(), owner.shard.clone()))
+    }
+
     /// Who is asked for the room, in order. Computed when it is needed: where owners answer it never is.
     pub(super) fn order(&self, room: RoomId) -> Vec<Owner> {
         let ring = self.ring.load();

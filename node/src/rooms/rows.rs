@@ -112,6 +112,8 @@ pub(super) struct Info {
     pub(super) translation: bool,
     pub(super) max_members: Option<u32>,
     pub(super) retention_days: Option<u32>,
+    /// What it is declared to be, as its [`State`](rookery_core::room::State) tells it; `None`: it is not declared.
+    pub(super) declared: Option<u64>,
     pub(super) member_count: u64,
     pub(super) created_at: i64,
     /// The two of a direct room.
@@ -134,6 +136,8 @@ struct Stored {
     max_members: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retention_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    declared: Option<u64>,
     /// Id, username, display name.
     pair: Vec<(UserId, String, String)>,
 }
@@ -149,6 +153,7 @@ impl Info {
             untranslated: !self.translation,
             max_members: self.max_members,
             retention_days: self.retention_days,
+            declared: self.declared,
             member_count: self.member_count,
             created_at: self.created_at,
             pair: self
@@ -173,6 +178,7 @@ impl Info {
             translation: !stored.untranslated,
             max_members: stored.max_members,
             retention_days: stored.retention_days,
+            declared: stored.declared,
             member_count: stored.member_count,
             created_at: stored.created_at,
             pair: pair.map(|(id, username, display_name)| Profile { id, username, display_name }).collect(),
@@ -206,6 +212,7 @@ mod tests {
             translation: false,
             max_members: Some(7),
             retention_days: Some(8),
+            declared: Some(u64::MAX),
             member_count: 2,
             created_at: -4,
             pair: vec![Profile { id: user, username: "a".into(), display_name: "A".into() }],
@@ -214,7 +221,14 @@ mod tests {
         let older =
             br#"{"name":"\u00c4","kind":3,"visibility":2,"topic":"t","slow_mode_seconds":5,"member_count":2,
             "created_at":-4,"pair":[]}"#;
-        let plain = Info { translation: true, max_members: None, retention_days: None, pair: vec![], ..info };
+        let plain = Info {
+            translation: true,
+            max_members: None,
+            retention_days: None,
+            declared: None,
+            pair: vec![],
+            ..info
+        };
         assert_eq!(Info::decode(older), Some(plain), "of a node that knew no more");
     }
 }

@@ -263,6 +263,18 @@ pub(crate) fn from_nodes() -> Vec<(&'static str, ServerFrame)> {
             }),
         ),
         (
+            "room that is declared",
+            FromServer::Room(RoomChanged {
+                room: room(),
+                seq: 2,
+                change: "updated".into(),
+                by: "00000000000000000000000000".into(),
+                ts: NOW,
+                declared: Some(true),
+                ..RoomChanged::default()
+            }),
+        ),
+        (
             "room that is gone",
             FromServer::Room(RoomChanged {
                 room: room(),

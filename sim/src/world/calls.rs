@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rookery_core::{
     ring,
-    room::{Command, Refusal, Reply, What},
+    room::{Command, DECLARER, Refusal, Reply, What},
 };
 use rookery_protocol::id::RoomId;
 
@@ -81,7 +81,11 @@ impl World {
         room: RoomId,
         what: What,
     ) {
-        let Some(actor) = self.nodes[node].edge.profile(connection) else { return };
+        let Some(mut actor) = self.nodes[node].edge.profile(connection) else { return };
+        if let What::Declare(_) = what {
+            // As if somebody outside the chat had asked.
+            actor.id = DECLARER;
+        }
         // The owner sets time and randomness.
         let command = Box::new(Command { actor, what, now: 0, random: 0 });
         let waiting = Waiting { operation, command };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rookery_core::room::{Kind, Profile, Refusal, Reply, Role, Update, Visibility, What};
+use rookery_core::room::{Declaration, Kind, Profile, Refusal, Reply, Role, Update, Visibility, What};
 use rookery_protocol::id::{MessageId, RoomId, UserId};
 
 use super::{ClientId, ConnectionId, EPOCH, Event, Inside, NodeId, World, edges::EdgeInput};
@@ -213,7 +213,7 @@ impl World {
         let user = UserId(u128::from(number));
         let guest =
             Profile { id: user, username: format!("guest{number}"), display_name: format!("Guest {number}") };
-        match self.rng.below(9) {
+        match self.rng.below(10) {
             0 | 1 => What::Add { user: guest, role: Role::Member },
             2 => What::SetRole { user, role: *self.rng.pick(&[Role::Member, Role::Moderator]) },
             3 => What::Kick { user },
@@ -221,7 +221,32 @@ impl World {
             5 => What::Unban { user },
             6 => What::Mute { user, until: Some(EPOCH + 20_000) },
             7 => What::Unmute { user },
+            8 => What::Declare(self.declaration().into()),
             _ => What::Update(Update { topic: Some(format!("topic {number}")), ..Update::default() }),
+        }
+    }
+
+    /// The room as somebody outside may declare it: with all clients, so that they go on talking, and with a guest or without.
+    fn declaration(&mut self) -> Declaration {
+        let role = |client: &Client| if client.at == 0 { Role::Owner } else { Role::Moderator };
+        let mut members: Vec<_> =
+            self.clients.iter().map(|client| (client.profile.clone(), role(client))).collect();
+        let number = self.rng.between(1, 6);
+        if number <= 3 {
+            let (username, display_name) = (format!("guest{number}"), format!("Guest {number}"));
+            let id = UserId(u128::from(number));
+            members.push((Profile { id, username, display_name }, Role::Member));
+        }
+        Declaration {
+            name: "Room".to_owned(),
+            kind: Kind::Group,
+            visibility: Visibility::Private,
+            topic: Some(format!("topic {number}")),
+            slow_mode_seconds: 0,
+            translation: number.is_multiple_of(2),
+            max_members: None,
+            retention_days: None,
+            members,
         }
     }
 

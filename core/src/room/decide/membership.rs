@@ -2,7 +2,7 @@
 
 use rookery_protocol::id::UserId;
 
-use super::{Asked, Decided, Decision, access::profile, nothing};
+use super::{Asked, Decided, Decision, access::profile, declare::DECLARED_MEMBER, nothing};
 use crate::{
     record::{Body, MemberChange, MemberChanged, RoomChanged},
     room::{Kind, Profile, Refusal, Reply, Role, Visibility, text},
@@ -38,19 +38,20 @@ impl Asked<'_> {
         self.append(self.member_event(actor.clone(), MemberChange::Joined, Some(Role::Member), None))
     }
 
-    /// The last member takes the room with him: it would have no owner any more.
+    /// The last member takes the room with him, unless it is declared: it would have no owner any more.
     pub(super) fn leave(&self) -> Decided {
         let (facts, role) = self.member()?;
         if facts.kind == Kind::Direct {
             return Err(Refusal::Forbidden);
         }
+        self.undeclared(self.command.actor.id)?;
         let alone = self.state.member_count() == 1;
-        if role == Role::Owner && self.state.members.owners() == 1 && !alone {
+        if self.needs_owner(role) && !alone {
             return Err(LAST_OWNER);
         }
         let user = self.command.actor.clone();
         let mut events = vec![self.event(self.member_event(user, MemberChange::Left, None, None))];
-        if alone {
+        if alone && !facts.declared {
             events.push(self.event(Body::Room(Box::new(RoomChanged::Removed))));
         }
         Ok(Decision::Append { events, reply: Reply::Done { seq: Some(self.state.last_seq + 1) } })
@@ -80,7 +81,8 @@ impl Asked<'_> {
         if member.role == role {
             return nothing();
         }
-        if member.role == Role::Owner && self.state.members.owners() == 1 {
+        self.undeclared(user)?;
+        if self.needs_owner(member.role) {
             return Err(LAST_OWNER);
         }
         self.append(self.member_event(profile(member), MemberChange::RoleChanged, Some(role), None))
@@ -89,6 +91,7 @@ impl Asked<'_> {
     pub(super) fn kick(&self, user: UserId) -> Decided {
         let (_, own) = self.at_least(Role::Moderator)?;
         let member = self.subordinate(user, own)?;
+        self.undeclared(user)?;
         self.append(self.member_event(profile(member), MemberChange::Kicked, None, None))
     }
 
@@ -99,6 +102,7 @@ impl Asked<'_> {
         }
         if self.state.role(user.id).is_some() {
             self.subordinate(user.id, own)?;
+            self.undeclared(user.id)?;
         }
         self.check_until(until)?;
         text::check_profile(user)?;
@@ -144,6 +148,17 @@ impl Asked<'_> {
             None => (Profile { id: user, username: String::new(), display_name: String::new() }, None),
         };
         self.append(self.member_event(known, MemberChange::Unmuted, role, None))
+    }
+
+    /// Whether the room would have no owner without one of this role, and needs one.
+    fn needs_owner(&self, role: Role) -> bool {
+        let declared = self.state.facts().is_some_and(|facts| facts.declared);
+        role == Role::Owner && self.state.members.owners() == 1 && !declared
+    }
+
+    /// Who is declared is changed by the declaration alone.
+    fn undeclared(&self, user: UserId) -> Result<(), Refusal> {
+        if self.state.declared.contains(&user) { Err(DECLARED_MEMBER) } else { Ok(()) }
     }
 
     fn check_until(&self, until: Option<i64>) -> Result<(), Refusal> {

@@ -4,6 +4,7 @@
 
 mod access;
 mod create;
+mod declare;
 mod membership;
 mod message;
 mod settings;
@@ -39,6 +40,7 @@ impl State {
                 asked.create(name, *kind, *visibility, topic.as_deref(), members)
             }
             What::Update(update) => asked.update(update),
+            What::Declare(declared) => asked.declare(declared),
             What::Remove => asked.remove(),
             What::Join => asked.join(),
             What::Leave => asked.leave(),

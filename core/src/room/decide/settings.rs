@@ -1,9 +1,9 @@
 //! Changing and removing a room.
 
-use super::{Asked, Decided, nothing};
+use super::{Asked, Decided, declare::DECLARED, nothing};
 use crate::{
     record::{Body, RoomChanged},
-    room::{Facts, Limits, Refusal, Role, SLOW_MODE_SECONDS, Update, text},
+    room::{DECLARER, Facts, Limits, Refusal, Role, SLOW_MODE_SECONDS, Update, text},
 };
 
 impl Update {
@@ -22,6 +22,7 @@ impl Update {
             translation: self.translation.filter(|t| *t != facts.translation),
             max_members: other(self.max_members, facts.max_members),
             retention_days: other(self.retention_days, facts.retention_days),
+            declared: None,
         }
     }
 
@@ -54,11 +55,20 @@ impl Asked<'_> {
         if news.is_empty() {
             return nothing();
         }
+        if facts.declared {
+            return Err(DECLARED);
+        }
         self.append(Body::Room(Box::new(RoomChanged::Updated(news))))
     }
 
     pub(super) fn remove(&self) -> Decided {
-        self.at_least(Role::Owner)?;
+        let declared = self.facts()?.declared;
+        if self.command.actor.id != DECLARER || !declared {
+            self.at_least(Role::Owner)?;
+            if declared {
+                return Err(DECLARED);
+            }
+        }
         self.append(Body::Room(Box::new(RoomChanged::Removed)))
     }
 }

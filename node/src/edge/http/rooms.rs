@@ -66,6 +66,8 @@ pub(super) struct Room {
     max_members: Option<u32>,
     /// Events are kept for so many days; `null`: as long as the service keeps them.
     retention_days: Option<u32>,
+    /// Declared from outside the chat, by a manifest: members do not change it.
+    declared: bool,
     member_count: u64,
     #[schema(example = "2026-01-02T03:04:05.678Z")]
     created_at: String,
@@ -91,6 +93,7 @@ impl From<RoomView> for Room {
             translation: room.translation,
             max_members: room.max_members,
             retention_days: room.retention_days,
+            declared: room.declared,
             member_count: room.member_count,
             created_at: rfc3339(room.created_at),
             last_seq: room.last_seq,
@@ -284,7 +287,8 @@ async fn get_room(
     params(("id" = String, Path, description = "The room.")),
     responses((status = 200, description = "The room as it is now.", body = Room),
         (status = 403, description = "`forbidden`, `not_a_member`."),
-        (status = 404, description = "`room_not_found`.")))]
+        (status = 404, description = "`room_not_found`."),
+        (status = 409, description = "`conflict`: the room is declared by a manifest.")))]
 async fn change_room(
     State(app): State<Arc<App>>,
     Auth(me): Auth,
@@ -299,6 +303,7 @@ async fn change_room(
         translation: change.translation,
         max_members: change.max_members,
         retention_days: change.retention_days,
+        declared: None,
     });
     app.rooms.member_command(room, &me.profile, what).await?;
     Ok(Json(app.rooms.view(room, me.profile.id).await?.into()))
@@ -309,7 +314,8 @@ async fn change_room(
     params(("id" = String, Path, description = "The room.")),
     responses((status = 204, description = "It is gone for everybody."),
         (status = 403, description = "`forbidden`, `not_a_member`."),
-        (status = 404, description = "`room_not_found`.")))]
+        (status = 404, description = "`room_not_found`."),
+        (status = 409, description = "`conflict`: the room is declared by a manifest.")))]
 async fn delete_room(
     State(app): State<Arc<App>>,
     Auth(me): Auth,

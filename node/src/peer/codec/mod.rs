@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_core::room::{Amendment, Kind, Profile, Reply, Role, Update, Visibility, What};
+use rookery_core::room::{Amendment, Declaration, Kind, Profile, Reply, Role, Update, Visibility, What};
 use rookery_protocol::{
     id::{MessageId, RoomId, UserId},
     peer::{self, answer::Outcome, command},
@@ -140,6 +140,17 @@ fn of_what(what: &What) -> command::What {
             max_members: update.max_members,
             retention_days: update.retention_days,
         }),
+        What::Declare(declared) => Wire::Declare(peer::Declare {
+            name: declared.name.clone(),
+            kind: of_kind(declared.kind).into(),
+            visibility: of_visibility(declared.visibility).into(),
+            topic: declared.topic.clone(),
+            slow_mode_seconds: declared.slow_mode_seconds,
+            translation: declared.translation,
+            max_members: declared.max_members,
+            retention_days: declared.retention_days,
+            members: declared.members.iter().map(|(user, role)| of_member(user, *role)).collect(),
+        }),
         What::Remove => Wire::Remove(peer::Empty {}),
         What::Join => Wire::Join(peer::Empty {}),
         What::Leave => Wire::Leave(peer::Empty {}),
@@ -188,7 +199,19 @@ fn what(wire: command::What) -> Result<What, Unreadable> {
             translation: update.translation,
             max_members: update.max_members,
             retention_days: update.retention_days,
+            declared: None,
         }),
+        Wire::Declare(declared) => What::Declare(Box::new(Declaration {
+            name: declared.name,
+            kind: kind(declared.kind)?,
+            visibility: visibility(declared.visibility)?,
+            topic: declared.topic,
+            slow_mode_seconds: declared.slow_mode_seconds,
+            translation: declared.translation,
+            max_members: declared.max_members,
+            retention_days: declared.retention_days,
+            members: declared.members.into_iter().map(member).collect::<Result<_, _>>()?,
+        })),
         Wire::Remove(_) => What::Remove,
         Wire::Join(_) => What::Join,
         Wire::Leave(_) => What::Leave,

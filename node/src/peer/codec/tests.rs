@@ -43,6 +43,20 @@ fn commands() -> Vec<(&'static str, What)> {
                 ..Update::default()
             }),
         ),
+        (
+            "declare",
+            What::Declare(Box::new(Declaration {
+                name: "n".into(),
+                kind: Kind::Group,
+                visibility: Visibility::Public,
+                topic: None,
+                slow_mode_seconds: 5,
+                translation: true,
+                max_members: Some(50),
+                retention_days: None,
+                members: vec![(user(1), Role::Owner), (user(2), Role::Member)],
+            })),
+        ),
         ("remove", What::Remove),
         ("join", What::Join),
         ("leave", What::Leave),

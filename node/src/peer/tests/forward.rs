@@ -4,7 +4,7 @@ use rookery_core::room::{Reply, Role, Update, What};
 use rookery_protocol::peer::{DrainRequest, StatusRequest, node_admin_client::NodeAdminClient};
 use tokio::sync::mpsc;
 
-use super::town::{Town, post, user};
+use super::town::{Town, as_operator, post, user};
 
 #[tokio::test]
 async fn commands_answers_and_refusals_cross_the_wire() {
@@ -73,14 +73,16 @@ async fn the_operator_sees_a_node_and_drains_it() {
     town.nodes[1].rooms.command(room, &ada, post("a")).await.unwrap();
     let address = format!("http://{}", town.nodes[0].address);
     let mut admin = NodeAdminClient::connect(address).await.unwrap();
-    let status = admin.status(StatusRequest {}).await.unwrap().into_inner();
+    let stranger = admin.status(StatusRequest {}).await.unwrap_err();
+    assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
+    let status = admin.status(as_operator(StatusRequest {})).await.unwrap().into_inner();
     assert_eq!((status.node.as_str(), status.state.as_str(), status.ready), ("node-0", "active", true));
     assert_eq!((status.connections, status.members, status.ring_revision), (7, 2, 1));
     assert!((1500..2600).contains(&status.slots) && status.rooms >= 1 && status.unacked == 0, "{status:?}");
     for begun in [true, false] {
-        let drained = admin.drain(DrainRequest::default()).await.unwrap();
+        let drained = admin.drain(as_operator(DrainRequest::default())).await.unwrap();
         assert_eq!(drained.into_inner().begun, begun);
     }
-    let status = admin.status(StatusRequest {}).await.unwrap().into_inner();
+    let status = admin.status(as_operator(StatusRequest {})).await.unwrap().into_inner();
     assert_eq!(status.state, "draining");
 }

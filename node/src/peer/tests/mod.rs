@@ -1,6 +1,7 @@
 //! Nodes that ask each other, over real streams, with one log below them.
 
 mod crowd;
+mod declared;
 mod faults;
 mod forward;
 mod moves;

@@ -10,10 +10,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rookery_core::{
     record::Record,
-    ring::{Member, MemberState, View},
+    ring::{self, Member, MemberState, View},
     room::{Kind, Profile, Visibility, What},
 };
 use rookery_protocol::id::{RoomId, UserId};
@@ -21,11 +22,14 @@ use rookery_testbed::Proxy;
 use tokio::sync::watch;
 
 use crate::{
+    admin::{Admin, Control, Directory, OperatorToken, Pins},
     backend::{
         Append, Appended, Committed, Read, RoomLog, Unavailable,
         embedded::{Store, StoreMetrics, StoreSettings},
     },
-    peer::{Bound, Control, Names, PeerMetrics, PeerSettings, Peers, VERSION},
+    membership::PinError,
+    peer::{Bound, Names, PeerMetrics, PeerSettings, Peers, VERSION},
+    problem::Problem,
     rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
 };
 
@@ -112,7 +116,49 @@ pub(super) struct Town {
     nowhere: Proxy,
     /// What each node speaks, by its number.
     versions: fn(usize) -> u32,
+    pub(super) pins: Arc<Board>,
+    /// By node.
+    pub(super) shards: Vec<&'static str>,
+    token: Option<Arc<OperatorToken>>,
     _dir: tempfile::TempDir,
+}
+
+/// What the operator says to be let in.
+pub(super) const TOKEN: &str = "the-operators-own-token";
+
+/// A call as the operator makes it.
+pub(super) fn as_operator<T>(call: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(call);
+    request.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    request
+}
+
+/// Those who have an account: `u1` to `u999`.
+struct Villagers;
+
+#[async_trait]
+impl Directory for Villagers {
+    async fn user(&self, username: &str) -> Result<Option<Arc<Profile>>, Problem> {
+        let number = username.strip_prefix(['u', 'U']).and_then(|number| number.parse().ok());
+        Ok(number.filter(|number| (1..1000).contains(number)).map(user))
+    }
+}
+
+/// Where pins are put up; the views show them after the next change.
+#[derive(Default)]
+pub(super) struct Board(pub(super) Mutex<ring::Pins>);
+
+#[async_trait]
+impl Pins for Board {
+    async fn pin(&self, room: RoomId, shard: Option<&str>, _: Duration) -> Result<(), PinError> {
+        let mut pins = self.0.lock();
+        match shard {
+            Some("full") => return Err(PinError::TooMany),
+            Some(shard) => drop(pins.insert(room, shard.to_owned())),
+            None => drop(pins.remove(&room)),
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn name(node: usize) -> String {
@@ -151,6 +197,8 @@ impl Town {
         let metrics = StoreMetrics::register(&mut Registry::default());
         let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
         let settings = PeerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..settings };
+        let file = dir.path().join("operator-token");
+        std::fs::write(&file, TOKEN).unwrap();
         let mut town = Self {
             nodes: Vec::new(),
             store,
@@ -159,6 +207,9 @@ impl Town {
             settings,
             nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))),
             versions,
+            pins: Arc::default(),
+            shards: vec!["main"; nodes],
+            token: Some(Arc::new(OperatorToken::new(&file).await.unwrap())),
             _dir: dir,
         };
         for _ in 0..nodes {
@@ -183,7 +234,16 @@ impl Town {
         let names = Names { cluster: "test".into(), node: name(node) };
         let metrics = PeerMetrics::default();
         let wiring = Arc::new(Wiring::default());
-        let peers = bound.start(names, view, rooms.clone(), wiring, metrics.clone()).unwrap();
+        let admin = Admin {
+            node: name(node),
+            cluster: "test".into(),
+            rooms: rooms.clone(),
+            control: wiring,
+            users: Arc::new(Villagers),
+            pins: self.pins.clone(),
+            token: self.token.clone(),
+        };
+        let peers = bound.start(names, view, rooms.clone(), admin.routes(), metrics.clone()).unwrap();
         let reached_by = proxy.address();
         let (proxy, peers) = (Some(proxy), Some(peers));
         self.nodes.push(Node { rooms, peers, proxy, reached_by, address, metrics, way, views });
@@ -193,14 +253,15 @@ impl Town {
         let member = |(node, active): (usize, &bool)| Member {
             name: name(node),
             address: self.nodes[node].reached_by.to_string(),
-            shard: "main".into(),
+            shard: self.shards[node].into(),
             weight: 1,
             shard_weight: 1,
-            level: rookery_core::ring::LEVEL,
+            level: ring::LEVEL,
             state: if *active { MemberState::Active } else { MemberState::Draining },
             incarnation: 1,
         };
-        Arc::new(View::new(self.revision, self.active.iter().enumerate().map(member).collect()))
+        let members = self.active.iter().enumerate().map(member).collect();
+        Arc::new(View::new(self.revision, members).with_pins(Arc::new(self.pins.0.lock().clone())))
     }
 
     /// Makes a new view, of which `tell` lets nodes hear later than others: all hear of it in the end.
@@ -232,14 +293,14 @@ impl Town {
     /// Whose the room is by the newest view.
     pub(super) fn owner(&self, room: RoomId) -> usize {
         let view = self.view();
-        let owner = view.owner(rookery_core::ring::slot_of(room), None).unwrap();
+        let owner = view.owner(ring::slot_of(room), view.pin(room)).unwrap();
         owner.name.strip_prefix("node-").unwrap().parse().unwrap()
     }
 
     /// Who is asked next for the room.
     pub(super) fn next(&self, room: RoomId) -> usize {
         let view = self.view();
-        let order = view.order(rookery_core::ring::slot_of(room), None);
+        let order = view.order(ring::slot_of(room), view.pin(room));
         order[1].name.strip_prefix("node-").unwrap().parse().unwrap()
     }
 

@@ -166,6 +166,7 @@ pub(super) fn info(state: &State) -> Option<Info> {
         translation: facts.translation,
         max_members: facts.max_members,
         retention_days: facts.retention_days,
+        declared: state.fingerprint(),
         member_count: state.member_count() as u64,
         created_at: facts.created_at,
         pair,

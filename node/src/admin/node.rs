@@ -1,4 +1,4 @@
-//! What the operator asks of a node: its status, and to drain.
+//! How a node is, and to drain it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use rookery_protocol::peer::{
 };
 use tonic::{Request, Response, Status};
 
+use super::token::{OperatorToken, admit};
 use crate::rooms::Rooms;
 
 /// A drained node does not stay longer, in seconds.
@@ -26,16 +27,17 @@ pub trait Control: Send + Sync {
 }
 
 /// The service `NodeAdmin`.
-#[derive(Clone)]
-pub(super) struct Admin {
+pub(super) struct Nodes {
     pub(super) node: String,
     pub(super) rooms: Arc<Rooms>,
     pub(super) control: Arc<dyn Control>,
+    pub(super) token: Option<Arc<OperatorToken>>,
 }
 
 #[tonic::async_trait]
-impl NodeAdmin for Admin {
+impl NodeAdmin for Nodes {
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        admit(self.token.as_deref(), &request).await?;
         let DrainRequest { deadline_seconds: seconds, hold_seconds } = request.into_inner();
         let deadline = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
         let hold = Duration::from_secs(hold_seconds.min(LONGEST_HOLD).into());
@@ -44,7 +46,8 @@ impl NodeAdmin for Admin {
         Ok(Response::new(DrainReply { begun }))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        admit(self.token.as_deref(), &request).await?;
         let counts = self.rooms.counts();
         Ok(Response::new(StatusReply {
             node: self.node.clone(),
