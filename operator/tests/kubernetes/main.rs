@@ -11,6 +11,8 @@ mod leadership;
 mod meddler;
 mod refusals;
 mod rolling;
+mod takeover;
 mod updates;
 mod watching;
+mod working;
 mod world;
