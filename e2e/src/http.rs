@@ -137,6 +137,11 @@ impl Answer {
         Ok(Self { call, status: status.as_u16(), headers, body })
     }
 
+    /// Whether a node said it, and not a proxy before it that could not reach one: then nobody knows what became of the call.
+    pub fn is_of_a_node(&self) -> bool {
+        self.status < 400 || self.body["code"].is_string()
+    }
+
     /// The body, if the status is this one.
     #[track_caller]
     pub fn is(self, status: u16) -> Value {

@@ -30,6 +30,7 @@ pub mod cluster;
 pub mod history;
 pub mod http;
 pub mod load;
+pub mod report;
 pub mod server;
 pub mod service;
 pub mod time;

@@ -4,12 +4,12 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use rookery_testbed::{Cluster, Node};
+use rookery_testbed::{Cluster, Node, Smtp};
 use serde_json::Value;
 
 use crate::{
@@ -21,9 +21,17 @@ use crate::{
 /// Addresses of one service, of one node or more.
 pub struct Service {
     urls: Vec<String>,
-    mailbox: String,
+    mailbox: Mailbox,
     management: Vec<String>,
     next: AtomicUsize,
+}
+
+/// Where its mails are read.
+enum Mailbox {
+    /// At `/dev/mailbox` of this URL.
+    Page(String),
+    /// With the server that its mailer sends them to.
+    Smtp(Arc<Smtp>),
 }
 
 impl Service {
@@ -48,7 +56,7 @@ impl Service {
     pub fn of(server: &Server) -> Self {
         Self {
             urls: vec![server.url()],
-            mailbox: server.url(),
+            mailbox: Mailbox::Page(server.url()),
             management: vec![server.management_url()],
             next: AtomicUsize::new(0),
         }
@@ -58,7 +66,7 @@ impl Service {
     pub fn of_node(node: &Node) -> Self {
         Self {
             urls: vec![node.url()],
-            mailbox: node.url(),
+            mailbox: Mailbox::Page(node.url()),
             management: vec![node.management_url()],
             next: AtomicUsize::new(0),
         }
@@ -68,9 +76,29 @@ impl Service {
     pub fn of_cluster(cluster: &Cluster) -> Self {
         show_log_at_panic(cluster.nodes().iter().map(|node| node.process().log().to_owned()).collect());
         Self {
-            mailbox: cluster.nodes()[0].url(),
+            mailbox: Mailbox::Page(cluster.nodes()[0].url()),
             management: cluster.nodes().iter().map(Node::management_url).collect(),
             urls: cluster.urls(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is behind this URL, sending its mails to that server.
+    pub fn with_smtp(url: &str, smtp: Arc<Smtp>) -> Self {
+        Self {
+            urls: vec![url.to_owned()],
+            mailbox: Mailbox::Smtp(smtp),
+            management: Vec::new(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is behind this URL, showing its mails there.
+    pub fn with_mailbox(url: &str) -> Self {
+        Self {
+            urls: vec![url.to_owned()],
+            mailbox: Mailbox::Page(url.to_owned()),
+            management: Vec::new(),
             next: AtomicUsize::new(0),
         }
     }
@@ -86,7 +114,7 @@ impl Service {
         let urls = list("ROOKERY_E2E_URLS");
         let first = urls.first()?.clone();
         Some(Self {
-            mailbox: list("ROOKERY_E2E_MAILBOX").pop().unwrap_or(first),
+            mailbox: Mailbox::Page(list("ROOKERY_E2E_MAILBOX").pop().unwrap_or(first)),
             management: list("ROOKERY_E2E_MANAGEMENT"),
             urls,
             next: AtomicUsize::new(0),
@@ -110,8 +138,16 @@ impl Service {
 
     /// All mails to an address, oldest first.
     pub async fn mails(&self, to: &str) -> Vec<Value> {
+        let page = match &self.mailbox {
+            Mailbox::Page(page) => page,
+            Mailbox::Smtp(smtp) => {
+                let is_his =
+                    |mail: &Value| mail["to"].as_array().is_some_and(|all| all.iter().any(|one| one == to));
+                return smtp.mails().into_iter().filter(is_his).collect();
+            }
+        };
         let path = format!("/dev/mailbox?to={}", to.replace('+', "%2B"));
-        let body = Api::new(&self.mailbox).get(&path).await.is(200);
+        let body = Api::new(page).get(&path).await.is(200);
         let mut mails = body["mails"].as_array().expect("the mailbox lists mails").clone();
         mails.sort_by(|a, b| a["ts"].as_str().cmp(&b["ts"].as_str()));
         mails

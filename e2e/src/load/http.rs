@@ -39,7 +39,7 @@ async fn until_answered(
         load.note(request.asked(connection));
         let at = random.random_range(0..users.len());
         let calling = tokio::time::timeout(manners.give_up, post(&users[at], request));
-        let Ok(Ok(answer)) = calling.await else {
+        let Some(answer) = calling.await.ok().and_then(Result::ok).filter(Answer::is_of_a_node) else {
             if !request.may_be_repeated() {
                 return;
             }

@@ -1,6 +1,6 @@
 //! The log of a room, as JetStream holds it: the only place where epochs can be seen.
 
-use async_nats::{Error, jetstream};
+use async_nats::{Client, Error, jetstream};
 use rookery_core::{
     record::{Opened, Record},
     ring::slot_of,
@@ -15,11 +15,11 @@ pub const LOG_STREAMS: u16 = 8;
 /// # Errors
 /// NATS does not answer, or holds something that is no record.
 pub async fn read(
-    urls: &[String],
+    client: Client,
     cluster: &str,
     rooms: &[String],
 ) -> Result<Vec<(String, Vec<Opened>)>, Error> {
-    let context = jetstream::new(async_nats::connect(urls).await?);
+    let context = jetstream::new(client);
     let reading = rooms.iter().map(async |room| {
         let id: RoomId = room.parse()?;
         let part = slot_of(id).number() % LOG_STREAMS;

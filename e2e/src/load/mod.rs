@@ -5,6 +5,7 @@
 
 mod http;
 mod log;
+mod meter;
 mod socket;
 mod truth;
 
@@ -29,6 +30,7 @@ use crate::{
 };
 pub use http::{log_in_again, post, run as run_http};
 pub use log::{LOG_STREAMS, read as read_log};
+pub use meter::Meter;
 pub use socket::run as run_socket;
 pub use truth::{compare_with_pages, read as read_truth};
 

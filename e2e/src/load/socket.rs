@@ -56,7 +56,9 @@ pub async fn run(load: Arc<Load>, user: User, subprotocol: Subprotocol, manners:
                 }
             }
             Err(_) | Ok(Err(ConnectError::Failed(_) | ConnectError::Timeout)) => {}
-            Ok(Err(ConnectError::Refused(status, _))) if status.is_server_error() => {}
+            // Of a node that is going; or not of a node at all, but of a proxy before it.
+            Ok(Err(ConnectError::Refused(status, said)))
+                if status.is_server_error() || said["code"].is_null() => {}
             Ok(Err(refused)) => panic!("no WebSocket: {refused:?}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -12,7 +12,6 @@
 
 mod aims;
 mod findings;
-mod meter;
 mod plan;
 mod report;
 mod round;

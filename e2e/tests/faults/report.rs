@@ -1,6 +1,8 @@
 //! What a run found, as a page that says how to repeat it.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use rookery_e2e::report;
 
 use crate::aims;
 
@@ -77,9 +79,9 @@ impl Report {
             "    ROOKERY_E2E_SEED={} ROOKERY_E2E_FAULTS={}{chosen} make faults\n\nRevision {}, {}; {} build of the node; {:.0} minutes.\n",
             self.seed,
             if self.asked > 0 { self.asked } else { self.outcomes.len() },
-            from_environment("ROOKERY_E2E_REVISION"),
-            machine(),
-            from_environment("ROOKERY_E2E_PROFILE"),
+            report::from_environment("ROOKERY_E2E_REVISION"),
+            report::machine(),
+            report::from_environment("ROOKERY_E2E_PROFILE"),
             self.took.as_secs_f64() / 60.0,
         );
         let _ = writeln!(
@@ -153,18 +155,9 @@ impl Report {
         page
     }
 
-    /// Writes it where the environment says: between the marks of a page that has them, else as a file of its own.
+    /// Writes it where the environment says.
     pub(crate) fn save(&self) {
-        const FROM: &str = "<!-- the run -->\n";
-        const TO: &str = "<!-- end of the run -->\n";
-        let Some(path) = std::env::var_os("ROOKERY_E2E_REPORT").filter(|path| !path.is_empty()) else {
-            return;
-        };
-        let before = fs::read_to_string(&path).unwrap_or_default();
-        let around = before.split_once(FROM).and_then(|(head, rest)| Some((head, rest.split_once(TO)?.1)));
-        let (head, tail) = around.unwrap_or_default();
-        let page = format!("{head}{FROM}{}{TO}{tail}", self.page());
-        fs::write(&path, page).unwrap_or_else(|error| panic!("cannot write the report: {error}"));
+        report::write(&self.page());
     }
 }
 
@@ -183,15 +176,4 @@ impl Times {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).map_or(0, Duration::as_millis)
     }
-}
-
-fn from_environment(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| "unknown".to_owned())
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    format!("{cores} cores of {}", model.trim_start_matches([' ', '\t', ':']))
 }

@@ -13,7 +13,7 @@ use rookery_core::record::Opened;
 use rookery_e2e::{
     history::{self, Truth, What, check, check_log, evidence, excused},
     http::Api,
-    load::{self, Load, Manners, Return},
+    load::{self, Load, Manners, Meter, Return},
     service::Service,
     ws::Subprotocol,
 };
@@ -21,7 +21,6 @@ use rookery_testbed::{Cluster, Fault};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
-    meter::Meter,
     plan::{Step, node_of},
     report::{Outcome, Report},
 };
@@ -251,7 +250,8 @@ async fn logs(cluster: &Cluster, rooms: &[String]) -> Result<Vec<(String, Vec<Op
     let urls = cluster.nats().urls();
     let until = Instant::now() + BOUND;
     loop {
-        match load::read_log(&urls, CLUSTER, rooms).await {
+        let reading = async { load::read_log(async_nats::connect(&urls).await?, CLUSTER, rooms).await };
+        match reading.await {
             Ok(logs) => return Ok(logs),
             Err(error) if Instant::now() >= until => return Err(format!("the logs cannot be read: {error}")),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -25,6 +25,8 @@ pub struct SmtpOptions {
     pub users: Vec<(String, String)>,
     /// Users with their tokens, for XOAUTH2.
     pub tokens: Vec<(String, String)>,
+    /// The address of this machine on which it listens; else 127.0.0.1.
+    pub host: Option<IpAddr>,
     /// Its first port; else a free one.
     pub port: Option<u16>,
     /// Where mails and logs go; else into a temporary directory.
@@ -34,6 +36,7 @@ pub struct SmtpOptions {
 /// A running server.
 pub struct Smtp {
     process: Process,
+    host: IpAddr,
     port: u16,
     tls_port: u16,
     dir: PathBuf,
@@ -45,6 +48,7 @@ impl Smtp {
     pub fn start(options: &SmtpOptions) -> Option<Self> {
         let python = programs::find_or_say(PYTHON)?;
         let bed = options.bed.clone().unwrap_or_else(Bed::temporary);
+        let host = options.host.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let port = options.port.unwrap_or_else(ports::free_port);
         let tls_port = if options.tls { ports::free_port() } else { 0 };
         let dir = bed.dir().join(format!("smtp-{port}"));
@@ -59,7 +63,7 @@ impl Smtp {
         let table =
             |pairs: &[(String, String)]| pairs.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
         let told = json!({
-            "host": "127.0.0.1",
+            "host": host,
             "port": port,
             "tls_port": tls_port,
             "starttls": options.tls,
@@ -73,7 +77,7 @@ impl Smtp {
         let args = vec![program.to_string_lossy().into_owned(), told.to_string()];
         let process = bed.process(&format!("smtp-{port}"), &python, args);
         process.start();
-        let smtp = Self { process, port, tls_port, dir, _bed: bed };
+        let smtp = Self { process, host, port, tls_port, dir, _bed: bed };
         smtp.await_ready();
         Some(smtp)
     }
@@ -85,7 +89,7 @@ impl Smtp {
             || self.process.log_tail(15),
             || {
                 self.process.assert_running();
-                let mut socket = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).ok()?;
+                let mut socket = TcpStream::connect(SocketAddr::from((self.host, self.port))).ok()?;
                 socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
                 let mut greeting = [0; 4];
                 socket.read_exact(&mut greeting).ok()?;

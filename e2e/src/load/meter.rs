@@ -9,11 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rookery_e2e::{
-    history::What,
-    load::{self, Load},
-    user::User,
-};
+use super::{Load, log_in_again, post};
+use crate::{history::What, user::User};
 
 /// Between two messages to a room.
 const CADENCE: Duration = Duration::from_millis(60);
@@ -31,7 +28,7 @@ struct Write {
 }
 
 /// The writers of all rooms.
-pub(crate) struct Meter {
+pub struct Meter {
     load: Arc<Load>,
     user: User,
     urls: Vec<String>,
@@ -44,14 +41,15 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(load: &Arc<Load>, user: User, urls: Vec<String>) -> Arc<Self> {
+    /// Writers to all rooms of this load, over these nodes, the first of them for now.
+    pub fn new(load: &Arc<Load>, user: User, urls: Vec<String>) -> Arc<Self> {
         let writes = load.rooms.iter().map(|_| Mutex::default()).collect();
         let failures = load.rooms.iter().map(|_| Mutex::default()).collect();
         Arc::new(Self { load: load.clone(), user, urls, node: AtomicUsize::new(0), writes, failures })
     }
 
     /// Writes to the `room`th room until the load finishes.
-    pub(crate) async fn run(self: Arc<Self>, room: usize) {
+    pub async fn run(self: Arc<Self>, room: usize) {
         let mut users = self.users();
         let connection = self.load.next_connection();
         while !self.load.is_finishing() {
@@ -62,14 +60,16 @@ impl Meter {
                 let node = self.node.load(Ordering::Acquire);
                 self.load.note(request.asked(connection));
                 let tried = self.load.now();
-                let answer = tokio::time::timeout(GIVE_UP, load::post(&users[node], &request)).await;
+                let answer = tokio::time::timeout(GIVE_UP, post(&users[node], &request)).await;
                 let failure = match &answer {
                     Ok(Ok(answer)) => format!("{} {}", answer.status, answer.body),
                     Ok(Err(error)) => format!("{error:?}"),
                     Err(_) => "no answer".to_owned(),
                 };
                 let failure = format!("node-{node} from {tried:.3?} to {:.3?}: {failure}", self.load.now());
-                if let Ok(Ok(answer)) = &answer {
+                if let Ok(Ok(answer)) = &answer
+                    && answer.is_of_a_node()
+                {
                     if matches!(answer.status, 200 | 201) {
                         self.load.note(What::Acked { op: request.op, seq: answer.body["seq"].as_u64() });
                         let write = Write { asked, acked: self.load.now(), node, failed };
@@ -77,7 +77,7 @@ impl Meter {
                         break;
                     }
                     if answer.status == 401 {
-                        load::log_in_again(&mut users).await;
+                        log_in_again(&mut users).await;
                         continue;
                     }
                     let code = answer.body["code"].as_str().unwrap_or_default().to_owned();
@@ -95,20 +95,25 @@ impl Meter {
     }
 
     /// From now on that node is asked.
-    pub(crate) fn ask(&self, node: usize) {
+    pub fn ask(&self, node: usize) {
         self.node.store(node, Ordering::Release);
     }
 
-    /// Waits until every room acknowledged a message that was asked of that node from now on; the rooms that do not
-    /// within `patience`.
-    pub(crate) fn progress(&self, node: usize, patience: Duration) -> Result<(), Vec<String>> {
+    /// Waits until every room acknowledged a message that was asked of that node from now on.
+    ///
+    /// # Errors
+    /// The rooms that do not within `patience`.
+    pub fn progress(&self, node: usize, patience: Duration) -> Result<(), Vec<String>> {
         self.ask(node);
         let since = self.load.now();
         self.wait(patience, |write| write.asked >= since && write.node == node)
     }
 
     /// Waits until every room acknowledged a message that was asked after `since`, at whichever node.
-    pub(crate) fn writes_after(&self, since: Duration, patience: Duration) -> Result<(), Vec<String>> {
+    ///
+    /// # Errors
+    /// The rooms that do not within `patience`.
+    pub fn writes_after(&self, since: Duration, patience: Duration) -> Result<(), Vec<String>> {
         self.wait(patience, |write| write.asked >= since)
     }
 
@@ -134,7 +139,7 @@ impl Meter {
     }
 
     /// What the time from `from` to `to` was like: the longest wait of each room, shortest first, and failed tries.
-    pub(crate) fn between(&self, from: Duration, to: Duration) -> (Vec<Duration>, u32) {
+    pub fn between(&self, from: Duration, to: Duration) -> (Vec<Duration>, u32) {
         let (mut waits, mut failed) = (Vec::new(), 0);
         for room in 0..self.writes.len() {
             let mut worst = Duration::ZERO;
