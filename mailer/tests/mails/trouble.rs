@@ -98,6 +98,21 @@ fn a_late_answer_is_not_taken_for_that_to_another_mail() {
 }
 
 #[test]
+fn a_mail_that_takes_longer_than_a_job_is_waited_for_is_given_to_nobody_else() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    // Twice as long as the outbox waits for a mailer that says nothing: timeout_seconds and five.
+    world.smtp.obey(&json!([{"to": "long@", "at": "data", "delay": 32, "times": 1}]));
+    let settings = world.settings(&world.smtp_settings());
+    let mailers = ["one", "two"].map(|name| world.mailer(name, &settings));
+    world.enqueue(&welcome("long", "long@example.org"));
+    world.await_empty();
+    assert_eq!(world.given(), 1, "marks of progress keep it");
+    assert_eq!(world.came().into_values().collect::<Vec<_>>(), [1]);
+    let sent: f64 = mailers.iter().map(|mailer| mailer.metric("rookery_mailer_sent_total")).sum();
+    assert!((sent - 1.0).abs() < 0.5, "{sent}");
+}
+
+#[test]
 fn mails_wait_for_a_server_that_is_away() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
     world.smtp.process().kill();

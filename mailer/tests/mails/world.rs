@@ -148,6 +148,14 @@ impl World {
         })
     }
 
+    /// How often a mailer was given a job out of the outbox.
+    pub(crate) fn given(&self) -> u64 {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(outbox::stream(CLUSTER)).await.unwrap();
+            stream.consumer_info("mailer").await.unwrap().delivered.consumer_sequence
+        })
+    }
+
     /// Waits until no job waits.
     pub(crate) fn await_empty(&self) {
         rookery_testbed::eventually(
