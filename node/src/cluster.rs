@@ -297,7 +297,7 @@ impl Node {
         }
         let translation = (settings.translation.mode == Mode::Nats).then(|| {
             let asked = OverNats::new(nats.client(), &cluster.name);
-            Translation::new(accounts.clone(), Arc::new(asked), metrics.translation.clone())
+            Translation::new(accounts.clone(), rooms.clone(), Arc::new(asked), metrics.translation.clone())
         });
         if let Some(translation) = &translation {
             translation.start(&hub);

@@ -133,8 +133,9 @@ async fn services(
         Mode::Auto => InProcess::find(&settings.translator, metrics.translation.translator.clone()),
         Mode::Off | Mode::Nats => None,
     };
-    let translation = translation
-        .map(|asked| Translation::new(accounts.clone(), Arc::new(asked), metrics.translation.clone()));
+    let translation = translation.map(|asked| {
+        Translation::new(accounts.clone(), rooms.clone(), Arc::new(asked), metrics.translation.clone())
+    });
     if let Some(translation) = &translation {
         translation.start(&hub);
     }

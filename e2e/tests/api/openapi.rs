@@ -53,6 +53,7 @@ const CALLS: &[&str] = &[
     "PUT /v1/rooms/{}/messages/{}/reactions/{}",
     "DELETE /v1/rooms/{}/messages/{}/reactions/{}",
     "PUT /v1/rooms/{}/read",
+    "PUT /v1/rooms/{}/translate",
     "GET /v1/ws",
 ];
 

@@ -118,3 +118,49 @@ async fn history_is_translated_on_demand() {
         "{japanese}"
     );
 }
+
+/// PUT .../translate: a user reads a room as it was written, from the next connection on; PATCH `translation: false`: a room has none.
+#[tokio::test]
+async fn a_user_turns_it_off_in_a_room_and_a_room_forbids_it() {
+    let Some(server) = tokio::task::spawn_blocking(started).await.unwrap() else { return };
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    let [bob, eve] = [User::register(&service, "bob").await, User::register(&service, "eve").await];
+    for reader in [&bob, &eve] {
+        reader.api.patch("/v1/users/me", json!({"language": "es"})).await.is(200);
+    }
+    let room = ada.room_with(&[&bob, &eve]).await;
+    let wants = async |translate: bool| {
+        let path = format!("/v1/rooms/{room}/translate");
+        eve.api.put(&path, json!({"translate": translate})).await.is(204);
+        assert_eq!(eve.listed(&room).await.unwrap()["translate"], translate);
+    };
+    wants(false).await;
+    let mut his = bob.online(Subprotocol::Json).await;
+    let mut hers = eve.online(Subprotocol::Proto).await;
+
+    let said = seq_of(&ada.say(&room, "The house is big and the water is cold.").await);
+    his.events_until("his translation", |event| is_translation(event, said)).await;
+    // What has none comes after what had one, or would have.
+    let mark = seq_of(&ada.say(&room, "`x = 1`").await);
+    let is_mark = |event: &Value| event["t"] == "message" && event["seq"] == mark;
+    let events = hers.events_until("the mark", is_mark).await;
+    assert!(!events.iter().any(|event| event["t"] == "translation"), "{events:?}");
+    wants(true).await;
+    let mut hers = eve.online(Subprotocol::Proto).await;
+
+    let allow = async |may: bool| {
+        ada.api.patch(&format!("/v1/rooms/{room}"), json!({"translation": may})).await.is(200);
+    };
+    allow(false).await;
+    let forbidden = seq_of(&ada.say(&room, "There are two dogs in the garden of my house.").await);
+    let page = bob.api.get(&format!("/v1/rooms/{room}/messages?translate=es")).await.is(200);
+    assert_eq!(page["translation"], "off", "{page}");
+    assert!(page["messages"][0].get("translation").is_none(), "{page}");
+    allow(true).await;
+    let said = seq_of(&ada.say(&room, "My friends eat bread and fish in the evening.").await);
+    for socket in [&mut his, &mut hers] {
+        let events = socket.events_until("the translation", |event| is_translation(event, said)).await;
+        assert!(!events.iter().any(|event| is_translation(event, forbidden)), "{events:?}");
+    }
+}

@@ -39,7 +39,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use rookery_core::room::Profile;
-use rookery_protocol::id::{SessionId, UserId};
+use rookery_protocol::id::{RoomId, SessionId, UserId};
 use sha2::{Digest, Sha256};
 use tokio::{sync::broadcast, time::Instant};
 
@@ -66,6 +66,8 @@ pub struct Principal {
     pub profile: Arc<Profile>,
     /// BCP 47 tag.
     pub language: Arc<str>,
+    /// Rooms that he reads as they were written, in order.
+    pub untranslated: Arc<[RoomId]>,
     /// When the account was made, Unix milliseconds.
     pub created_at: i64,
     /// His login.
@@ -198,6 +200,7 @@ impl Accounts {
         Ok(Principal {
             profile: user.profile.clone(),
             language: user.language.clone(),
+            untranslated: user.untranslated.clone(),
             created_at: user.created_at,
             session: verified.session,
             expires_at: verified.expires_at,

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use rookery_protocol::id::UserId;
+use rookery_protocol::id::{RoomId, UserId};
 
 use super::{Account, Accounts, MailAbout, Principal, User, names, session_revoked};
 use crate::{backend::bus::News, problem::Problem};
+
+/// Rooms that a user may want untranslated, at most.
+const UNTRANSLATED: usize = 1000;
 
 /// A change of one's own account. What is `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +94,31 @@ impl Accounts {
             .await?;
         self.news.tell(News::UserChanged { user: me.profile.id });
         changed.ok_or_else(session_revoked)
+    }
+
+    /// Whether one wants a room's messages translated into one's language.
+    ///
+    /// # Errors
+    /// `limit_reached` when there are too many rooms that he does not want it in; `unavailable`.
+    pub async fn translate_room(&self, me: &Principal, room: RoomId, translate: bool) -> Result<(), Problem> {
+        let changed = self
+            .users
+            .change(me.profile.id, |account| {
+                let rooms = &mut account.untranslated;
+                match rooms.binary_search(&room) {
+                    Ok(place) if translate => drop(rooms.remove(place)),
+                    Err(place) if !translate && rooms.len() < UNTRANSLATED => rooms.insert(place, room),
+                    _ => {}
+                }
+            })
+            .await?
+            .ok_or_else(session_revoked)?;
+        if !translate && changed.untranslated.binary_search(&room).is_err() {
+            let why = "There are too many rooms that you read untranslated.";
+            return Err(Problem::new(409, "limit_reached", why));
+        }
+        self.news.tell(News::UserChanged { user: me.profile.id });
+        Ok(())
     }
 
     /// Deletes one's own account: it, its names and its logins are gone at once, and the name and address are free again.

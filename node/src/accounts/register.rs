@@ -139,6 +139,7 @@ impl Accounts {
             avatar_url: None,
             login_code: false,
             mail_about: MailAbout::default(),
+            untranslated: Vec::new(),
             created_at,
             password: pending.password,
             email_key: email.canonical,

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rookery_core::room::Profile;
-use rookery_protocol::id::UserId;
+use rookery_protocol::id::{RoomId, UserId};
 
 use super::{cache::Recent, names::Username, settings::AccountsSettings};
 use crate::{
@@ -23,6 +23,8 @@ pub struct User {
     pub profile: Arc<Profile>,
     /// BCP 47 tag.
     pub language: Arc<str>,
+    /// Rooms that he reads as they were written, in order.
+    pub untranslated: Arc<[RoomId]>,
     /// `https` address of his picture.
     pub avatar_url: Option<String>,
     /// When the account was made, Unix milliseconds.
@@ -65,6 +67,9 @@ pub struct Account {
     pub login_code: bool,
     /// What he wants mails about.
     pub mail_about: MailAbout,
+    /// Rooms that he reads as they were written, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untranslated: Vec<RoomId>,
     /// When the account was made, Unix milliseconds.
     pub created_at: i64,
     /// PHC string.
@@ -83,6 +88,7 @@ impl Account {
                 display_name: self.display_name.clone(),
             }),
             language: self.language.as_str().into(),
+            untranslated: self.untranslated.as_slice().into(),
             avatar_url: self.avatar_url.clone(),
             created_at: self.created_at,
             epoch: self.epoch,
@@ -318,6 +324,7 @@ mod tests {
             avatar_url: None,
             login_code: false,
             mail_about: MailAbout::default(),
+            untranslated: Vec::new(),
             created_at: 0,
             password: String::new(),
             email_key: format!("{name}@example.org"),

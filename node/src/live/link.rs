@@ -118,8 +118,8 @@ impl Mail {
 pub struct Link {
     mail: Mutex<Mail>,
     user: OnceLock<Arc<Profile>>,
-    /// The language that its user wants translations into.
-    reads: OnceLock<Lang>,
+    /// The language that its user wants translations into, and the rooms, in order, that he wants none of.
+    reads: OnceLock<(Lang, Arc<[RoomId]>)>,
     session: Mutex<Option<SessionId>>,
     /// The subprotocol it speaks.
     pub protocol: Subprotocol,
@@ -176,14 +176,15 @@ impl Link {
         let _ = self.user.set(user);
     }
 
-    /// The language that its user wants translations into, if he does.
-    pub fn reads(&self) -> Option<Lang> {
-        self.reads.get().copied()
+    /// The language that its user wants a room's translations into, if he does.
+    pub fn reads(&self, room: RoomId) -> Option<Lang> {
+        let (language, except) = self.reads.get()?;
+        except.binary_search(&room).is_err().then_some(*language)
     }
 
-    /// Says which language its user reads; once, before it follows a room.
-    pub fn read_in(&self, language: Lang) {
-        let _ = self.reads.set(language);
+    /// Says which language its user reads, but for these rooms, which are in order; once, before it follows a room.
+    pub fn read_in(&self, language: Lang, except: Arc<[RoomId]>) {
+        let _ = self.reads.set((language, except));
     }
 
     /// Its login.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rookery_core::{
     feed::{Feed, Gap, Ready},
     record::{Body, Event, MemberChange, Record, RoomChanged},
+    room::Update,
 };
 use rookery_protocol::{
     Subprotocol,
@@ -80,6 +81,8 @@ pub(super) struct Inner {
     dismissals: u64,
     /// Languages that those who follow the room read.
     pub(super) readers: Readers,
+    /// Whether messages may be translated, once that is known.
+    translation: Option<bool>,
     /// Messages, and the seq of what last changed them.
     revisions: BTreeMap<u64, u64>,
     /// Nobody has followed the room since then.
@@ -138,6 +141,7 @@ impl Room {
                 ask: false,
                 dismissals: 0,
                 readers: Readers::default(),
+                translation: None,
                 revisions: BTreeMap::new(),
                 idle_since: Some(Instant::now()),
                 retired: false,
@@ -248,7 +252,7 @@ impl Room {
             sub.cursor.store(end, Ordering::Relaxed);
         }
         inner.idle_since = None;
-        if let Some(language) = link.reads() {
+        if let Some(language) = link.reads(self.id) {
             inner.readers.add(language, &sub);
         }
         let caught_up = after.map(|_| (end, newest));
@@ -343,9 +347,19 @@ impl Room {
         inner.attendance.share_all();
     }
 
-    /// Whether a message still has the text that event `revision` gave it, as far as is known.
-    pub fn says_still(&self, seq: u64, revision: u64) -> bool {
-        self.inner.lock().says_still(seq, revision)
+    /// Whether a message may be translated that has the text that event `revision` gave it, as far as is known.
+    pub fn may_translate(&self, seq: u64, revision: u64) -> bool {
+        self.inner.lock().may_translate(seq, revision)
+    }
+
+    /// Whether it is known if messages may be translated.
+    pub fn knows_translation(&self) -> bool {
+        self.inner.lock().translation.is_some()
+    }
+
+    /// Messages may be translated or not, as was read; what an event has said since then is newer.
+    pub fn learn_translation(&self, may: bool) {
+        self.inner.lock().translation.get_or_insert(may);
     }
 
     /// Tells a translation to some of those who read its language and have been written the message.
@@ -430,8 +444,9 @@ impl Inner {
         }
     }
 
-    pub(super) fn says_still(&self, seq: u64, revision: u64) -> bool {
-        self.revisions.get(&seq).is_none_or(|newest| *newest <= revision)
+    pub(super) fn may_translate(&self, seq: u64, revision: u64) -> bool {
+        let says_still = self.revisions.get(&seq).is_none_or(|newest| *newest <= revision);
+        says_still && self.translation != Some(false)
     }
 
     /// Says what was said, if anybody here may need a translation; never waits.
@@ -440,6 +455,12 @@ impl Inner {
             Body::Posted(posted) => (seq, Some(&posted.text)),
             Body::Edited { message_seq, text, .. } => (*message_seq, Some(text)),
             Body::Deleted { message_seq } => (*message_seq, None),
+            Body::Room(changed) => {
+                if let RoomChanged::Updated(Update { translation: Some(may), .. }) = **changed {
+                    self.translation = Some(may);
+                }
+                return;
+            }
             _ => return,
         };
         if message != seq {
@@ -448,7 +469,8 @@ impl Inner {
                 self.revisions.pop_first();
             }
         }
-        let Some(text) = text.filter(|_| !self.readers.is_empty()) else { return };
+        let wanted = !self.readers.is_empty() && self.translation != Some(false);
+        let Some(text) = text.filter(|_| wanted) else { return };
         translates.tell(Spoken {
             room,
             seq: message,

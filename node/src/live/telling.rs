@@ -40,7 +40,7 @@ pub enum Told {
     Some,
     /// All but those who have yet to be written the message itself: they are to be told in a moment.
     Behind,
-    /// Nobody any more: the message says something else by now, or nothing.
+    /// Nobody any more: the message says something else by now, or nothing, or the room forbids it.
     Outdated,
 }
 
@@ -52,7 +52,7 @@ impl Telling {
     }
 
     pub(super) fn go_on(&mut self, room: &Inner) -> Told {
-        if !room.says_still(self.message, self.revision) {
+        if !room.may_translate(self.message, self.revision) {
             return Told::Outdated;
         }
         // Where the message ends on each tape. What a tape no longer has, all have read or will never.

@@ -538,6 +538,14 @@ impl Rooms {
         })
     }
 
+    /// Whether a room's messages may be translated.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn may_translate(&self, room: RoomId) -> Result<bool, Problem> {
+        Ok(self.info(room).await?.is_some_and(|info| info.translation))
+    }
+
     async fn role(&self, room: RoomId, user: UserId) -> Result<Option<Role>, Problem> {
         let row = self.env().rows.get(Table::Memberships, &rows::of_user(user, room)).await;
         Ok(row.map_err(|why| unavailable(&why))?.and_then(|row| rows::role_of(&row.value)))

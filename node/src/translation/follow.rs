@@ -63,7 +63,12 @@ async fn attempt(
         return None;
     }
     let room = hub.upgrade()?.find(spoken.room)?;
-    if !room.says_still(spoken.seq, spoken.revision) {
+    if !room.knows_translation() {
+        // Once for a room that is followed here: from then on its events say so.
+        let Some(may) = all.rooms.allows(spoken.room).await else { return Some(SOON) };
+        room.learn_translation(may);
+    }
+    if !room.may_translate(spoken.seq, spoken.revision) {
         return None;
     }
     let targets = spoken.languages.iter().map(ToString::to_string).collect();

@@ -4,6 +4,7 @@
 //! on, and whatever cannot be translated soon is left as it is. A translation belongs to a message as it is at one moment; after
 //! an edit the old one is told to nobody any more.
 
+mod allow;
 mod ask;
 mod follow;
 mod history;
@@ -21,6 +22,7 @@ use rookery_protocol::{
 pub use rookery_translator::text::Lang;
 use tokio::sync::{Semaphore, mpsc};
 
+pub use allow::Allows;
 pub use ask::{Asked, InProcess, OverNats};
 use follow::follow;
 pub use history::translate_page;
@@ -75,6 +77,7 @@ impl Translates {
 /// See the module's text. One per node.
 pub struct Translation {
     accounts: Arc<Accounts>,
+    rooms: Arc<dyn Allows>,
     asked: Arc<dyn Asked>,
     metrics: TranslationMetrics,
     under_way: Arc<Semaphore>,
@@ -83,11 +86,16 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// By way of `asked`.
-    pub fn new(accounts: Arc<Accounts>, asked: Arc<dyn Asked>, metrics: TranslationMetrics) -> Arc<Self> {
+    /// By way of `asked`, in those of the `rooms` that allow it.
+    pub fn new(
+        accounts: Arc<Accounts>,
+        rooms: Arc<dyn Allows>,
+        asked: Arc<dyn Asked>,
+        metrics: TranslationMetrics,
+    ) -> Arc<Self> {
         let places = |count| Arc::new(Semaphore::new(count));
         let (under_way, waiting, behind) = (places(UNDER_WAY), places(WAITING), places(BEHIND));
-        Arc::new(Self { accounts, asked, metrics, under_way, waiting, behind })
+        Arc::new(Self { accounts, rooms, asked, metrics, under_way, waiting, behind })
     }
 
     /// Translates what rooms of this node are told, from now on. Once; in a Tokio runtime.

@@ -121,7 +121,7 @@ struct Messages {
     /// well, unless the page is empty: so many events without a message lie there.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<u64>,
-    /// `unavailable` when a translation was asked for and not all messages that need one have it: there is no translator,
+    /// `off` when a translation was asked for and the room allows none; `unavailable` when one was asked for and not all messages that need one have it: there is no translator,
     /// it has no engine for their languages, or engines are away.
     #[serde(skip_serializing_if = "Option::is_none")]
     translation: Option<&'static str>,
@@ -208,6 +208,7 @@ async fn list_messages(
     let mut page = app.rooms.history(room, me.profile.id, part, limit).await?;
     let translation = match query.translate {
         None => None,
+        Some(_) if !app.rooms.may_translate(room).await? => Some("off"),
         Some(language) => {
             let complete = match &app.translation {
                 Some(translation) => {

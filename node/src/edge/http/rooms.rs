@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Auth, Body, Path, Query, cursor, messages::Message, rfc3339};
 use crate::{
+    accounts::Principal,
     edge::App,
     problem::Problem,
     rooms::{Listed, NewRoom, RoomView, words},
@@ -24,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(get_room, change_room, delete_room))
         .routes(routes!(join_room))
         .routes(routes!(mark_room_read))
+        .routes(routes!(translate_room))
 }
 
 /// The other user of a direct room.
@@ -114,13 +116,16 @@ struct MyRoom {
     unread: u64,
     /// Mentions of me after that; at most 100 are counted.
     mentions: u32,
+    /// Whether I want its messages translated.
+    translate: bool,
     /// The newest message.
     last_message: Option<Message>,
 }
 
-impl From<Listed> for MyRoom {
-    fn from(listed: Listed) -> Self {
+impl MyRoom {
+    fn new(listed: Listed, me: &Principal) -> Self {
         Self {
+            translate: me.untranslated.binary_search(&listed.room.id).is_err(),
             room: listed.room.into(),
             read_seq: listed.standing.read_seq,
             unread: listed.standing.unread,
@@ -216,6 +221,12 @@ struct ReadUpTo {
     seq: u64,
 }
 
+/// Whether I want a room's messages translated.
+#[derive(serde::Deserialize, utoipa::ToSchema)]
+struct TranslateRoom {
+    translate: bool,
+}
+
 /// Make a room
 #[utoipa::path(post, path = "/v1/rooms", tag = "rooms", security(("bearer" = [])), request_body = CreateRoom,
     responses((status = 201, description = "The room; its maker is its owner.", body = Room),
@@ -240,7 +251,7 @@ async fn create_room(
     responses((status = 200, description = "All rooms that I am in.", body = MyRooms)))]
 async fn list_rooms(State(app): State<Arc<App>>, Auth(me): Auth) -> Result<Json<MyRooms>, Problem> {
     let rooms = app.rooms.list(me.profile.id).await?;
-    Ok(Json(MyRooms { rooms: rooms.into_iter().map(Into::into).collect() }))
+    Ok(Json(MyRooms { rooms: rooms.into_iter().map(|listed| MyRoom::new(listed, &me)).collect() }))
 }
 
 /// Find public rooms
@@ -353,5 +364,25 @@ async fn mark_room_read(
     Body(read): Body<ReadUpTo>,
 ) -> Result<StatusCode, Problem> {
     app.rooms.mark_read(room, me.profile.id, read.seq).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Have a room translated for me, or not
+///
+/// Into the language of my account; so it is until I say that I do not want it, where the room allows it. Connections heed what held
+/// when they were opened.
+#[utoipa::path(put, path = "/v1/rooms/{id}/translate", tag = "rooms", security(("bearer" = [])),
+    request_body = TranslateRoom, params(("id" = String, Path, description = "The room.")),
+    responses((status = 204, description = "So it is."),
+        (status = 403, description = "`not_a_member`."), (status = 404, description = "`room_not_found`."),
+        (status = 409, description = "`limit_reached`: there are too many rooms that you read untranslated.")))]
+async fn translate_room(
+    State(app): State<Arc<App>>,
+    Auth(me): Auth,
+    Path(room): Path<RoomId>,
+    Body(body): Body<TranslateRoom>,
+) -> Result<StatusCode, Problem> {
+    app.rooms.readable(room, me.profile.id).await?;
+    app.accounts.translate_room(&me, room, body.translate).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -115,7 +115,7 @@ async fn admit(
     if edge.app.translation.is_some()
         && let Some(language) = Lang::parse(&principal.language)
     {
-        link.read_in(language);
+        link.read_in(language, principal.untranslated.clone());
     }
     link.follows_all.store(wanted.all, Ordering::Release);
     edge.registry.admit(link, user, principal.session);

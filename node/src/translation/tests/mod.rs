@@ -3,13 +3,16 @@
 
 mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use rookery_core::record::Body;
-use rookery_protocol::Subprotocol;
+use rookery_protocol::{Subprotocol, id::RoomId};
 use tokio::time::Instant;
 
-use self::world::{Reader, Says, World, eventually};
+use self::world::{ROOM, Reader, Says, World, eventually};
 
 const HOUSE: &str = "The house is big and the water is cold.";
 const DOGS: &str = "There are two dogs in the garden of my house.";
@@ -204,4 +207,86 @@ async fn who_was_removed_is_told_nothing_any_more() {
     assert_eq!(eventually("one is told", waiting(&stays)).await, [format!("es: {HOUSE}")]);
     settle().await;
     assert_eq!(goes.told(), [] as [String; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_forbids_it_is_not_translated() {
+    let world = World::new().await;
+    *world.allowed.may.lock() = Some(false);
+    let reader = world.reader(2, "es", Subprotocol::Json);
+    world.translator.answer(100);
+    world.post(HOUSE);
+    world.post(HOUSE);
+    reader.catch_up();
+    settle().await;
+    assert_eq!(world.translator.asked().len(), 0);
+    // Until its owners allow it, which its events say: it is looked up once.
+    world.allow(true);
+    world.post(DOGS);
+    reader.catch_up();
+    assert_eq!(eventually("it is translated", waiting(&reader)).await, [format!("es: {DOGS}")]);
+    world.allow(false);
+    world.post(HOUSE);
+    settle().await;
+    assert_eq!((world.translator.asked().len(), world.allowed.asked.load(Ordering::Relaxed)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_when_a_room_forbids_it_is_told_to_nobody() {
+    let world = World::new().await;
+    let [reader, slow] = [2, 3].map(|user| world.reader(user, "es", Subprotocol::Proto));
+    // Asked, and not answered.
+    world.post(HOUSE);
+    world.asked(1).await;
+    world.allow(false);
+    reader.catch_up();
+    world.translator.answer(100);
+    settle().await;
+    assert_eq!(reader.told(), [] as [String; 0]);
+    // Answered, and not told to all.
+    world.allow(true);
+    world.post(DOGS);
+    reader.catch_up();
+    assert_eq!(eventually("the fast one is told", waiting(&reader)).await, [format!("es: {DOGS}")]);
+    world.allow(false);
+    slow.catch_up();
+    settle().await;
+    // Waiting for engines.
+    world.allow(true);
+    world.translator.says(Says::Away(60_000));
+    world.post(HOUSE);
+    world.asked(3).await;
+    world.allow(false);
+    settle().await;
+    assert_eq!(slow.told(), [] as [String; 0]);
+    assert_eq!(world.translator.asked().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_translated_before_it_is_known_whether_the_room_allows_it() {
+    let world = World::new().await;
+    *world.allowed.may.lock() = None;
+    let reader = world.reader(2, "es", Subprotocol::Json);
+    world.translator.answer(100);
+    world.post(HOUSE);
+    reader.catch_up();
+    eventually("it is asked for", || (world.allowed.asked.load(Ordering::Relaxed) > 1).then_some(())).await;
+    assert_eq!(world.translator.asked().len(), 0);
+    *world.allowed.may.lock() = Some(true);
+    assert_eq!(eventually("it is translated", waiting(&reader)).await, [format!("es: {HOUSE}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_room_untranslated_is_told_nothing_of_it() {
+    let world = World::new().await;
+    let here = world.reader_but_for(2, "es", Subprotocol::Json, &[RoomId(1), ROOM, RoomId(9)]);
+    let elsewhere = world.reader_but_for(3, "pt", Subprotocol::Json, &[RoomId(1), RoomId(9)]);
+    world.translator.answer(1);
+    world.post(HOUSE);
+    here.catch_up();
+    elsewhere.catch_up();
+    assert_eq!(eventually("one is told", waiting(&elsewhere)).await, [format!("pt: {HOUSE}")]);
+    settle().await;
+    assert_eq!(here.told(), [] as [String; 0]);
+    assert_eq!(world.translator.asked()[0].targets, ["pt"], "nobody here reads Spanish");
 }

@@ -1,7 +1,10 @@
 //! A room that is followed on this node, and a translator that does as it is told.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Waker,
     time::{Duration, Instant},
 };
@@ -10,8 +13,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rookery_core::{
-    record::{Body, Event, MemberChange, MemberChanged, Posted, Record},
-    room::Profile,
+    record::{Body, Event, MemberChange, MemberChanged, Posted, Record, RoomChanged},
+    room::{Profile, Update},
 };
 use rookery_protocol::{
     Subprotocol,
@@ -22,7 +25,7 @@ use rookery_protocol::{
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-use super::super::{Asked, Lang, Translation, TranslationMetrics};
+use super::super::{Allows, Asked, Lang, Translation, TranslationMetrics};
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings},
     backend::{
@@ -35,7 +38,7 @@ use crate::{
     },
 };
 
-const ROOM: RoomId = RoomId(7);
+pub(super) const ROOM: RoomId = RoomId(7);
 
 /// Nothing is missed here.
 struct NoLog;
@@ -55,6 +58,20 @@ impl RoomLog for NoLog {
         Ok(())
     }
     fn follow(&self, _: RoomId, _: bool) {}
+}
+
+/// What the room says: whether it may be translated, if that can be found out.
+pub(super) struct Allowed {
+    pub(super) may: Mutex<Option<bool>>,
+    pub(super) asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Allows for Allowed {
+    async fn allows(&self, _: RoomId) -> Option<bool> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        *self.may.lock()
+    }
 }
 
 /// What a translator says.
@@ -166,6 +183,7 @@ pub(super) struct World {
     pub(super) hub: Arc<Hub>,
     pub(super) room: Arc<Room>,
     pub(super) translator: Arc<Translator>,
+    pub(super) allowed: Arc<Allowed>,
     registry: Registry,
     next: Mutex<u64>,
     _dir: TempDir,
@@ -188,21 +206,34 @@ impl World {
             answers: Semaphore::new(0),
         });
         let metrics = TranslationMetrics::register(&mut registry);
-        let translation = Translation::new(accounts.await.unwrap(), translator.clone(), metrics);
+        let allowed = Arc::new(Allowed { may: Mutex::new(Some(true)), asked: AtomicUsize::new(0) });
+        let accounts = accounts.await.unwrap();
+        let translation = Translation::new(accounts, allowed.clone(), translator.clone(), metrics);
         let hub = Arc::new(Hub::new(LiveSettings::default(), LiveMetrics::default()));
         hub.start(Arc::new(NoLog));
         translation.start(&hub);
         let room = hub.open(ROOM);
         hub.begin(&room, 0);
-        Self { hub, room, translator, registry, next: Mutex::new(1), _dir: dir }
+        Self { hub, room, translator, allowed, registry, next: Mutex::new(1), _dir: dir }
     }
 
     /// Somebody who reads in a language, if he does.
     pub(super) fn reader(&self, user: u128, language: &str, protocol: Subprotocol) -> Reader {
+        self.reader_but_for(user, language, protocol, &[])
+    }
+
+    /// The same, but for these rooms.
+    pub(super) fn reader_but_for(
+        &self,
+        user: u128,
+        language: &str,
+        protocol: Subprotocol,
+        except: &[RoomId],
+    ) -> Reader {
         let link = Link::new(protocol, 0, i64::MAX);
         link.identify(Arc::new(user_of(user)));
         if let Some(language) = Lang::parse(language) {
-            link.read_in(language);
+            link.read_in(language, except.into());
         }
         match self.room.join(&link, 0, None, self.room.dismissals(), |_| {}, &self.hub.live) {
             Joined::Yes(following) => Reader { link, sub: following.sub, tape: following.tape },
@@ -238,6 +269,12 @@ impl World {
             reply_to: None,
             mentions: Vec::new(),
         })))
+    }
+
+    /// The room says whether it may be translated.
+    pub(super) fn allow(&self, may: bool) {
+        let update = Update { translation: Some(may), ..Update::default() };
+        self.happens(Body::Room(Box::new(RoomChanged::Updated(update))));
     }
 
     pub(super) fn kick(&self, user: u128) {

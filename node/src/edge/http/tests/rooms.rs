@@ -139,6 +139,16 @@ async fn members_and_moderation() {
     bob.say(&room, "x", "4").await.accepted(201);
     bob.say(&room, "x", "5").await.refused(429, "slow_mode");
 
+    let mine = async || bob.get("/rooms").await.accepted(200)["rooms"][0]["translate"].clone();
+    let translate = format!("{room}/translate");
+    assert_eq!(mine().await, true);
+    for wanted in [false, false, true, true, false] {
+        bob.call("PUT", &translate, json!({"translate": wanted})).await.accepted(204);
+        assert_eq!(mine().await, wanted);
+    }
+    assert_eq!(ada.get("/rooms").await.accepted(200)["rooms"][0]["translate"], true, "it is his alone");
+    bob.call("PUT", &translate, json!({})).await.refused(422, "invalid");
+
     let shown = |room: &Value| json!([room["translation"], room["max_members"], room["retention_days"]]);
     assert_eq!(shown(&bob.get(&room).await.accepted(200)), json!([true, null, null]));
     for (field, wrong) in
@@ -151,7 +161,10 @@ async fn members_and_moderation() {
     bob.call("PATCH", &room, change.clone()).await.refused(403, "forbidden");
     let changed = ada.call("PATCH", &room, change).await.accepted(200);
     assert_eq!(shown(&changed), json!([false, 2, 30]));
+    let page = bob.get(&format!("{room}/messages?translate=es")).await.accepted(200);
+    assert_eq!(page["translation"], "off");
     let eve = Caller::new(&world, "eve").await;
+    eve.call("PUT", &translate, json!({"translate": false})).await.refused(404, "room_not_found");
     let more = format!("{room}/members/{}", eve.id);
     ada.call("PUT", &more, json!({})).await.refused(409, "limit_reached");
     let back = json!({"translation": true, "max_members": 0, "retention_days": 0});
