@@ -196,10 +196,7 @@ impl Node {
             }
             None => None,
         };
-        let address = match &*cluster.advertise {
-            "" => bound.address().to_string(),
-            address => address.to_owned(),
-        };
+        let address = cluster.advertised(bound.address());
         let refused = |why: Refused| Failure::Dependency(why.to_string());
         let me = Me { name: node.clone(), address };
         let membership = Membership::start(me, cluster, &settings.etcd, metrics.membership.clone());

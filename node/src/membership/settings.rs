@@ -1,6 +1,10 @@
 //! Settings of the cluster and of etcd.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::{secret::Secret, settings::Wrong};
 
@@ -17,7 +21,7 @@ pub struct ClusterSettings {
     /// Its shard's share of all rooms, compared with the other shards; 0: only rooms that are pinned there. The same on all
     /// nodes of the shard.
     pub shard_weight: u32,
-    /// `host:port` by which other nodes reach `peer.listen`. Empty: that address itself.
+    /// `host:port` by which other nodes reach `peer.listen`, or an IP address, which has the same port. Empty: that address itself.
     pub advertise: String,
     /// The others take this node for gone when etcd has not heard of it for so many seconds.
     pub lease_seconds: u32,
@@ -60,11 +64,21 @@ impl ClusterSettings {
         let advertised = self.advertise.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && host.len() <= 253 && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
-        must(self.advertise.is_empty() || advertised, "advertise", "must be host:port");
+        let advertised = advertised || self.advertise.is_empty() || self.advertise.parse::<IpAddr>().is_ok();
+        must(advertised, "advertise", "must be host:port, or an IP address");
         // etcd rounds shorter ones up to 2 s.
         must((2..=60).contains(&self.lease_seconds), "lease_seconds", "must be 2 to 60");
         must((1..=3600).contains(&self.start_seconds), "start_seconds", "must be 1 to 3600");
         wrong
+    }
+
+    /// Where other nodes reach this one, which listens there.
+    pub fn advertised(&self, listens: SocketAddr) -> String {
+        match self.advertise.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, listens.port()).to_string(),
+            Err(_) if self.advertise.is_empty() => listens.to_string(),
+            Err(_) => self.advertise.clone(),
+        }
     }
 
     /// How long etcd is to remember this node.
@@ -174,5 +188,20 @@ mod tests {
         let etcd = EtcdSettings { password: "hush".to_owned().into(), ..EtcdSettings::default() };
         assert!(!format!("{etcd:?}").contains("hush"));
         assert!(!toml::to_string(&etcd).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn an_ip_address_is_advertised_with_the_port_that_is_listened_on() {
+        let listens = "0.0.0.0:7070".parse().unwrap();
+        for (given, told) in [
+            ("", "0.0.0.0:7070"),
+            ("node-1.example.org:7171", "node-1.example.org:7171"),
+            ("10.0.0.11:7171", "10.0.0.11:7171"),
+            ("10.0.0.11", "10.0.0.11:7070"),
+            ("fd00::5", "[fd00::5]:7070"),
+        ] {
+            let settings = ClusterSettings { advertise: given.to_owned(), ..ClusterSettings::default() };
+            assert_eq!((settings.check(), settings.advertised(listens)), (vec![], told.to_owned()));
+        }
     }
 }

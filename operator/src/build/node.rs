@@ -170,15 +170,12 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
         volumes.extend(access.volumes);
         outside.extend(access.outside);
     }
-    let peers = names.peers();
     let mut env = vec![
         pods::env_pod_name("ROOKERY_SERVER__NODE"),
         // As TOML: a shard may be called like a value of another type.
         pods::env("ROOKERY_CLUSTER__SHARD", &format!("\"{name}\"")),
-        pods::env(
-            "ROOKERY_CLUSTER__ADVERTISE",
-            &format!("$(ROOKERY_SERVER__NODE).{peers}.{}.svc:{PEER_PORT}", inputs.namespace),
-        ),
+        // Not its name: that is known only some time after the pod serves, and others would take it for gone until then.
+        pods::env_pod("ROOKERY_CLUSTER__ADVERTISE", "status.podIP"),
     ];
     if let Some(weight) = shard.spec.weight.filter(|weight| *weight != 1) {
         env.push(pods::env("ROOKERY_CLUSTER__SHARD_WEIGHT", &weight.to_string()));
@@ -211,7 +208,7 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
     selector[SHARD] = name.clone().into();
     let body = json!({ "spec": {
         "replicas": shard.replicas,
-        "serviceName": peers,
+        "serviceName": names.peers(),
         // A broken node must not keep others from starting; and which pod is replaced when, the operator says.
         "podManagementPolicy": "Parallel",
         "updateStrategy": { "type": "OnDelete" },

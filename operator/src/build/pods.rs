@@ -249,7 +249,12 @@ pub(super) fn env_secret(name: &str, secret: &str, key: &str) -> Value {
 
 /// The pod's name as an environment variable.
 pub(super) fn env_pod_name(name: &str) -> Value {
-    json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } })
+    env_pod(name, "metadata.name")
+}
+
+/// A field of the pod as an environment variable.
+pub(super) fn env_pod(name: &str, field: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": field } } })
 }
 
 /// What a StatefulSet claims for each pod.
