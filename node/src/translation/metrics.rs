@@ -25,6 +25,20 @@ pub(super) enum Because {
     Behind,
 }
 
+impl Because {
+    const ALL: [Self; 4] = [Self::Queue, Self::UnderWay, Self::Waiting, Self::Behind];
+
+    fn label(self) -> Dropped {
+        let because = match self {
+            Self::Queue => "queue",
+            Self::UnderWay => "under_way",
+            Self::Waiting => "waiting",
+            Self::Behind => "behind",
+        };
+        Dropped { because }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Dropped {
     because: &'static str,
@@ -56,17 +70,15 @@ impl TranslationMetrics {
             "Messages not translated for some readers because too many were in the way, by where",
             metrics.dropped.clone(),
         );
+        // A rate sees the first of each only if there was a zero before.
+        for because in Because::ALL {
+            drop(metrics.dropped.get_or_create(&because.label()));
+        }
         metrics
     }
 
     pub(super) fn dropped(&self, because: Because) {
-        let because = match because {
-            Because::Queue => "queue",
-            Because::UnderWay => "under_way",
-            Because::Waiting => "waiting",
-            Because::Behind => "behind",
-        };
-        self.dropped.get_or_create(&Dropped { because }).inc();
+        self.dropped.get_or_create(&because.label()).inc();
     }
 
     /// All readers of a language here were told.
