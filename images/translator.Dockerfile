@@ -6,8 +6,9 @@ LABEL org.opencontainers.image.title="rookery-translator" \
       org.opencontainers.image.description="The translator of Rookery" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-# /usr/local/bin/rookery-translator and its licence, with their times: images/build makes it.
+      org.opencontainers.image.revision="${REVISION}" \
+      chat.rookery.sbom="/usr/share/sbom/rookery-translator.cdx.json"
+# /usr/local/bin/rookery-translator, its licence, and the list of what it is made of, with their times: images/build makes it.
 ADD files.tar /
 # By number, so that Kubernetes sees that it is not root.
 USER 65532:65532
