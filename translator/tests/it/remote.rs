@@ -5,7 +5,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rookery_translator::{engine::Engine as _, router::Outcome, settings::TranslatorSettings};
+use rookery_translator::{
+    engine::{Batch, Engine as _, EngineError, remote::LibreTranslate},
+    router::Outcome,
+    settings::TranslatorSettings,
+};
 
 use crate::{
     services::{ACCOUNT, Fault, KEY, Services},
@@ -126,6 +130,57 @@ async fn what_waits_for_a_service_goes_into_its_next_call_together() {
         assert!(answer.contains(&number.to_string()) && answer.contains("casas"), "{answer}");
     }
     assert!(services.calls() <= 5, "{} calls for 30 texts", services.calls());
+}
+
+/// By `translator/tests/libretranslate/run.sh`, which starts it: as many lines in a call as it takes, two keys.
+#[tokio::test]
+#[ignore = "asks the real LibreTranslate, which translator/tests/libretranslate/run.sh starts"]
+async fn the_real_libretranslate_is_asked_as_it_wants() {
+    let url = std::env::var("ROOKERY_LIBRETRANSLATE").expect("run.sh says where it is");
+    let settings = |key: &str| {
+        let mut settings = TranslatorSettings {
+            engines: "libretranslate".to_owned(),
+            // An Apertium is started for each line.
+            timeout_ms: 60_000,
+            ..TranslatorSettings::default()
+        };
+        settings.libretranslate.url.clone_from(&url);
+        settings.libretranslate.api_key = key.to_owned().into();
+        settings
+    };
+    // More lines than it takes in a call; marks, and what means something to HTML.
+    let ours = translator(&settings(KEY)).await;
+    let mut lines: Vec<String> = (0..60).map(|number| format!("There are {number} cats")).collect();
+    lines[7] = "@ada the house 😀 is `big.rs` &amp; <b>cold</b>, https://example.org/a?b=c".to_owned();
+    let (answer, engine) = text(&ours, &lines.join("\n"), "en", "es").await;
+    assert_eq!(engine, "libretranslate");
+    let answers: Vec<_> = answer.lines().collect();
+    assert_eq!(answers.len(), lines.len());
+    for kept in ["@ada ", "😀", "`big.rs`", "https://example.org/a?b=c"] {
+        assert_eq!(answers[7].matches(kept).count(), 1, "{kept:?} in {}", answers[7]);
+    }
+    for (number, answer) in answers.iter().enumerate().filter(|(number, _)| *number != 7) {
+        assert!(answer.contains(&format!("{number} gatos")), "{number}: {answer}");
+    }
+    assert!(text(&ours, CASA, "es", "en").await.0.contains("house"));
+
+    // Its refusals, as the engine understands them.
+    let asked = async |key: &str, target: &str| {
+        let timeout = std::time::Duration::from_secs(30);
+        let engine = LibreTranslate::new(&settings(key).libretranslate, timeout).unwrap();
+        let batch =
+            Batch { texts: [HOUSE.to_owned()].into(), source: lang("en"), targets: vec![lang(target)] };
+        engine.translate(batch).await
+    };
+    let refused = |answer: Result<_, EngineError>, words: &str| {
+        assert!(matches!(&answer, Err(EngineError::Refused(why)) if why.contains(words)), "{answer:?}");
+    };
+    refused(asked("a-key-that-is-none", "es").await, "check its key");
+    refused(asked(KEY, "ja").await, "status 400");
+    assert!(asked("a-key-for-one-call", "es").await.is_ok());
+    let limited = asked("a-key-for-one-call", "es").await;
+    assert!(matches!(limited, Err(EngineError::Limited(_))), "{limited:?}");
+    println!("{url}: lines, marks, a wrong key, an unknown language and a limit are understood");
 }
 
 #[test]
