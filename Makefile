@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help run cluster test setup lint unit e2e faults sim bench fuzz licences
+.PHONY: help run cluster kind test setup lint unit e2e faults sim bench fuzz licences
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: ## build and run the whole service in one process (data in ./data)
 cluster: ## a cluster as local processes: 3 NATS, 3 etcd, Redis, 3 nodes, 2 translators (data in ./data/cluster)
 	@scripts/setup cluster
 	scripts/cluster
+
+kind: ## a chat on Kubernetes, with Docker and kind: cluster, images, charts, example
+	scripts/kind
 
 test: ## install what the tests need, then run everything that CI runs
 	@scripts/setup test
