@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help run cluster kind test setup lint unit e2e faults sim bench fuzz licences
+.PHONY: help run cluster kind test setup lint unit blackbox e2e faults sim bench fuzz licences
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,10 +32,13 @@ lint: ## format and lints, as CI checks them
 unit: ## the tests that start no node
 	$(CARGO) test --locked --workspace --exclude rookery-e2e
 
-e2e: ## the black-box tests against the built node, then the API's on a cluster of three
+blackbox: ## the black-box tests against the built node, then the API's on a cluster of three
 	$(CARGO) build --locked -p rookery-node -p rookery-mailer -p rookery-translator
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
+
+e2e: ## a chat with real pods on the Kubernetes of KUBECONFIG: writes docs/pods.md, which says what it needs
+	scripts/e2e
 
 faults: ## 1,000 faults of every part of a cluster under load; writes docs/faults.md (an hour or two)
 	@scripts/setup test

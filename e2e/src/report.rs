@@ -2,14 +2,15 @@
 
 use std::{env, fs};
 
-/// Writes what a run found into the page that `ROOKERY_E2E_REPORT` names: between the marks of one that has them, else as a file of its own.
+/// Writes what a run found into the page that this variable of the environment names (`ROOKERY_E2E_REPORT`): between the marks of one that
+/// has them, else as a file of its own.
 ///
 /// # Panics
 /// If it cannot be written.
-pub fn write(run: &str) {
+pub fn write(variable: &str, run: &str) {
     const FROM: &str = "<!-- the run -->\n";
     const TO: &str = "<!-- end of the run -->\n";
-    let Some(path) = env::var_os("ROOKERY_E2E_REPORT").filter(|path| !path.is_empty()) else {
+    let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) else {
         return;
     };
     let before = fs::read_to_string(&path).unwrap_or_default();

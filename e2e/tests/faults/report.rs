@@ -157,7 +157,7 @@ impl Report {
 
     /// Writes it where the environment says.
     pub(crate) fn save(&self) {
-        report::write(&self.page());
+        report::write("ROOKERY_E2E_REPORT", &self.page());
     }
 }
 
