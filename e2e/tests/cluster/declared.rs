@@ -121,15 +121,16 @@ async fn a_declared_room_lives_in_a_cluster() {
     })
     .await;
 
-    // All nodes start anew: whoever asks whether the room is as declared takes nothing up for that.
-    for node in cluster.nodes() {
-        block_in_place(|| {
+    // All nodes start anew: whoever asks whether the room is as declared takes nothing up for that. All are down before the first one
+    // starts: none that still has the room hands it over meanwhile.
+    block_in_place(|| {
+        for node in cluster.nodes() {
             node.process().terminate();
             assert!(node.process().wait(rookery_testbed::PATIENCE).is_some());
-            node.start();
-            node.await_ready();
-        });
-    }
+        }
+        cluster.nodes().iter().for_each(rookery_testbed::Node::start);
+        cluster.nodes().iter().for_each(rookery_testbed::Node::await_ready);
+    });
     let before = operator.get(0).await;
     for node in 0..3 {
         let same = operator.ensure(node, &declared).await.expect("it is so");
