@@ -11,10 +11,12 @@
 
 pub mod cluster;
 pub mod condition;
+pub mod room;
 pub mod yaml;
 
 pub use cluster::{ChatCluster, ChatClusterSpec, ChatClusterStatus};
 pub use condition::Condition;
+pub use room::{ChatRoom, ChatRoomSpec, ChatRoomStatus};
 
 /// Group of all of them.
 pub const GROUP: &str = "rookery.chat";

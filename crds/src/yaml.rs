@@ -3,14 +3,14 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::ChatCluster;
+use crate::{ChatCluster, ChatRoom};
 
 /// Where the files are, from the workspace's root.
 pub const FOLDER: &str = "crds/yaml";
 
 /// All definitions.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![ChatCluster::crd()]
+    vec![ChatCluster::crd(), ChatRoom::crd()]
 }
 
 /// All files: name and text.

@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// How a look at a cluster ended.
+/// How a look at a cluster or at a room ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
     /// `done`, `waiting` or `failed`.
@@ -18,7 +18,7 @@ pub struct Outcome {
 pub struct Written {
     /// Kind of the object.
     pub kind: &'static str,
-    /// `apply`, `delete`, `drain`, `status`.
+    /// `apply`, `delete`, `drain`, `finalizer`, `status`.
     pub what: &'static str,
 }
 
@@ -34,7 +34,9 @@ pub struct Request {
 pub struct OperatorMetrics {
     /// Looks at a cluster.
     pub reconciles: Family<Outcome, Counter>,
-    /// How long they took.
+    /// Looks at a room.
+    pub rooms: Family<Outcome, Counter>,
+    /// How long looks at a cluster took.
     pub seconds: Histogram,
     /// Writes to the API server.
     pub writes: Family<Written, Counter>,
@@ -51,6 +53,7 @@ impl OperatorMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             reconciles: Family::default(),
+            rooms: Family::default(),
             seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
             writes: Family::default(),
             requests: Family::default(),
@@ -59,6 +62,7 @@ impl OperatorMetrics {
         };
         let part = registry.sub_registry_with_prefix("rookery_operator");
         part.register("reconciles", "Looks at a ChatCluster, by outcome", metrics.reconciles.clone());
+        part.register("room_reconciles", "Looks at a ChatRoom, by outcome", metrics.rooms.clone());
         part.register("reconcile_seconds", "How long a look at a ChatCluster took", metrics.seconds.clone());
         part.register("writes", "Writes to the API server, by kind of object", metrics.writes.clone());
         part.register("requests", "Requests to the API server, by verb", metrics.requests.clone());

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::select_all;
+use futures_util::{
+    FutureExt,
+    future::{join_all, select_all},
+};
 use kube::Config;
 use prometheus_client::registry::Registry;
 use rookery_service::{
@@ -11,7 +14,8 @@ use rookery_service::{
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    client::client, cluster::Context, lease::Elector, metrics::OperatorMetrics, settings::Settings, watches,
+    client::client, cluster::Context, lease::Elector, metrics::OperatorMetrics, rooms, settings::Settings,
+    watches,
 };
 
 /// What is under way may end, when it is told to stop.
@@ -88,14 +92,20 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     outcome
 }
 
-/// Looks after ChatClusters until it is told to stop.
+/// Looks after ChatClusters and ChatRooms until it is told to stop.
 pub async fn work(context: Arc<Context>, stopped: watch::Receiver<bool>) {
     let namespaces: Vec<Option<String>> = match context.settings.namespaces() {
         all if all.is_empty() => vec![None],
         some => some.into_iter().map(|name| Some(name.to_owned())).collect(),
     };
-    let controllers = namespaces
-        .into_iter()
-        .map(|namespace| Box::pin(watches::run(context.clone(), namespace, stopped.clone())));
-    select_all(controllers).await;
+    let controllers = namespaces.into_iter().flat_map(|namespace| {
+        let clusters = watches::run(context.clone(), namespace.clone(), stopped.clone());
+        let rooms = rooms::watch::run(context.clone(), namespace, stopped.clone());
+        [clusters.boxed(), rooms.boxed()]
+    });
+    let ((), _, others) = select_all(controllers).await;
+    // Each ends what it is at.
+    if *stopped.borrow() {
+        join_all(others).await;
+    }
 }

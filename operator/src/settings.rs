@@ -45,10 +45,12 @@ pub struct OperatorSettings {
     pub lease_seconds: u32,
     /// How this one is called in the Lease; empty: the pod's name (`POD_NAME`), or the host's.
     pub identity: String,
-    /// ChatClusters that are worked on at the same time. 1 to 64.
+    /// ChatClusters that are worked on at the same time, and as many ChatRooms. 1 to 64.
     pub concurrency: u16,
-    /// Without a change each ChatCluster is looked at again after so many seconds. 10 to 3,600.
+    /// Without a change each ChatCluster and each ChatRoom is looked at again after so many seconds. 10 to 3,600.
     pub resync_seconds: u32,
+    /// A ChatRoom that is deleted goes without its room being deleted when no node can be asked for so many seconds. 10 to 86,400.
+    pub room_deletion_seconds: u32,
     /// While a node drains it is asked so often how far it is, in milliseconds. 100 to 60,000.
     pub poll_ms: u32,
 }
@@ -63,6 +65,7 @@ impl Default for OperatorSettings {
             identity: String::new(),
             concurrency: 4,
             resync_seconds: 300,
+            room_deletion_seconds: 300,
             poll_ms: 1000,
         }
     }
@@ -107,6 +110,8 @@ impl Configuration for Settings {
         must((5..=300).contains(&operator.lease_seconds), "lease_seconds", "must be 5 to 300");
         must((1..=64).contains(&operator.concurrency), "concurrency", "must be 1 to 64");
         must((10..=3600).contains(&operator.resync_seconds), "resync_seconds", "must be 10 to 3600");
+        let deletion = operator.room_deletion_seconds;
+        must((10..=86_400).contains(&deletion), "room_deletion_seconds", "must be 10 to 86400");
         must((100..=60_000).contains(&operator.poll_ms), "poll_ms", "must be 100 to 60000");
         wrong
     }

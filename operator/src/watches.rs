@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Changes that come together are looked at together.
-const TOGETHER: Duration = Duration::from_millis(200);
+pub(crate) const TOGETHER: Duration = Duration::from_millis(200);
 /// So often it is looked whether Kubernetes has got a kind that it did not have.
 const ASK: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,7 @@ fn ours() -> watcher::Config {
     watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"))
 }
 
-fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(crate) fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
 {

@@ -14,6 +14,13 @@ and of scope `namespaces` are the same rules.
 - apiGroups: [rookery.chat]
   resources: [chatclusters/finalizers]
   verbs: [update]
+# Rooms that are declared: it keeps those that are to be deleted until they are.
+- apiGroups: [rookery.chat]
+  resources: [chatrooms]
+  verbs: [get, list, watch, patch]
+- apiGroups: [rookery.chat]
+  resources: [chatrooms/status]
+  verbs: [get, patch]
 # What a cluster is made of. Secrets: passwords that it makes, and those that a ChatCluster names.
 - apiGroups: [""]
   resources: [configmaps, secrets, services, serviceaccounts]

@@ -81,6 +81,8 @@ fn in_the_whole_cluster() {
         &[
             "watch chatclusters.rookery.chat red",
             "patch chatclusters.rookery.chat:status red",
+            "patch chatrooms.rookery.chat red",
+            "patch chatrooms.rookery.chat:status red",
             "get secrets red",
             "patch statefulsets.apps red",
             "delete pods red",
@@ -91,6 +93,8 @@ fn in_the_whole_cluster() {
         &[
             "create chatclusters.rookery.chat red",
             "delete chatclusters.rookery.chat red",
+            "create chatrooms.rookery.chat red",
+            "delete chatrooms.rookery.chat red",
             "create pods red",
             "create pods:exec red",
             "create serviceaccounts:token red",
@@ -115,6 +119,12 @@ fn in_the_whole_cluster() {
     eventually("rights are added to the cluster's own roles", String::new, aggregated);
     let (read, make) = ("get chatclusters.rookery.chat red", "create chatclusters.rookery.chat red");
     let status = "patch chatclusters.rookery.chat:status red";
+    check(&plane, "view", &[read], &[make, status]);
+    check(&plane, "edit", &[read, make], &[all, status]);
+    check(&plane, "admin", &[read, make, all], &[status]);
+    let (read, make) = ("get chatrooms.rookery.chat red", "create chatrooms.rookery.chat red");
+    let all = "deletecollection chatrooms.rookery.chat red";
+    let status = "patch chatrooms.rookery.chat:status red";
     check(&plane, "view", &[read], &[make, status]);
     check(&plane, "edit", &[read, make], &[all, status]);
     check(&plane, "admin", &[read, make, all], &[status]);

@@ -8,6 +8,7 @@ mod chat;
 mod declared;
 mod drain;
 mod mail;
+mod manifest;
 mod start;
 mod support;
 mod translation;

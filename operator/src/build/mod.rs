@@ -30,7 +30,7 @@ use rookery_crds::{
 
 pub use access::public_url;
 pub use manifest::{KINDS, Kind, Manifest, kind_of};
-pub use names::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, SHARD, VERSION};
+pub use names::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, OPERATOR_TOKEN, SHARD, VERSION};
 pub use references::{Reference, References, references};
 pub use translator::redis_is_left_out;
 

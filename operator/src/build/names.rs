@@ -15,6 +15,9 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value; the field manager has the same name.
 pub const OPERATOR: &str = "rookery-operator";
 
+/// Key, in the Secret of our own making, of the token by which nodes know the operator.
+pub const OPERATOR_TOKEN: &str = "operator-token";
+
 /// Names of a cluster's parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {

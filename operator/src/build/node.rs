@@ -4,7 +4,7 @@ use rookery_crds::cluster::{AuthLimits, CallLimits};
 use serde_json::{Value, json};
 
 use super::{
-    CLIENT_PORT, Inputs, MANAGEMENT_PORT, Manifest, PEER_PORT, SHARD, Shard, VERSION, access,
+    CLIENT_PORT, Inputs, MANAGEMENT_PORT, Manifest, OPERATOR_TOKEN, PEER_PORT, SHARD, Shard, VERSION, access,
     config::{self, Access},
     pods::{self, OURS, Pod, Volume},
 };
@@ -12,6 +12,8 @@ use super::{
 const COMPONENT: &str = "node";
 /// What a node needs beside its window and deadlines: telling etcd, closing its streams.
 const SPARE: i32 = 15;
+/// Where the operator's token is mounted.
+const OPERATOR_FOLDER: &str = "/run/rookery/operator";
 /// A node waits so long for NATS and etcd, which may be made along with it, before it ends and is started again.
 const START_SECONDS: i32 = 600;
 
@@ -88,7 +90,10 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
             "dev_mailbox": auth.dev_mailbox,
         },
         "cluster": { "name": inputs.cluster_name(), "start_seconds": START_SECONDS },
-        "peer": { "listen": format!("0.0.0.0:{PEER_PORT}") },
+        "peer": {
+            "listen": format!("0.0.0.0:{PEER_PORT}"),
+            "operator_token_file": format!("{OPERATOR_FOLDER}/token"),
+        },
         "accounts": {
             "issuer": auth.issuer,
             "audience": auth.audience,
@@ -165,6 +170,9 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
     let (nats, _) = config::nats(inputs);
     let accesses = [nats, config::etcd(inputs), config::redis(inputs)];
     let mut volumes = vec![Volume::config("config", conf, "/etc/rookery")];
+    // Read again for each call: another one restarts nothing.
+    let token = [(OPERATOR_TOKEN, "token")];
+    volumes.push(Volume::secret("operator", &names.internal(), OPERATOR_FOLDER, &token));
     let mut outside = Vec::new();
     for access in accesses {
         volumes.extend(access.volumes);

@@ -1,4 +1,5 @@
-//! The Secret with what the operator has made up for a cluster: passwords of managed servers, and the key of stamps. What is in it is
+//! The Secret with what the operator has made up for a cluster: passwords of managed servers, the token by which nodes know the operator, and the
+//! key of stamps. What is in it is
 //! never changed; what is not in it yet is added.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use rookery_crds::ChatCluster;
 use serde_json::{Value, json};
 
 use super::{Context, Look, LookError, Observed, Problem, api, observe::Owner};
-use crate::build::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR};
+use crate::build::{CLUSTER, COMPONENT, MANAGED_BY, Names, OPERATOR, OPERATOR_TOKEN};
 
 /// What is in it.
 type Data = BTreeMap<String, ByteString>;
@@ -41,6 +42,7 @@ fn missing(there: &Data) -> Data {
     add(STAMPS, password());
     add("nats-password", password());
     add("nats-route-password", password());
+    add(OPERATOR_TOKEN, password());
     // The same word in two forms: they come together or not at all.
     let redis = there.get("redis-password").and_then(|word| String::from_utf8(word.0.clone()).ok());
     let redis = redis.unwrap_or_else(password);
@@ -78,6 +80,21 @@ pub(super) fn found(look: &Look<'_>, observed: &Observed) -> Option<Result<Inter
     let data = secret.data.unwrap_or_default();
     let whole = secret.metadata.deletion_timestamp.is_none() && missing(&data).is_empty();
     whole.then_some(Ok(Internal { data }))
+}
+
+/// The token by which the nodes of the ChatCluster of this uid know the operator: of their own Secret, and of nobody else's of that name.
+pub(crate) fn operator_token(secret: &Secret, uid: &str) -> Option<String> {
+    if Owner::of(&secret.metadata, "", uid) != Owner::This {
+        return None;
+    }
+    let token = secret.data.as_ref()?.get(OPERATOR_TOKEN)?;
+    String::from_utf8(token.0.clone()).ok()
+}
+
+/// The same of what is seen, in whichever state the Secret is.
+pub(super) fn seen_token(name: &str, uid: &str, observed: &Observed) -> Option<String> {
+    let there = observed.get("Secret", &self::name(name))?;
+    operator_token(&serde_json::from_value(there.value.clone()).ok()?, uid)
 }
 
 /// Whether it may be made now; else what is told meanwhile.

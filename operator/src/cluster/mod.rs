@@ -18,7 +18,7 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -36,6 +36,8 @@ use crate::{
 };
 
 pub use differ::differs;
+pub(crate) use internal::operator_token;
+pub(crate) use nodes::address as node_address;
 pub use observe::Observed;
 pub use stores::{Served, Stores, Watched};
 pub use validate::Problem;
@@ -86,7 +88,27 @@ impl Context {
         self.stores.read().clone()
     }
 
+    /// The same, if they have told everything once.
+    pub(crate) fn full_stores_of(&self, namespace: &str) -> Option<Arc<Stores>> {
+        self.stores_of(namespace).filter(|stores| stores.are_full())
+    }
+
+    /// Notes that a look at something failed; says after how long to look again.
+    pub(crate) fn failed(&self, uid: &str) -> Duration {
+        self.failures.failed(uid)
+    }
+
+    /// Notes that a look at something did not fail.
+    pub(crate) fn worked(&self, uid: &str) {
+        self.failures.succeeded(uid);
+    }
+
     async fn tell(&self, cluster: &ChatCluster, kind: EventType, reason: &str, note: String) {
+        self.tell_of(&cluster.object_ref(&()), kind, reason, note).await;
+    }
+
+    /// Tells an Event of something.
+    pub(crate) async fn tell_of(&self, what: &ObjectReference, kind: EventType, reason: &str, note: String) {
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
@@ -94,7 +116,7 @@ impl Context {
             action: reason.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &cluster.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, what).await {
             // Events are a comfort; the status says the same.
             tracing::debug!(%error, "an Event was not taken");
         }

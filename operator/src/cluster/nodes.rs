@@ -14,10 +14,14 @@ use rookery_crds::{
 };
 use rookery_protocol::peer::{DrainRequest, StatusRequest, node_admin_client::NodeAdminClient};
 use serde_json::json;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
 
 use super::{
-    Look, LookError, Observed, Problem, api,
+    Look, LookError, Observed, Problem, api, internal,
     pods::{self, Facts},
     refusal,
 };
@@ -80,13 +84,14 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
         shard.nodes = pods.filter_map(|pod| node(pod, revision, now)).collect();
         shard.nodes.sort_by_key(|node| node.ordinal);
     }
+    let token = internal::seen_token(&name, &cluster.uid().unwrap_or_default(), observed);
     // Only those are asked whose answer matters.
     let asked =
         shards.iter_mut().flat_map(|shard| &mut shard.nodes).filter(|node| node.draining_since.is_some());
-    join_all(asked.map(|node| async {
+    join_all(asked.map(async |node| {
         let address = observed.pods.iter().find(|pod| pod.name_any() == node.name).and_then(address);
         node.told = match address {
-            Some(address) => ask(&address).await,
+            Some(address) => ask(&address, token.as_deref()).await,
             None => None,
         };
     }))
@@ -135,7 +140,8 @@ fn node(pod: &Pod, revision: Option<&str>, now: roll::Millis) -> Option<roll::No
     })
 }
 
-fn address(pod: &Pod) -> Option<String> {
+/// Where the operator reaches a node.
+pub(crate) fn address(pod: &Pod) -> Option<String> {
     let ip = pod.status.as_ref()?.pod_ip.as_deref()?;
     Some(if ip.contains(':') {
         format!("http://[{ip}]:{PEER_PORT}")
@@ -150,8 +156,19 @@ async fn connect(address: &str) -> Option<NodeAdminClient<Channel>> {
     Some(NodeAdminClient::new(channel))
 }
 
-async fn ask(address: &str) -> Option<Told> {
-    let asked = async { connect(address).await?.status(StatusRequest {}).await.ok() };
+/// A call by which a node knows the operator. One without a token is made to nodes that have none yet.
+fn call<T>(message: T, token: Option<&str>) -> Request<T> {
+    let mut call = Request::new(message);
+    let bearer = token.and_then(|token| format!("Bearer {token}").parse::<MetadataValue<Ascii>>().ok());
+    if let Some(mut bearer) = bearer {
+        bearer.set_sensitive(true);
+        call.metadata_mut().insert("authorization", bearer);
+    }
+    call
+}
+
+async fn ask(address: &str, token: Option<&str>) -> Option<Told> {
+    let asked = async { connect(address).await?.status(call(StatusRequest {}, token)).await.ok() };
     let status = tokio::time::timeout(ANSWER, asked).await.ok()??.into_inner();
     Some(Told {
         draining: status.state == "draining",
@@ -199,6 +216,8 @@ pub(super) async fn drain(
         deadline_seconds: seconds(rollout.drain_deadline_seconds),
         hold_seconds: seconds(HOLD),
     };
+    let token = internal::seen_token(look.name, look.uid, observed);
+    let request = call(request, token.as_deref());
     let asked = async { connect(&address).await?.drain(request).await.ok() };
     match tokio::time::timeout(ANSWER, asked).await {
         Ok(Some(_)) => tracing::info!(namespace, node = name, component = COMPONENT, "asked to drain"),

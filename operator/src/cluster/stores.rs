@@ -68,7 +68,7 @@ pub struct Stores {
 
 impl Stores {
     /// Whether everything has been told once.
-    fn are_full(&self) -> bool {
+    pub(super) fn are_full(&self) -> bool {
         let full = |objects: &Store<DynamicObject>| objects.wait_until_ready().now_or_never().is_some();
         self.watched.iter().all(|watched| match watched.served.get() {
             None => false,
@@ -77,6 +77,7 @@ impl Stores {
         }) && self.pods.wait_until_ready().now_or_never().is_some()
             && self.secrets.wait_until_ready().now_or_never().is_some()
             && self.config_maps.wait_until_ready().now_or_never().is_some()
+            && self.clusters.wait_until_ready().now_or_never().is_some()
     }
 
     /// What there is of a cluster; `None`: not all watches have told yet.
@@ -101,6 +102,14 @@ impl Stores {
         observed.pods =
             pods.iter().filter(|pod| is_of(&***pod, namespace, name)).map(|pod| (**pod).clone()).collect();
         Some(observed)
+    }
+
+    /// A Secret of ours, with what is in it.
+    pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
+        let watched = self.watched.iter().find(|watched| watched.kind.kind == "Secret")?;
+        let place = ObjectRef::new_with(name, watched.kind.resource()).within(namespace);
+        let secret = serde_json::to_value(&*watched.objects.get(&place)?).ok()?;
+        serde_json::from_value(secret).ok()
     }
 
     /// The version of a Secret or ConfigMap; `None`: there is none.

@@ -40,6 +40,7 @@ struct Node {
 #[tonic::async_trait]
 impl NodeAdmin for Node {
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        assert!(request.metadata().contains_key("authorization"), "nodes know the operator by its token");
         assert!(request.into_inner().hold_seconds > 0, "it must not start anew before it is stopped");
         let mut rooms = self.rooms.lock().unwrap();
         let begun = !rooms.0;
