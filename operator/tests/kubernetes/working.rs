@@ -83,17 +83,15 @@ impl Working {
         sum.unwrap().parse().unwrap()
     }
 
-    /// Waits until nothing is asked any more for a while.
+    /// Waits until nothing is asked any more for a while. Looks that ask nothing go on: at what is waited for, now and then.
     pub(crate) async fn rests(&self) {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        let mut before = (u64::MAX, 0);
-        loop {
-            let now = (self.asked(), self.looks());
-            if now == before {
-                return;
-            }
+        let deadline = std::time::Instant::now() + 2 * PATIENCE;
+        let (mut before, mut still) = (u64::MAX, 0);
+        while still < 2 {
+            let now = self.asked();
+            still = if now == before { still + 1 } else { 0 };
             before = now;
-            assert!(std::time::Instant::now() < deadline, "it does not come to rest: {now:?}");
+            assert!(std::time::Instant::now() < deadline, "it does not come to rest: {now}");
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
     }
