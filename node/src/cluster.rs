@@ -87,7 +87,7 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
             Some(why)
         }
     };
-    let ending = drain.begin(Instant::now());
+    let ending = drain.begin(Instant::now(), served.edge().registry.count());
     let drained = async {
         begun.hand_over(ending.for_rooms(Instant::now())).await;
         let (window, more) = ending.for_clients(Instant::now());

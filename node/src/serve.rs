@@ -44,6 +44,8 @@ pub struct Process {
 pub struct Drain {
     /// Connections are told to leave, spread over this time.
     pub window: Duration,
+    /// With few of them the window is shorter: so many a second. 0: never.
+    pub per_second: u32,
     /// For all else: handing over rooms, requests under way, the end.
     pub deadline: Duration,
 }
@@ -53,13 +55,19 @@ impl Drain {
     pub fn of(settings: &Settings) -> Self {
         Self {
             window: Duration::from_secs(settings.server.drain_window_seconds.into()),
+            per_second: settings.server.drain_per_second,
             deadline: Duration::from_secs(settings.server.drain_deadline_seconds.into()),
         }
     }
 
-    /// It begins.
-    pub fn begin(self, now: Instant) -> Ending {
-        Ending { window: self.window, until: now + self.window + self.deadline }
+    /// It begins, with so many connections.
+    pub fn begin(self, now: Instant, connections: usize) -> Ending {
+        let enough = match self.per_second {
+            0 => self.window,
+            rate => Duration::from_secs(connections as u64) / rate,
+        };
+        let window = self.window.min(enough);
+        Ending { window, until: now + window + self.deadline }
     }
 }
 
@@ -186,10 +194,10 @@ mod tests {
     #[test]
     fn a_drain_has_one_deadline_however_long_each_step_takes() {
         let seconds = Duration::from_secs;
-        let drain = Drain { window: seconds(2), deadline: seconds(10) };
+        let drain = Drain { window: seconds(2), per_second: 0, deadline: seconds(10) };
         let began = Instant::now();
         for (rooms, clients) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
-            let ending = drain.begin(began);
+            let ending = drain.begin(began, 1000);
             let mut now = began;
             assert_eq!(ending.for_rooms(now), seconds(10));
             now += ending.for_rooms(now) * rooms;
@@ -199,8 +207,20 @@ mod tests {
             now += ending.for_rest(now);
             assert!(now - began <= seconds(12) + Ending::LEAST, "{:?}", now - began);
         }
-        let late = drain.begin(began);
+        let late = drain.begin(began, 1000);
         assert_eq!(late.for_clients(began + seconds(11)), (seconds(1), seconds(0)));
         assert_eq!(late.for_rest(began + seconds(20)), Ending::LEAST);
+    }
+
+    #[test]
+    fn few_connections_do_not_take_the_whole_window() {
+        let seconds = Duration::from_secs;
+        let drain = Drain { window: seconds(60), per_second: 50, deadline: seconds(10) };
+        let now = Instant::now();
+        let window = |connections: usize| drain.begin(now, connections).for_clients(now).0;
+        assert_eq!(window(0), seconds(0));
+        assert_eq!(window(100), seconds(2));
+        assert_eq!(window(1_000_000), seconds(60), "more go faster");
+        assert_eq!(drain.begin(now, 100).for_rest(now), seconds(12));
     }
 }

@@ -57,7 +57,7 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     greet(&greeting((process.scheme(), mails), listen, management, &data, took));
 
     process.stopped().await;
-    let ending = Drain::of(&settings).begin(Instant::now());
+    let ending = Drain::of(&settings).begin(Instant::now(), served.edge().registry.count());
     let drained = async {
         let (window, more) = ending.for_clients(Instant::now());
         served.drain(window, more).await;

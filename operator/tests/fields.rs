@@ -104,7 +104,7 @@ fn managed() -> Value {
             "libreTranslate": { "url": "https://l", "keySecret": { "name": "engines", "key": "libre" }, "languages": ["en"], "dayCharacters": 7 },
         },
         "monitoring": { "podMonitor": part(), "prometheusRule": part(), "dashboards": part() },
-        "rollout": { "drainWindowSeconds": 7, "drainDeadlineSeconds": 77, "readyDeadlineSeconds": 77 },
+        "rollout": { "drainWindowSeconds": 7, "evictionsPerSecond": 7, "drainDeadlineSeconds": 77, "readyDeadlineSeconds": 77 },
         "networkPolicy": { "enabled": true, "clientsFrom": ["ingress"], "metricsFrom": ["monitoring"] },
         "paused": true,
     })

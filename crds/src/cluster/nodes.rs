@@ -207,6 +207,11 @@ pub struct RolloutSpec {
     #[serde(default = "drain_window")]
     #[schemars(range(min = 1, max = 600))]
     pub drain_window_seconds: i32,
+    /// With few clients it is done sooner: so many are told to go in a second. More of them than fit into drainWindowSeconds go faster. Left out:
+    /// it always takes the whole window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub evictions_per_second: Option<i32>,
     /// Handing over its rooms and ending what is under way may take so many seconds together. A node that has not drained by then
     /// is stopped all the same, and the status says so; its rooms are then taken over instead, and nothing is lost.
     #[serde(default = "drain_deadline")]
@@ -234,6 +239,7 @@ impl Default for RolloutSpec {
     fn default() -> Self {
         Self {
             drain_window_seconds: drain_window(),
+            evictions_per_second: None,
             drain_deadline_seconds: drain_deadline(),
             ready_deadline_seconds: ready_deadline(),
         }

@@ -21,6 +21,8 @@ pub struct ServerSettings {
     pub node: String,
     /// After SIGTERM: connections are told to leave, spread over so many seconds.
     pub drain_window_seconds: u32,
+    /// With few of them the window is shorter: so many a second are told to leave. 0: always the whole window.
+    pub drain_per_second: u32,
     /// Beside that: handing over rooms (in a cluster, before clients are told), requests under way and the end have so many
     /// seconds, together.
     pub drain_deadline_seconds: u32,
@@ -36,6 +38,7 @@ impl Default for ServerSettings {
             data: "data".into(),
             node: String::new(),
             drain_window_seconds: 2,
+            drain_per_second: 0,
             drain_deadline_seconds: 10,
             threads: 0,
         }
@@ -81,6 +84,9 @@ impl ServerSettings {
         }
         if self.drain_window_seconds > 3600 {
             add("drain_window_seconds", "must be at most 3600");
+        }
+        if self.drain_per_second > 1_000_000 {
+            add("drain_per_second", "must be at most 1000000");
         }
         if self.drain_deadline_seconds > 3600 {
             add("drain_deadline_seconds", "must be at most 3600");

@@ -123,6 +123,7 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
     set("rooms", "retention_days", days.map(Value::from));
     let limits = &spec.limits;
     for (table, key, value) in [
+        ("server", "drain_per_second", spec.rollout.evictions_per_second),
         ("edge", "max_connections", limits.connections),
         ("edge", "max_connections_per_address", limits.connections_per_address),
         ("edge", "frames_per_second", limits.frames_per_second),

@@ -226,6 +226,7 @@ fn optional_settings() -> Vec<(&'static str, Value, &'static str, &'static str)>
         ("/auth/trustedProxies", json!(["10.7.0.0/16"]), "node", "\"10.7.0.0/16\""),
         ("/auth/devMailbox", json!(true), "node", "dev_mailbox = true"),
         ("/rollout/drainWindowSeconds", json!(7), "node", "drain_window_seconds = 7"),
+        ("/rollout/evictionsPerSecond", json!(7), "node", "drain_per_second = 7"),
         ("/rollout/drainDeadlineSeconds", json!(7), "node", "drain_deadline_seconds = 7"),
         ("/mailer/replyTo", json!("b@example.org"), "mailer", "reply_to = \"b@example.org\""),
         ("/mailer/service", json!("Tea"), "mailer", "service = \"Tea\""),
