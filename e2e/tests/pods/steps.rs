@@ -28,6 +28,10 @@ pub(crate) fn about(world: &World) -> String {
 
 pub(crate) fn all(world: &World, report: &mut Report) {
     let wanted = |name: &str| world.settings.wants(name);
+    // What a run that was ended left behind would have this one's Ingress and volumes.
+    for name in ["example", "show", "three"] {
+        world.clean(&world.kubernetes.in_namespace(&format!("rookery-e2e-{name}")));
+    }
     if !step(world, report, "install", "none", || vec![install(world)]) {
         return;
     }

@@ -50,7 +50,7 @@ impl Page<'_> {
         let name = &self.chat.name;
         let _ = write!(
             self.text,
-            "### {reason}\n\n{what}\n\n```\n$ kubectl get cc\n{}\n$ kubectl describe cc {name}\n...\nStatus:\n{}\n```\n\n",
+            "## {reason}\n\n{what}\n\n```\n$ kubectl get cc\n{}\n$ kubectl describe cc {name}\n...\nStatus:\n{}\n```\n\n",
             lines(&list),
             lines(told),
         );
