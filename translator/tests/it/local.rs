@@ -62,6 +62,55 @@ async fn a_mode_that_does_not_work_is_not_used() {
     assert!(Apertium::find("/nowhere".as_ref()).await.is_empty());
 }
 
+/// Before the programs of a mode: hands on what it reads, but ends or says nothing more when it reads that it is to.
+const SABOTEUR: &str = r#"#!/usr/bin/env python3
+import os, sys, time
+with open(sys.argv[2], "a") as starts: starts.write(f"{os.getpid()}\n")
+while chunk := os.read(0, 65536):
+    if b"qqdie" in chunk: sys.exit(1)
+    if b"qqhang" in chunk: time.sleep(3600)
+    os.write(1, chunk)
+"#;
+
+#[tokio::test]
+async fn programs_that_die_or_hang_are_ended_and_started_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let real = rookery_testbed::find_modes()
+        .and_then(|modes| std::fs::read_to_string(modes.join("eng-spa.mode")).ok());
+    let Some(real) = real else { return support::skipped("apertium-eng-spa is not installed") };
+    let folder = tempfile::tempdir().unwrap();
+    let (program, starts) = (folder.path().join("lt-proc"), folder.path().join("starts"));
+    std::fs::write(&program, SABOTEUR).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mode = format!("'{}' '{}' | {real}", program.display(), starts.display());
+    std::fs::write(folder.path().join("eng-spa.mode"), mode).unwrap();
+    let started = || -> Vec<String> {
+        std::fs::read_to_string(&starts).unwrap_or_default().lines().map(str::to_owned).collect()
+    };
+    let runs = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
+
+    let engine = Apertium::find(folder.path()).await;
+    let house = async || support::within("an answer", ask(&engine, "en", "es", &["The house is big"])).await;
+    assert_eq!(house().await.unwrap(), ["La casa es grande"]);
+    // The first was the self-test's.
+    assert_eq!(started().len(), 2);
+    let died = support::within("its end", ask(&engine, "en", "es", &["qqdie"])).await;
+    assert!(matches!(died, Err(EngineError::Away(_))), "{died:?}");
+    assert_eq!(house().await.unwrap(), ["La casa es grande"]);
+    let hung =
+        support::within("its patience", ask(&engine, "en", "es", &["There are two dogs qqhang"])).await;
+    assert!(matches!(hung, Err(EngineError::Late)), "{hung:?}");
+    // Nobody is given what was said to another's text.
+    assert_eq!(house().await.unwrap(), ["La casa es grande"]);
+    let pids = started();
+    assert_eq!(pids.len(), 4, "each once");
+    support::eventually("those that hang are ended", || !runs(&pids[2])).await;
+    assert!(runs(&pids[3]));
+}
+
 #[tokio::test]
 async fn firefox_translates_both_ways_and_many_lines_at_once() {
     let Some(engine) = support::firefox() else { return };

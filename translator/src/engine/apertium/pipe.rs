@@ -72,7 +72,11 @@ impl Pipe {
             for _ in texts {
                 let mut answer = Vec::new();
                 read_to_zero(output, &mut answer).await?;
-                answers.push(stream::decode(&String::from_utf8_lossy(&answer)));
+                let answer = String::from_utf8_lossy(&answer);
+                if !stream::is_whole(&answer) {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "an answer breaks off"));
+                }
+                answers.push(stream::decode(&answer));
             }
             io::Result::Ok(answers)
         };

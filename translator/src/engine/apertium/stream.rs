@@ -5,6 +5,8 @@
 const RESERVED: &[char] = &['[', ']', '{', '}', '^', '$', '/', '\\', '@', '<', '>'];
 /// Ends a text that has no end of its own, so that its last words are taken for a whole sentence; not part of the text.
 const END: &str = ".[]";
+/// The part of that which programs hand on as it is, and write nowhere else.
+const MARK: &str = "[]";
 
 /// A line as the programs read it.
 pub(super) fn encode(text: &str) -> String {
@@ -19,10 +21,15 @@ pub(super) fn encode(text: &str) -> String {
     out
 }
 
+/// Whether all of a line was written. When a program ends, those after it end the line where it is, as if that were all.
+pub(super) fn is_whole(answer: &str) -> bool {
+    answer.contains(MARK)
+}
+
 /// A line as the programs wrote it.
 pub(super) fn decode(answer: &str) -> String {
     let answer =
-        answer.trim_end().strip_suffix("[]").map_or(answer, |rest| rest.strip_suffix('.').unwrap_or(rest));
+        answer.trim_end().strip_suffix(MARK).map_or(answer, |rest| rest.strip_suffix('.').unwrap_or(rest));
     let mut out = String::with_capacity(answer.len());
     let mut letters = answer.chars();
     let mut blank = false;
@@ -45,7 +52,11 @@ mod tests {
     #[test]
     fn texts_come_back() {
         for text in ["plain", "a [b] c", "1/2 ^x$ <y> {z} @w \\", "", "Done."] {
+            assert!(is_whole(&encode(text)));
             assert_eq!(decode(&encode(text)), text);
+        }
+        for cut in ["", "La casa", "a \\[\\] b"] {
+            assert!(!is_whole(cut));
         }
     }
 }
