@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rookery_core::record::{Body, Record};
+use rookery_core::record::{Body, Event, Record};
 use rookery_protocol::id::{RoomId, UserId};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -32,6 +32,8 @@ pub const EXACT: &str = "4 every later event exactly once and in order";
 pub const STORED: &str = "5 delivered only if stored";
 /// Refused is not stored.
 pub const REFUSED: &str = "refused is not stored";
+/// What is done to a message follows from what was done to it before.
+pub const FOLLOWS: &str = "each event follows from those before it";
 /// One sender's order.
 pub const SENDER: &str = "6 a sender's order is kept";
 /// Epochs only grow.
@@ -50,7 +52,7 @@ struct Truth {
 }
 
 /// What an event is compared by: its place and its encoded content.
-pub fn digest(seq: u64, event: &rookery_core::record::Event) -> Digest {
+pub fn digest(seq: u64, event: &Event) -> Digest {
     xxh3_64(format!("{seq} {event:?}").as_bytes())
 }
 
@@ -69,6 +71,7 @@ pub fn check(log: &Log, history: &History) -> Vec<Broken> {
 /// The log itself: numbering, epochs, ids. Returns its events; index 0 is seq 1.
 fn check_log(log: &Log, room: RoomId, broken: &mut Vec<Broken>) -> Vec<Truth> {
     let mut events = Vec::new();
+    let mut messages = Messages::default();
     let mut epoch = 0;
     let mut seen: HashMap<(UserId, String), u64> = HashMap::new();
     for stored in log.records(room) {
@@ -112,10 +115,59 @@ fn check_log(log: &Log, room: RoomId, broken: &mut Vec<Broken>) -> Vec<Truth> {
                 let how = format!("{} of {} is stored at seq {first} and {seq}", key.1, key.0);
                 broken.push(Broken { promise: ONCE, how });
             }
+            if let Err(how) = messages.take(seq, event) {
+                broken.push(Broken { promise: FOLLOWS, how: format!("seq {seq}: {how}") });
+            }
             events.push(Truth { digest: digest(seq, event), when: stored.when, post });
         }
     }
     events
+}
+
+/// What became of the messages of a room.
+#[derive(Default)]
+struct Messages(HashMap<u64, Message>);
+
+#[derive(Default)]
+struct Message {
+    deleted: bool,
+    /// Who reacted, by emoji.
+    reactions: HashMap<String, HashSet<UserId>>,
+}
+
+impl Messages {
+    /// `Err`: the event says something that no owner would say who knows the ones before.
+    fn take(&mut self, seq: u64, event: &Event) -> Result<(), String> {
+        let (about, reaction) = match &event.body {
+            Body::Posted(_) => {
+                self.0.insert(seq, Message::default());
+                return Ok(());
+            }
+            Body::Edited { message_seq, .. } | Body::Deleted { message_seq } => (*message_seq, None),
+            Body::Reacted(reaction) => (reaction.message_seq, Some((reaction, true))),
+            Body::Unreacted(reaction) => (reaction.message_seq, Some((reaction, false))),
+            _ => return Ok(()),
+        };
+        let Some(message) = self.0.get_mut(&about) else {
+            return Err(format!("{about} is no message"));
+        };
+        if message.deleted {
+            return Err(format!("message {about} was deleted before"));
+        }
+        message.deleted = matches!(event.body, Body::Deleted { .. });
+        let Some((reaction, added)) = reaction else { return Ok(()) };
+        let users = message.reactions.entry(reaction.emoji.clone()).or_default();
+        let changed = if added { users.insert(event.actor) } else { users.remove(&event.actor) };
+        if !changed || users.len() != reaction.count as usize {
+            return Err(format!(
+                "{} of {} on message {about} makes {}, and was changed: {changed}",
+                reaction.emoji,
+                event.actor,
+                users.len()
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Answers against the log: nothing acknowledged is missing, orders hold.

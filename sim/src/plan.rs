@@ -17,6 +17,8 @@ pub enum Mutation {
     DeliverBeforeCommit,
     /// Edges deliver what comes, gaps or not.
     GapRepairOff,
+    /// Owners believe what they read of a message, however old it is.
+    OldHeads,
 }
 
 /// The make-up of a run; drawn from its seed.
@@ -30,6 +32,8 @@ pub struct Plan {
     pub rooms: usize,
     /// How often an append does not go plainly, per mille.
     pub append_trouble: u64,
+    /// How often the log's tail, or a message, is read from a leader that stood still and does not know it, per mille.
+    pub stale_leader: u64,
     /// How often a republished record is lost, repeated or late, per mille.
     pub republish_trouble: u64,
     /// How often a message between nodes is lost, per mille.
@@ -57,6 +61,7 @@ impl Plan {
             clients: usize::try_from(rng.between(2, 5)).unwrap_or(2),
             rooms: usize::try_from(rng.between(1, 2)).unwrap_or(1),
             append_trouble: *rng.pick(&[0, 20, 100, 300]),
+            stale_leader: *rng.pick(&[0, 50, 300]),
             republish_trouble: *rng.pick(&[0, 20, 100, 400]),
             call_trouble: *rng.pick(&[0, 10, 50]),
             fault_every: *rng.pick(&[0, 300, 1_000, 3_000]),

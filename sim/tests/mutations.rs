@@ -1,7 +1,7 @@
 //! The checks notice when a safety of the core or of what lies below it is switched off.
 
 use rookery_sim::{
-    check::{DURABLE, EPOCHS, EXACT, ONCE, ORDER, STORED},
+    check::{DURABLE, EPOCHS, EXACT, FOLLOWS, ONCE, ORDER, STORED},
     plan::Mutation,
 };
 
@@ -48,4 +48,9 @@ fn deliver_before_commit() {
 #[test]
 fn gap_repair_off() {
     is_noticed(Mutation::GapRepairOff, EXACT);
+}
+
+#[test]
+fn old_heads() {
+    is_noticed(Mutation::OldHeads, FOLLOWS);
 }

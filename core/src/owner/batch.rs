@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answering, Failed, Owner, Phase, Waiting, answer};
+use super::{Action, Answering, Failed, Owner, Phase, Waiting, answer, takeover::Takeover};
 use crate::{
     record::{Event, RECORD_OVERHEAD},
-    room::{Command, Decision, Head, Refusal},
+    room::{Command, Decision, Head, Refusal, What},
 };
 
 /// Heads loaded ahead of need at the same time, at most.
@@ -24,8 +24,14 @@ impl Owner {
 
     fn load_head(&mut self, seq: u64, out: &mut Vec<Action>) {
         if self.heads.loading.insert(seq) {
-            out.push(Action::LoadHead { seq });
+            out.push(Action::LoadHead { seq, seen: self.place });
         }
+    }
+
+    /// Whether somebody would be told that there is no room though another owner may have made it since that was asked.
+    fn is_in_doubt(&self, waiting: &Waiting) -> bool {
+        let creates = matches!(waiting.command.what, What::Create { .. } | What::Declare(_));
+        self.state.last_seq() == 0 && !creates && waiting.number > self.asked_for
     }
 
     pub(super) fn head(&mut self, seq: u64, head: Result<Option<Head>, Failed>) {
@@ -49,6 +55,11 @@ impl Owner {
         }
         let mut batch = Batch::default();
         while let Some(waiting) = self.queue.pop_front() {
+            if self.is_in_doubt(&waiting) {
+                self.queue.push_front(waiting);
+                self.enter(Phase::Takeover(Takeover::Tail { sure: true }));
+                return;
+            }
             match self.state.decide(&waiting.command) {
                 Ok(Decision::NeedHead(seq)) => {
                     if self.heads.failed.contains(&seq) {

@@ -5,7 +5,9 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use rookery_protocol::id::RecordId;
 
-use super::{Action, Answering, Append, Appended, LogSeq, Owner, Phase, Stopped, Stored, takeover::Takeover};
+use super::{
+    Action, Answering, Append, Appended, LogSeq, Owner, Phase, Place, Stopped, Stored, takeover::Takeover,
+};
 use crate::{
     record::{Event, Link, Record},
     room::{Change, changes},
@@ -13,7 +15,7 @@ use crate::{
 
 /// Tails that end before what is stored for certain: so many are taken for late news (a JetStream leader that was paused answers
 /// for a moment as if it still led), with growing pauses of some ten seconds in all; then the log has lost something.
-const STALE_TAILS: u32 = 16;
+pub(super) const STALE_TAILS: u32 = 16;
 
 /// An append that is not resolved.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Flight {
                     changes: Arc::clone(&self.changes),
                 })
             }
-            Step::Tail => Action::LoadTail,
+            Step::Tail => Action::LoadTail { sure: false },
             Step::Beneath { .. } => Action::ReadFrom { from: self.first_seq, to: self.first_seq },
         }
     }
@@ -106,7 +108,7 @@ impl Owner {
         link.checksum = sealed.checksum;
         self.enter(Phase::Flight(Box::new(Flight {
             attempt: 0,
-            expected: self.at,
+            expected: self.place.at,
             id,
             bytes: sealed.bytes,
             changes,
@@ -148,7 +150,7 @@ impl Owner {
     /// The record is stored for certain.
     fn committed(&mut self, at: LogSeq, out: &mut Vec<Action>) {
         let Phase::Flight(flight) = std::mem::replace(&mut self.phase, Phase::Serving) else { return };
-        self.at = at;
+        self.place = Place { at, first_seq: flight.first_seq };
         self.link = flight.link;
         self.fenced = true;
         self.pause = self.settings.backoff_ms;
@@ -198,7 +200,7 @@ impl Owner {
         let Phase::Flight(flight) = &self.phase else { return };
         if tail.epoch < self.epoch && !self.fenced {
             // The owner before us went on while we took over. Our epoch record changed nothing in the state.
-            return self.enter(Phase::Takeover(Takeover::Tail));
+            return self.enter(Phase::Takeover(Takeover::Tail { sure: false }));
         }
         if tail.epoch < self.epoch || (tail.epoch == self.epoch && self.fenced) {
             let what = "a record was appended by an owner that was fenced off";

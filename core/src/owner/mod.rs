@@ -40,7 +40,7 @@ use takeover::Takeover;
 /// of an append whose outcome is unknown.
 ///
 /// A room without a log is served too: everything but `Create` is answered `RoomNotFound`, after the tail was
-/// read once more. `Create` goes into the first record, which carries epoch 1: its condition is that the log
+/// read once more, for certain. `Create` goes into the first record, which carries epoch 1: its condition is that the log
 /// is empty, so it fences by itself.
 ///
 /// A snapshot is saved after [`Settings::snapshot_every`] events, or after half as many as the state has
@@ -54,7 +54,12 @@ pub struct Owner {
     /// The last committed record.
     link: Link,
     /// Where it is: the condition of the next append.
-    at: LogSeq,
+    place: Place,
+    /// Tails in a row that end before what is known of the log.
+    stale: u32,
+    /// Commands taken so far, and how many of them came before it was asked for certain whether there is a log.
+    commands: u64,
+    asked_for: u64,
     /// Our epoch, once the takeover has come so far.
     epoch: u64,
     /// Whether a record of ours with this epoch is stored.
@@ -105,6 +110,8 @@ struct Waiting {
     ticket: u64,
     command: Box<Command>,
     arrived: u64,
+    /// Counted from 1.
+    number: u64,
 }
 
 /// A look at the members, which waits until nothing is under way.
@@ -132,10 +139,13 @@ impl Owner {
             state: State::new(Arc::clone(&settings.limits)),
             settings,
             link: Link::default(),
-            at: LogSeq(0),
+            place: Place::default(),
+            stale: 0,
+            commands: 0,
+            asked_for: 0,
             epoch: 0,
             fenced: false,
-            phase: Phase::Takeover(Takeover::Tail),
+            phase: Phase::Takeover(Takeover::Tail { sure: false }),
             wait: Wait::Until(0),
             pause,
             queue: VecDeque::new(),
@@ -166,6 +176,11 @@ impl Owner {
     /// The last committed record.
     pub fn link(&self) -> Link {
         self.link
+    }
+
+    /// Where that is.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Whether the takeover is over: [`Self::state`] says what the room is. Not before, and not after a stop.
@@ -219,7 +234,8 @@ impl Owner {
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Action>) {
         match input {
             Input::Command { ticket, command } => {
-                self.command(Waiting { ticket, command, arrived: now }, out);
+                self.commands += 1;
+                self.command(Waiting { ticket, command, arrived: now, number: self.commands }, out);
             }
             Input::Look { ticket, after, limit } => {
                 self.look(Look { ticket, after, limit, arrived: now }, out);
@@ -244,11 +260,6 @@ impl Owner {
         if closed || self.waiting() >= self.settings.max_waiting {
             answer(waiting.ticket, Err(Refusal::Unavailable), out);
             return;
-        }
-        let absent = self.state.last_seq() == 0 && matches!(self.phase, Phase::Serving);
-        if absent && !matches!(waiting.command.what, crate::room::What::Create { .. }) {
-            // Another owner may have made the room since.
-            self.enter(Phase::Takeover(Takeover::Tail));
         }
         self.prefetch(&waiting.command, out);
         self.queue.push_back(waiting);
@@ -352,7 +363,12 @@ impl Owner {
         }
         let action = match &mut self.phase {
             Phase::Serving | Phase::Stopped => return,
-            Phase::Takeover(takeover) => takeover.request(self.link),
+            Phase::Takeover(takeover) => {
+                if let Takeover::Tail { sure: true } = takeover {
+                    self.asked_for = self.commands;
+                }
+                takeover.request(self.link)
+            }
             Phase::Flight(flight) => flight.request(&mut self.attempts),
         };
         self.wait = Wait::Answer;

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Action, Failed, Owner, Phase, Stopped, Stored, Wait, flight::Step};
+use super::{
+    Action, Failed, Owner, Phase, Place, Stopped, Stored, Wait,
+    flight::{STALE_TAILS, Step},
+};
 use crate::{
     record::{Link, Opened, Record, RecordError},
     room::State,
@@ -12,7 +15,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Takeover {
     /// Reading the last record.
-    Tail,
+    Tail {
+        /// That there is none must be certain.
+        sure: bool,
+    },
     /// Reading the snapshot.
     Snapshot(Box<Tail>),
     /// Reading the records between the two.
@@ -29,7 +35,7 @@ pub(super) struct Tail {
 impl Takeover {
     pub(super) fn request(&self, link: Link) -> Action {
         match self {
-            Self::Tail => Action::LoadTail,
+            Self::Tail { sure } => Action::LoadTail { sure: *sure },
             Self::Snapshot(_) => Action::LoadSnapshot,
             Self::Replay(tail) => {
                 Action::ReadFrom { from: link.last_seq + 1, to: tail.opened.record.first_seq - 1 }
@@ -58,7 +64,7 @@ impl Owner {
         }
         let Ok(tail) = tail else { return self.back_off(now) };
         let done = match &self.phase {
-            Phase::Takeover(Takeover::Tail) => self.tail_read(tail),
+            Phase::Takeover(Takeover::Tail { .. }) => self.tail_read(tail, now),
             Phase::Flight(flight) if flight.step == Step::Tail => {
                 return self.flight_tail(tail, now, out);
             }
@@ -69,12 +75,12 @@ impl Owner {
         }
     }
 
-    fn tail_read(&mut self, tail: Option<Stored>) -> Result<(), Stopped> {
+    fn tail_read(&mut self, tail: Option<Stored>, now: u64) -> Result<(), Stopped> {
         let Some(tail) = tail else {
             if self.link != Link::default() {
-                return Err(Stopped::Contradiction("it was there and is empty now"));
+                return self.stale_tail(now);
             }
-            self.at = super::LogSeq(0);
+            self.place = Place::default();
             self.epoch = 1;
             self.phase = Phase::Serving;
             return Ok(());
@@ -85,7 +91,19 @@ impl Owner {
             self.enter(Phase::Takeover(Takeover::Snapshot(tail)));
             return Ok(());
         }
-        self.replay_on(tail)
+        self.replay_on(tail, now)
+    }
+
+    /// The tail ends before what is known of the log: it is read again, since it may be late news. When it stays so, the log has
+    /// lost something.
+    fn stale_tail(&mut self, now: u64) -> Result<(), Stopped> {
+        if self.stale >= STALE_TAILS {
+            return Err(Stopped::Contradiction("it ends before what was known of it"));
+        }
+        self.stale += 1;
+        self.phase = Phase::Takeover(Takeover::Tail { sure: false });
+        self.back_off(now);
+        Ok(())
     }
 
     pub(super) fn snapshot(
@@ -110,9 +128,9 @@ impl Owner {
         }
         if self.is_past(&tail) {
             // The owner before went on since the tail was read, and saved this: as it does when it hands over.
-            return self.enter(Phase::Takeover(Takeover::Tail));
+            return self.enter(Phase::Takeover(Takeover::Tail { sure: false }));
         }
-        if let Err(why) = self.replay_on(tail) {
+        if let Err(why) = self.replay_on(tail, now) {
             self.stop(why, out);
         }
     }
@@ -132,7 +150,7 @@ impl Owner {
                         self.back_off(now);
                         Ok(())
                     }
-                    Ok(()) => self.replay_on(tail),
+                    Ok(()) => self.replay_on(tail, now),
                     Err(why) => Err(why),
                 };
                 if let Err(why) = done {
@@ -178,11 +196,11 @@ impl Owner {
     }
 
     /// Reads more, or goes on to fence if the tail is reached.
-    fn replay_on(&mut self, tail: Box<Tail>) -> Result<(), Stopped> {
+    fn replay_on(&mut self, tail: Box<Tail>, now: u64) -> Result<(), Stopped> {
         let Tail { at, opened } = &*tail;
         let first = opened.record.first_seq;
         if self.is_past(&tail) {
-            return Err(Stopped::Contradiction("it ends before what was known of it"));
+            return self.stale_tail(now);
         }
         if self.link.last_seq + 1 < first {
             self.enter(Phase::Takeover(Takeover::Replay(tail)));
@@ -191,7 +209,8 @@ impl Owner {
         if self.link.checksum != opened.checksum {
             self.follow(opened)?;
         }
-        self.at = *at;
+        self.stale = 0;
+        self.place = Place { at: *at, first_seq: first };
         self.epoch = opened.record.epoch + self.settings.epoch_step;
         self.fence();
         Ok(())

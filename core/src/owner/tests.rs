@@ -39,13 +39,15 @@ struct Bench {
     owner: Owner,
     now: u64,
     append: Option<Append>,
+    /// Who is asked for the tail knows of no record, and says so unless it must be certain.
+    blind: bool,
     answers: Vec<(u64, Result<Reply, Refusal>)>,
     /// Ids of the members shown, by ticket of the look.
     shown: Vec<(u64, Result<Vec<u128>, Refusal>)>,
     /// Tickets of commands given back.
     given_back: Vec<u64>,
     stopped: Option<Stopped>,
-    heads_asked: Vec<u64>,
+    heads_asked: Vec<(u64, Place)>,
     /// First seqs of the records that it said are stored, in order.
     committed: Vec<u64>,
 }
@@ -68,6 +70,7 @@ impl Bench {
             owner: Owner::new(Identity { room: ROOM, seed }, settings),
             now: 1_000,
             append: None,
+            blind: false,
             answers: Vec::new(),
             shown: Vec::new(),
             given_back: Vec::new(),
@@ -84,7 +87,10 @@ impl Bench {
             self.owner.handle(input, self.now, &mut out);
             for action in out {
                 match action {
-                    Action::LoadTail => inputs.push_back(Input::Tail(Ok(self.log.last().cloned()))),
+                    Action::LoadTail { sure } => {
+                        let tail = self.log.last().filter(|_| sure || !self.blind);
+                        inputs.push_back(Input::Tail(Ok(tail.cloned())));
+                    }
                     Action::LoadSnapshot => inputs.push_back(Input::Snapshot(Ok(self.snapshot.clone()))),
                     Action::ReadFrom { from, to } => {
                         let holds = |s: &&Stored| {
@@ -95,7 +101,7 @@ impl Bench {
                         inputs.push_back(Input::Records(Ok(found)));
                     }
                     Action::Append(append) => assert!(self.append.replace(append).is_none()),
-                    Action::LoadHead { seq } => self.heads_asked.push(seq),
+                    Action::LoadHead { seq, seen } => self.heads_asked.push((seq, seen)),
                     Action::Committed { at, record } => {
                         let stored =
                             self.log.iter().find(|s| s.at == at).expect("what is committed is stored");
@@ -191,6 +197,49 @@ fn first_record_makes_the_room() {
     assert_eq!((records[0].epoch, records[0].first_seq, records[0].events.len()), (1, 1, 1));
     assert_eq!(records[0].previous_checksum, 0);
     assert!(bench.owner.serves());
+}
+
+#[test]
+fn nobody_is_told_that_there_is_no_room_by_whoever_may_not_know_of_it() {
+    let mut bench = Bench::on(Bench::room().log, 2);
+    bench.blind = true;
+    bench.command(1, 3, What::Join);
+    assert_eq!(bench.take_answers(), []);
+    bench.commit();
+    bench.commit();
+    assert_eq!(bench.take_answers(), [(1, Ok(Reply::Done { seq: Some(2) }))]);
+
+    // It is asked again for each that came after it was asked.
+    let mut none = Bench::new();
+    none.blind = true;
+    none.command(1, 3, What::Join);
+    assert_eq!(none.take_answers(), [(1, Err(Refusal::RoomNotFound))]);
+    none.log = Bench::room().log;
+    none.next_at = 10;
+    none.command(2, 3, What::Join);
+    none.commit();
+    none.commit();
+    assert_eq!(none.take_answers(), [(2, Ok(Reply::Done { seq: Some(2) }))]);
+
+    // Who makes a room need not ask: his record is conditional.
+    let mut made = Bench::on(Bench::room().log, 2);
+    made.blind = true;
+    made.command(1, 1, create());
+    assert_eq!(made.append.as_ref().map(|append| append.expected), Some(LogSeq(0)));
+    made.blind = false;
+    made.commit();
+    assert_eq!((made.stopped, made.given_back), (Some(Stopped::Fenced { epoch: 1 }), vec![1]));
+}
+
+#[test]
+fn heads_are_asked_for_as_of_the_last_record() {
+    let mut bench = Bench::on(Bench::room().log, 2);
+    bench.command(1, 1, What::Delete { seq: 1 });
+    let before = bench.owner.place();
+    bench.commit();
+    let fence = Place { at: bench.log.last().unwrap().at, first_seq: 2 };
+    assert!(fence.at > before.at);
+    assert_eq!((bench.owner.place(), &*bench.heads_asked), (fence, &[(1, fence)][..]));
 }
 
 #[test]
@@ -490,25 +539,42 @@ fn the_old_owner_hands_over_between_the_reading_of_tail_and_snapshot() {
     old.input(Input::StepDown);
     let (after, snapshot) = (old.log.last().cloned(), old.snapshot.clone());
     assert!(snapshot.is_some());
-    let takeover = |second: Option<Stored>| {
+    // The tail is read again; what answers then may be old for a while, or know of nothing at all.
+    let takeover = |old: Option<Stored>, times: usize| {
         let mut new = Owner::new(Identity { room: ROOM, seed: 2 }, Settings::default());
+        let mut now = 1_000;
         let mut step = |input| {
             let mut out = Vec::new();
-            new.handle(input, 1_000, &mut out);
+            new.handle(input, now, &mut out);
+            if out.is_empty() {
+                now = new.wake_at().expect("it waits for a while");
+                new.handle(Input::Tick, now, &mut out);
+            }
             assert_eq!(out.len(), 1, "{out:?}");
             out.remove(0)
         };
-        assert_eq!(step(Input::Tick), Action::LoadTail);
+        let tail = Action::LoadTail { sure: false };
+        assert_eq!(step(Input::Tick), tail);
         assert_eq!(step(Input::Tail(Ok(before.clone()))), Action::LoadSnapshot);
-        assert_eq!(step(Input::Snapshot(Ok(snapshot.clone()))), Action::LoadTail);
-        step(Input::Tail(Ok(second)))
+        assert_eq!(step(Input::Snapshot(Ok(snapshot.clone()))), tail);
+        for _ in 0..times {
+            let next = step(Input::Tail(Ok(old.clone())));
+            if next != tail {
+                return next;
+            }
+        }
+        step(Input::Tail(Ok(after.clone())))
     };
-    let Action::Append(fence) = takeover(after.clone()) else { panic!("it must fence") };
-    assert_eq!(Some(fence.expected), after.map(|after| after.at));
-    assert_eq!(fence.first_seq, 3);
-    // A tail that stays behind the snapshot is no tail.
-    let why = Stopped::Contradiction("it ends before what was known of it");
-    assert_eq!(takeover(before.clone()), Action::Stopped { why });
+    for old in [before.clone(), None] {
+        for times in [0, 1, 16] {
+            let Action::Append(fence) = takeover(old.clone(), times) else { panic!("it must fence") };
+            assert_eq!(Some(fence.expected), after.as_ref().map(|after| after.at));
+            assert_eq!(fence.first_seq, 3);
+        }
+        // A tail that stays behind the snapshot is no tail.
+        let why = Stopped::Contradiction("it ends before what was known of it");
+        assert_eq!(takeover(old.clone(), 100), Action::Stopped { why });
+    }
 }
 
 #[test]
@@ -612,7 +678,7 @@ fn old_messages_are_loaded_when_touched() {
     bench.take_answers();
     bench.command(6, 2, What::React { seq: 2, emoji: "👍".into() });
     bench.command(7, 1, post("behind it"));
-    assert_eq!(bench.heads_asked, [2]);
+    assert_eq!(bench.heads_asked.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2]);
     assert!(bench.append.is_none());
     let head = Head { sender: UserId(1), amendment: Amendment::default() };
     bench.input(Input::Head { seq: 2, head: Ok(Some(head)) });
@@ -636,13 +702,13 @@ fn loads_that_fail_are_made_again() {
     let mut bench = Bench::on(Bench::room().log, 2);
     let mut out = Vec::new();
     bench.owner.handle(Input::Tick, 0, &mut out);
-    assert_eq!(out, [Action::LoadTail]);
+    assert_eq!(out, [Action::LoadTail { sure: false }]);
     out.clear();
     bench.owner.handle(Input::Tail(Err(Failed)), 0, &mut out);
     assert_eq!(out, []);
     assert_eq!(bench.owner.wake_at(), Some(20));
     bench.owner.handle(Input::Tick, 20, &mut out);
-    assert_eq!(out, [Action::LoadTail]);
+    assert_eq!(out, [Action::LoadTail { sure: false }]);
     bench.owner.handle(Input::Tail(Err(Failed)), 20, &mut out);
     assert_eq!(bench.owner.wake_at(), Some(60));
 }

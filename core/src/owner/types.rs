@@ -14,6 +14,15 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogSeq(pub u64);
 
+/// Where a room's last record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// In the log below.
+    pub at: LogSeq,
+    /// Seq of the record's first event; of one without events, of the next.
+    pub first_seq: u64,
+}
+
 /// How an append ended; as `backend::Appended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
@@ -58,7 +67,7 @@ pub enum Input {
         /// How many.
         limit: usize,
     },
-    /// Answers [`Action::LoadTail`]: the room's last record, never stale. `None`: it has none.
+    /// Answers [`Action::LoadTail`]: the room's last record. `None`: it has none.
     Tail(Result<Option<Stored>, Failed>),
     /// Answers [`Action::LoadSnapshot`]. `None`: there is none.
     Snapshot(Result<Option<Bytes>, Failed>),
@@ -88,8 +97,12 @@ pub enum Input {
 /// What an owner wants done. Each `Load…`/`Read…`/`Append` is answered by one input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Read the room's last record; the answer must not be stale.
-    LoadTail,
+    /// Read the room's last record. The answer may be out of date, as a leader gives it that stood still and does not know yet that
+    /// it leads no more: who acts on it does so under a condition.
+    LoadTail {
+        /// Only that there is none must be certain: nothing was stored before this was asked. Somebody is told so.
+        sure: bool,
+    },
     /// Read the room's snapshot.
     LoadSnapshot,
     /// Read records with events of `from ≤ seq ≤ to`, oldest first. Records without events may be left out.
@@ -101,11 +114,12 @@ pub enum Action {
     },
     /// Append a record.
     Append(Append),
-    /// Read what is known of the message `seq`: its record in the log, and its amendment. Must see
-    /// everything that is committed when it is asked. Any number may be asked at once.
+    /// Read what is known of the message `seq`: its record in the log, and its amendment. Any number may be asked at once.
     LoadHead {
         /// Which.
         seq: u64,
+        /// What is read must have at least the record there, and what was stored with it and before.
+        seen: Place,
     },
     /// A record is stored for certain. Comes before the answers to its commands; once for each record that has events.
     Committed {

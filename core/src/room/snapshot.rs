@@ -44,6 +44,25 @@ fn known<T>(value: u32, from: impl FnOnce(i32) -> Option<T>) -> Result<T, RowErr
     i32::try_from(value).ok().and_then(from).ok_or(RowError("a word of no known meaning"))
 }
 
+fn open(bytes: Bytes, room: RoomId) -> Result<rows::Snapshot, RowError> {
+    let sealed = rows::SealedSnapshot::decode(bytes).map_err(|_| RowError("not a SealedSnapshot"))?;
+    if xxh3_64(&sealed.body) != sealed.checksum {
+        return Err(RowError("a snapshot with a wrong checksum"));
+    }
+    let row = rows::Snapshot::decode(sealed.body).map_err(|_| RowError("not a Snapshot"))?;
+    if row.version > VERSION {
+        return Err(RowError("a snapshot of a newer program"));
+    }
+    if *row.room != room.to_bytes() {
+        return Err(RowError("a snapshot of another room"));
+    }
+    Ok(row)
+}
+
+fn link(row: &rows::Snapshot) -> Link {
+    Link { epoch: row.epoch, checksum: row.checksum, last_seq: row.last_seq, messages: row.messages }
+}
+
 impl State {
     /// Encodes a snapshot, as `rookery.rows.v1.SealedSnapshot`. `link` is the last record applied.
     pub fn snapshot(&self, room: RoomId, link: Link) -> Bytes {
@@ -110,24 +129,21 @@ impl State {
         rows::SealedSnapshot { body, checksum }.encode_to_vec().into()
     }
 
+    /// The last record that a snapshot has.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub fn snapshot_link(bytes: Bytes, room: RoomId) -> Result<Link, RowError> {
+        open(bytes, room).map(|row| link(&row))
+    }
+
     /// The reverse of [`Self::snapshot`].
     ///
     /// # Errors
     /// [`RowError`]: it is damaged, of another room, or of a newer version. The log has all that it said.
     pub fn restore(bytes: Bytes, room: RoomId, limits: Arc<Limits>) -> Result<Anchor, RowError> {
-        let sealed = rows::SealedSnapshot::decode(bytes).map_err(|_| RowError("not a SealedSnapshot"))?;
-        if xxh3_64(&sealed.body) != sealed.checksum {
-            return Err(RowError("a snapshot with a wrong checksum"));
-        }
-        let row = rows::Snapshot::decode(sealed.body).map_err(|_| RowError("not a Snapshot"))?;
-        if row.version > VERSION {
-            return Err(RowError("a snapshot of a newer program"));
-        }
-        if *row.room != room.to_bytes() {
-            return Err(RowError("a snapshot of another room"));
-        }
-        let link =
-            Link { epoch: row.epoch, checksum: row.checksum, last_seq: row.last_seq, messages: row.messages };
+        let row = open(bytes, room)?;
+        let link = link(&row);
         let mut state = Self::new(limits);
         state.last_seq = row.last_seq;
         state.last_ts = row.last_ts;

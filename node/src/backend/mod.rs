@@ -126,8 +126,17 @@ pub trait RoomLog: Send + Sync {
     /// `first_seq` and `last_seq` are the events that the record holds (`last_seq < first_seq`: none), for the index.
     async fn append(&self, append: Append) -> Appended;
 
-    /// The room's last record, never stale: what a new owner reads first. `None`: the room has none.
+    /// The room's last record: what a new owner reads first. `None`: the room has none.
+    ///
+    /// As fresh as the log's leader has it. One that stood still and does not know yet that it leads no more answers with what
+    /// is old: who acts on it does so under a condition, and nobody is told that something is not there on the strength of it.
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable>;
+
+    /// [`Self::tail`], and what was stored before the call is seen for certain. Costs a write where [`Self::tail`] is not
+    /// certain by itself: asked before somebody is told that there is no such room, or no such event.
+    async fn certain_tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.tail(room).await
+    }
 
     /// Records that hold events of `range`, oldest first (newest first if `backwards`), until all are read or
     /// `max_bytes` or `max_records` is passed (one record comes at least). May lag behind the tail in a cluster.
@@ -198,6 +207,17 @@ pub struct Entry {
     pub revision: u64,
 }
 
+/// A record that whoever reads knows to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Of which room.
+    pub room: RoomId,
+    /// Where it is.
+    pub at: LogSeq,
+    /// Seq of its first event; of one without events, of the next.
+    pub first_seq: u64,
+}
+
 /// How a conditional write of rows ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -212,6 +232,26 @@ pub enum Written {
 pub trait Rows: Send + Sync {
     /// One row.
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable>;
+    /// [`Self::get`], and what was written before the call is seen for certain: see [`RoomLog::certain_tail`].
+    async fn certain(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
+        self.get(table, key).await
+    }
+
+    /// [`Self::get`] of a row of a room, and what was stored with the record at `seen`, or before, is seen for certain.
+    async fn get_as_of(&self, table: Table, key: &[u8], seen: Seen) -> Result<Option<Entry>, Unavailable> {
+        let _ = seen;
+        self.get(table, key).await
+    }
+
+    /// Writes one row, which may be a large one, if its condition holds; its new revision, or `None` if it does not.
+    async fn replace(&self, row: Row, expect: Expect) -> Result<Option<u64>, Unavailable> {
+        let (table, key) = (row.table, row.key.clone());
+        match self.write(vec![(row, expect)]).await? {
+            Written::Done => Ok(Some(self.get(table, &key).await?.map_or(0, |entry| entry.revision))),
+            Written::Conflict(_) => Ok(None),
+        }
+    }
+
     /// Rows whose key starts with `prefix` and is greater than `after`, in order of keys, at most `limit`.
     async fn scan(
         &self,

@@ -206,6 +206,13 @@ impl Hub {
         }
     }
 
+    /// The room's log has an event: what this node has not heard of is fetched.
+    pub fn reaches(self: &Arc<Self>, room: &Arc<Room>, seq: u64) {
+        if let Some(gap) = room.exists(seq) {
+            self.repair(room.clone(), gap);
+        }
+    }
+
     /// Delivers what an owner of this node has stored, at once and on the caller's thread: no detour by the log or by
     /// another task. Its answers, given next, then share a write with the delivery to the sender himself.
     pub fn stored_here(self: &Arc<Self>, record: &Arc<Record>) {

@@ -69,7 +69,10 @@ impl Rooms {
     /// # Errors
     /// `unavailable`.
     pub(crate) async fn remove_declared(&self, room: RoomId) -> Result<bool, Problem> {
-        let end = self.env().ends.get(&*self.env().log, room).await?;
+        let mut end = self.env().ends.get(&*self.env().log, room).await?;
+        if end.last_seq == 0 {
+            end = self.certain_end(room).await?;
+        }
         if end.last_seq == 0 || end.removed {
             return Ok(false);
         }

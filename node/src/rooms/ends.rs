@@ -7,7 +7,7 @@ use rookery_protocol::id::RoomId;
 
 use super::log::{self, End, unavailable};
 use crate::{
-    backend::{LogSeq, RoomLog},
+    backend::{Committed, LogSeq, RoomLog},
     problem::Problem,
 };
 
@@ -25,12 +25,24 @@ impl Ends {
     /// Where a log ends.
     pub(super) async fn get(&self, log: &dyn RoomLog, room: RoomId) -> Result<End, Problem> {
         let tail = log.tail(room).await.map_err(|why| unavailable(&why))?;
-        // A room that was never made is not remembered: there is no end of ids that somebody may ask for.
-        let Some(tail) = tail else { return Ok(End::default()) };
-        let known = self.0.lock().get(&room).filter(|(at, _)| *at == tail.at).map(|(_, end)| *end);
+        self.end(log, room, tail).await
+    }
+
+    /// Where a log ends, for certain: what was stored before the call is seen. Costs a write.
+    pub(super) async fn certain(&self, log: &dyn RoomLog, room: RoomId) -> Result<End, Problem> {
+        let tail = log.certain_tail(room).await.map_err(|why| unavailable(&why))?;
+        self.end(log, room, tail).await
+    }
+
+    async fn end(&self, log: &dyn RoomLog, room: RoomId, tail: Option<Committed>) -> Result<End, Problem> {
+        let at = tail.as_ref().map_or(LogSeq(0), |tail| tail.at);
+        // What was newer once still is there, whatever a leader says that stood still.
+        let known = self.0.lock().get(&room).filter(|(known, _)| *known >= at).map(|(_, end)| *end);
         if let Some(end) = known {
             return Ok(end);
         }
+        // A room that was never made is not remembered: there is no end of ids that somebody may ask for.
+        let Some(tail) = tail else { return Ok(End::default()) };
         let end = log::end(log, &tail).await?;
         self.moved(room, tail.at, end);
         Ok(end)

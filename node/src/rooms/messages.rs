@@ -3,10 +3,7 @@
 //! What the room's owner answered is stored for good, so the answer is made of what he says and what was asked: a read of the
 //! log could fail after that, and the caller would be told that nothing is known.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use rookery_core::{
     record::Posted,
@@ -19,10 +16,6 @@ use rookery_protocol::{
 
 use super::{Rooms, history, log, refusal::problem, render};
 use crate::problem::Problem;
-
-/// How long a message that is stored is looked for, and how often.
-const STORED: Duration = Duration::from_secs(2);
-const STORED_AGAIN: Duration = Duration::from_millis(25);
 
 /// A message to post.
 #[derive(Debug, Clone)]
@@ -61,7 +54,7 @@ impl Rooms {
                 render::message(room, seq, ts, &posted, None, actor.id)
             }
             // A repeat is answered with what became of the message since. (Or the owner runs an older version.)
-            None => self.stored_message(room, actor.id, seq).await?,
+            None => self.message(room, actor.id, seq).await?,
         };
         Ok((message, repeated))
     }
@@ -90,7 +83,7 @@ impl Rooms {
             (Some((ts, posted)), Reply::Edited { amendment, .. }) => {
                 Ok(render::message(room, seq, ts, &posted, Some(&amendment), actor.id))
             }
-            _ => self.stored_message(room, actor.id, seq).await,
+            _ => self.message(room, actor.id, seq).await,
         }
     }
 
@@ -99,43 +92,21 @@ impl Rooms {
     /// # Errors
     /// `room_not_found`, `not_a_member`, `message_not_found`; `unavailable`.
     pub async fn message(&self, room: RoomId, user: UserId, seq: u64) -> Result<client::Message, Problem> {
-        let last_seq = self.readable(room, user).await?;
+        let mut last_seq = self.readable(room, user).await?;
+        if seq > last_seq {
+            last_seq = self.certain_end(room).await?.last_seq;
+        }
         let found = match seq {
             seq if seq == 0 || seq > last_seq => None,
             seq => history::message(self.store(), room, user, seq).await?,
         };
-        found.ok_or_else(|| problem(&Refusal::MessageNotFound))
-    }
-
-    /// A message that the room's owner just answered about: it is stored, so a log that does not show it shows what is old,
-    /// as a leader of JetStream does that stood still and does not know yet that it leads no more. It is asked again.
-    ///
-    /// # Errors
-    /// `room_not_found`, `not_a_member`; `unavailable`.
-    pub async fn stored_message(
-        &self,
-        room: RoomId,
-        user: UserId,
-        seq: u64,
-    ) -> Result<client::Message, Problem> {
-        let until = Instant::now() + STORED;
-        loop {
-            match self.message(room, user, seq).await {
-                Err(problem) if problem.code == "message_not_found" => {
-                    let first = log::first_from(&*self.env().log, room, seq).await?;
-                    if first.is_some_and(|record| record.first_seq > seq) {
-                        // It was older than what is kept.
-                        return Err(problem);
-                    }
-                }
-                known => return known,
-            }
-            if Instant::now() >= until {
-                return Err(Problem::unavailable(
-                    "The message is stored, but cannot be shown now; try again.",
-                ));
-            }
-            tokio::time::sleep(STORED_AGAIN).await;
+        if let Some(found) = found {
+            return Ok(found);
         }
+        if (1..=last_seq).contains(&seq) && log::first_from(&*self.env().log, room, seq).await?.is_none() {
+            // It is there, or is no message, or is older than what is kept: a log that shows nothing from there on does not tell.
+            return Err(Problem::unavailable("The message cannot be shown now; try again."));
+        }
+        Err(problem(&Refusal::MessageNotFound))
     }
 }

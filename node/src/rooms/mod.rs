@@ -3,6 +3,7 @@
 //! Here belongs finding the owner of a room and reading logs and rows; what a command does is decided in
 //! `rookery-core`, and who gets events live in `live/`.
 
+mod access;
 mod declared;
 mod direct;
 mod ends;
@@ -46,7 +47,7 @@ use rookery_protocol::{
 
 use crate::{
     backend::{
-        RoomLog, Rows, Table,
+        RoomLog, Rows,
         bus::{Bus, News, Tell},
     },
     peer::{Caller, Links},
@@ -66,12 +67,9 @@ pub use unread::Unread;
 
 use self::{
     ends::Ends,
-    log::unavailable,
     marks::Marks,
     owner::{Asker, Doubt, Env, Item, Owners, Unanswered, busy},
-    refusal::problem,
     route::Route,
-    rows::Info,
 };
 
 /// Not all nodes understand what is asked for: one of them might take the room over, and forget it.
@@ -484,92 +482,6 @@ impl Rooms {
         Ok(())
     }
 
-    /// A look at an id that somebody made up must not start an owner. A room that was seen once costs no second look.
-    async fn exists(&self, room: RoomId) -> Result<(), Problem> {
-        if self.env().ends.knows(room) {
-            return Ok(());
-        }
-        let end = self.env().ends.get(&*self.env().log, room).await?;
-        if end.last_seq == 0 { Err(problem(&rookery_core::room::Refusal::RoomNotFound)) } else { Ok(()) }
-    }
-
-    /// The room as `user` may see it.
-    ///
-    /// # Errors
-    /// `room_not_found`: none, or private and he is no member. A public one answers also those outside it.
-    pub async fn view(&self, room: RoomId, user: UserId) -> Result<RoomView, Problem> {
-        let not_found = || problem(&rookery_core::room::Refusal::RoomNotFound);
-        let info = self.info(room).await?.ok_or_else(not_found)?;
-        let role = self.role(room, user).await?;
-        if role.is_none() && info.visibility == Visibility::Private {
-            return Err(not_found());
-        }
-        let end = self.env().ends.get(&*self.env().log, room).await?;
-        Ok(self.shown(room, info, role, end.last_seq, user))
-    }
-
-    fn shown(&self, id: RoomId, info: Info, role: Option<Role>, last_seq: u64, user: UserId) -> RoomView {
-        RoomView {
-            id,
-            name: info.name,
-            kind: info.kind,
-            visibility: info.visibility,
-            topic: info.topic,
-            slow_mode_seconds: info.slow_mode_seconds,
-            translation: info.translation,
-            max_members: info.max_members,
-            retention_days: info.retention_days,
-            declared: info.declared.is_some(),
-            member_count: info.member_count,
-            created_at: info.created_at,
-            role,
-            last_seq,
-            peer: info.pair.into_iter().find(|member| member.id != user),
-        }
-    }
-
-    /// `None`: there is no such room, or no more.
-    async fn info(&self, room: RoomId) -> Result<Option<Info>, Problem> {
-        let row = self.env().rows.get(Table::Snapshots, &rows::of_info(room)).await;
-        let Some(row) = row.map_err(|why| unavailable(&why))? else { return Ok(None) };
-        Info::decode(&row.value).map(Some).ok_or_else(|| {
-            tracing::error!(%room, "what lists show of a room cannot be read");
-            Problem::internal()
-        })
-    }
-
-    /// Whether a room's messages may be translated.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub async fn may_translate(&self, room: RoomId) -> Result<bool, Problem> {
-        Ok(self.info(room).await?.is_some_and(|info| info.translation))
-    }
-
-    async fn role(&self, room: RoomId, user: UserId) -> Result<Option<Role>, Problem> {
-        let row = self.env().rows.get(Table::Memberships, &rows::of_user(user, room)).await;
-        Ok(row.map_err(|why| unavailable(&why))?.and_then(|row| rows::role_of(&row.value)))
-    }
-
-    /// Checks that `user` may read the room, and says its newest seq.
-    ///
-    /// # Errors
-    /// `room_not_found` or `not_a_member`.
-    pub async fn readable(&self, room: RoomId, user: UserId) -> Result<u64, Problem> {
-        Ok(self.read_end(room, user).await?.last_seq)
-    }
-
-    /// [`Self::readable`], with all that is known of the log's end.
-    async fn read_end(&self, room: RoomId, user: UserId) -> Result<log::End, Problem> {
-        use rookery_core::room::Refusal::{NotAMember, RoomNotFound};
-        if self.role(room, user).await?.is_some() {
-            let end = self.env().ends.get(&*self.env().log, room).await?;
-            return if end.removed { Err(problem(&RoomNotFound)) } else { Ok(end) };
-        }
-        let public = self.info(room).await?.is_some_and(|info| info.visibility == Visibility::Public);
-        Err(problem(if public { &NotAMember } else { &RoomNotFound }))
-    }
-
     /// Durable events with `from ≤ seq ≤ to`, at most `limit`. Deleted messages come without their text.
     ///
     /// # Errors
@@ -600,7 +512,10 @@ impl Rooms {
     /// # Errors
     /// `not_a_member`, `room_not_found`, `invalid` for a seq the room has not reached.
     pub async fn mark_read(&self, room: RoomId, user: UserId, seq: u64) -> Result<bool, Problem> {
-        let end = self.read_end(room, user).await?;
+        let mut end = self.read_end(room, user).await?;
+        if seq > end.last_seq {
+            end = self.certain_end(room).await?;
+        }
         if seq > end.last_seq {
             let why = format!("The room has only reached {}.", end.last_seq);
             return Err(Problem::invalid("seq", why));

@@ -40,7 +40,8 @@ impl Hosted {
 /// Rows that are stored with records.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    amendments: HashMap<(RoomId, u64), Amendment>,
+    /// All that were ever stored, with the place of their records.
+    amendments: HashMap<(RoomId, u64), Vec<(u64, Amendment)>>,
     /// All snapshots ever saved: an older one may be read.
     snapshots: HashMap<RoomId, Vec<Bytes>>,
 }
@@ -124,11 +125,9 @@ impl World {
     fn act(&mut self, node: NodeId, room: RoomId, generation: u64, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::LoadTail => {
-                    let tail = self.log.tail(room).cloned();
-                    let answer =
-                        if self.leaderless() { Err(owner::Failed) } else { Ok(tail.map(|t| owner_view(&t))) };
-                    self.answer_owner(node, room, generation, Input::Tail(answer));
+                Action::LoadTail { sure } => {
+                    let tail = self.tail(room, sure).map(|tail| tail.as_ref().map(owner_view));
+                    self.answer_owner(node, room, generation, Input::Tail(tail));
                 }
                 Action::LoadSnapshot => {
                     let saved = self.rows.snapshots.get(&room).map_or(&[][..], Vec::as_slice);
@@ -149,10 +148,8 @@ impl World {
                         Input::Records(Ok(records.iter().map(owner_view).collect())),
                     );
                 }
-                Action::LoadHead { seq } => {
-                    let head = self.head(room, seq);
-                    let failed = !self.healed() && self.rng.per_mille(50);
-                    let head = if failed { Err(owner::Failed) } else { Ok(head) };
+                Action::LoadHead { seq, seen } => {
+                    let head = self.head_as_of(room, seq, seen.at.0);
                     self.answer_owner(node, room, generation, Input::Head { seq, head });
                 }
                 Action::Append(append) => self.append(node, room, generation, append),
@@ -233,18 +230,55 @@ impl World {
             .collect()
     }
 
-    /// What is known of a message: its record and its amendment.
-    fn head(&self, room: RoomId, seq: u64) -> Option<Head> {
+    /// The last record, as the log's leader has it: or as one that stood still had it, which does not know yet that it leads no more.
+    /// When it must be sure, such a one says nothing of a record that it does not know.
+    fn tail(&mut self, room: RoomId, sure: bool) -> Result<Option<Stored>, owner::Failed> {
+        if self.leaderless() {
+            return Err(owner::Failed);
+        }
+        let records = self.log.records(room).len();
+        let known = self.known_by_a_leader(records);
+        let tail = self.log.records(room)[..known].last().cloned();
+        if sure && tail.is_none() && records > 0 { Err(owner::Failed) } else { Ok(tail) }
+    }
+
+    /// How many of so many records who answers as the log's leader has.
+    fn known_by_a_leader(&mut self, all: usize) -> usize {
+        if self.healed() || !self.rng.per_mille(self.plan.stale_leader) {
+            return all;
+        }
+        let lacks = self.rng.between(1, 30).min(all as u64);
+        // Now and then it knows of nothing.
+        let lacks = if self.rng.per_mille(200) { all as u64 } else { lacks };
+        all - usize::try_from(lacks).unwrap_or(all)
+    }
+
+    /// What is known of a message: from who has at least the record at `seen`, or nobody.
+    fn head_as_of(&mut self, room: RoomId, seq: u64, seen: u64) -> Result<Option<Head>, owner::Failed> {
+        if !self.healed() && self.rng.per_mille(50) {
+            return Err(owner::Failed);
+        }
+        let known = self.known_by_a_leader(self.log.records(room).len());
+        let upto = self.log.records(room)[..known].last().map_or(0, |last| last.at);
+        let believed = self.plan.mutation == Some(Mutation::OldHeads);
+        if upto < seen && !believed { Err(owner::Failed) } else { Ok(self.head(room, seq, upto)) }
+    }
+
+    /// What was known of a message when the log ended with a record: its own, and its amendment.
+    fn head(&self, room: RoomId, seq: u64, upto: u64) -> Option<Head> {
         let stored = self
             .log
             .records(room)
             .iter()
+            .take_while(|stored| stored.at <= upto)
             .find(|stored| (stored.first_seq..=stored.last_seq).contains(&seq))?;
         let opened = Record::open(&stored.record, room).ok()?;
         let (_, event) = opened.record.numbered().find(|(at, _)| *at == seq)?;
         match &event.body {
             Body::Posted(posted) => {
-                let amendment = self.rows.amendments.get(&(room, seq)).cloned().unwrap_or_default();
+                let amendments = self.rows.amendments.get(&(room, seq)).map_or(&[][..], Vec::as_slice);
+                let newest = amendments.iter().rfind(|(at, _)| *at <= upto);
+                let amendment = newest.map(|(_, amendment)| amendment.clone()).unwrap_or_default();
                 Some(Head { sender: posted.sender.id, amendment })
             }
             _ => None,
@@ -340,7 +374,7 @@ impl World {
             )
         });
         if let Some(at) = at {
-            self.store_rows(room, &append.changes);
+            self.store_rows(room, at, &append.changes);
             if self.plan.mutation != Some(Mutation::DeliverBeforeCommit) {
                 self.republish(room, &Stored { at, ..stored });
             }
@@ -352,10 +386,10 @@ impl World {
         }
     }
 
-    fn store_rows(&mut self, room: RoomId, changes: &Changes) {
+    fn store_rows(&mut self, room: RoomId, at: u64, changes: &Changes) {
         for change in changes.iter() {
             if let Change::Amended { seq, amendment } = change {
-                self.rows.amendments.insert((room, *seq), amendment.clone());
+                self.rows.amendments.entry((room, *seq)).or_default().push((at, amendment.clone()));
             }
         }
     }

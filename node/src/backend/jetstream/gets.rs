@@ -85,9 +85,9 @@ impl Link {
         self.collect(&format!("$JS.API.DIRECT.GET.{stream}"), Bytes::from(what.to_string())).await
     }
 
-    /// The newest message of each subject that matches; of any replica.
-    pub(super) async fn newest(&self, stream: &str, filter: &str) -> Result<Newest, Unavailable> {
-        let Collected { messages, last } = self.direct(stream, &json!({ "multi_last": [filter] })).await?;
+    /// The newest message of each subject that matches one of these; of any replica.
+    pub(super) async fn newest(&self, stream: &str, filters: &[&str]) -> Result<Newest, Unavailable> {
+        let Collected { messages, last } = self.direct(stream, &json!({ "multi_last": filters })).await?;
         match last.status.map(|status| status.as_u16()) {
             Some(413) => Ok(Newest::TooMany),
             Some(404) => Ok(Newest::All(Vec::new(), 0)),

@@ -72,6 +72,11 @@ impl Layout {
         slot_of(room).number() % self.log_streams
     }
 
+    /// Which part of the log a place lies in, if it lies in one.
+    pub(super) fn part_of(&self, place: &Place) -> Option<u16> {
+        place.stream.strip_prefix(&*self.cluster)?.strip_prefix("-log-")?.parse().ok()
+    }
+
     pub(super) fn log_stream(&self, part: u16) -> String {
         format!("{}-log-{part}", self.cluster)
     }
@@ -123,6 +128,11 @@ impl Layout {
     /// What became of the messages of some seqs: those that give `part` when divided by 256.
     pub(super) fn amendments(&self, room: RoomId, part: u64) -> String {
         format!("{}.row.{}.a.{room}.{part}.*", self.cluster, self.part(room))
+    }
+
+    /// Of messages that mean nothing, and prove what was read: see `proof`.
+    pub(super) fn proof(&self, part: u16) -> String {
+        format!("{}.row.{part}.proof", self.cluster)
     }
 
     pub(super) fn live(&self, room: RoomId) -> String {

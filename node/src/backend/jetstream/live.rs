@@ -46,8 +46,10 @@ struct Followed {
 /// Records that this node appended a moment ago.
 struct Burst {
     last: Instant,
-    /// The newest; 0: not certain.
+    /// The newest that is stored for certain; 0: none is known.
     at: LogSeq,
+    /// There may be a newer one.
+    doubt: bool,
     /// How often the end was told.
     told: usize,
 }
@@ -152,7 +154,7 @@ impl Live {
         if let Some(newest) = newest {
             self.hand_on(&newest, &Committed { room, at, record });
         }
-        self.burst(room, at);
+        self.burst(room, at, false);
     }
 
     /// The newest record of a room that this node knows to be stored; 0: it knows of none. It knows of rooms that it
@@ -166,11 +168,14 @@ impl Live {
 
     /// This node's record may be stored.
     pub(super) fn in_doubt(&self, room: RoomId) {
-        self.burst(room, LogSeq(0));
+        self.burst(room, LogSeq(0), true);
     }
 
-    fn burst(&self, room: RoomId, at: LogSeq) {
-        self.bursts.lock().insert(room, Burst { last: Instant::now(), at, told: 0 });
+    fn burst(&self, room: RoomId, at: LogSeq, doubt: bool) {
+        let mut bursts = self.bursts.lock();
+        // What was known for certain still is.
+        let at = bursts.get(&room).map_or(at, |before| before.at.max(at));
+        bursts.insert(room, Burst { last: Instant::now(), at, doubt, told: 0 });
     }
 
     /// Tells the ends of bursts, for as long as the node runs.
@@ -183,7 +188,7 @@ impl Live {
             let now = Instant::now();
             self.bursts.lock().retain(|room, burst| {
                 if now.duration_since(burst.last) >= ENDS[burst.told] {
-                    due.push((*room, burst.at));
+                    due.push((*room, if burst.doubt { LogSeq(0) } else { burst.at }));
                     burst.told += 1;
                 }
                 burst.told < ENDS.len()
@@ -208,5 +213,27 @@ impl Live {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_doubt_about_the_newest_record_takes_nothing_back_of_what_is_certain() {
+        let layout = Layout { cluster: "c".into(), log_streams: 2 };
+        let live = Live::new(layout, NatsMetrics::register(&mut Registry::default()));
+        let room = RoomId(1);
+        assert_eq!(live.seen(room), LogSeq(0));
+        live.committed(room, LogSeq(9), Bytes::new());
+        live.in_doubt(room);
+        assert_eq!(live.seen(room), LogSeq(9));
+        let told = |live: &Live| live.bursts.lock().get(&room).map(|burst| (burst.at, burst.doubt));
+        assert_eq!(told(&live), Some((LogSeq(9), true)), "the end is told as one that is not certain");
+        live.committed(room, LogSeq(12), Bytes::new());
+        assert_eq!((live.seen(room), told(&live)), (LogSeq(12), Some((LogSeq(12), false))));
     }
 }

@@ -104,6 +104,11 @@ impl RoomLog for JetStream {
         Ok(self.last_record(room).await?.map(|item| committed(room, item)))
     }
 
+    async fn certain_tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        let (part, records) = (self.layout.part(room), self.layout.records(room));
+        Ok(self.proven(part, &records).await?.map(|item| committed(room, item)))
+    }
+
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.read_records(room, read).await
     }

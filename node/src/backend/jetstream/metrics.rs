@@ -28,6 +28,8 @@ pub struct NatsMetrics {
     pub reads: Counter,
     /// Reads that were asked again because the answering server lagged behind.
     pub stale: Counter,
+    /// Writes that proved, or were to prove, what was read.
+    pub proofs: Counter,
     /// Records heard live.
     pub heard: Counter,
     /// Times that rooms had to be looked up since records may have been lost.
@@ -52,6 +54,7 @@ impl NatsMetrics {
             rows: Counter::default(),
             reads: Counter::default(),
             stale: Counter::default(),
+            proofs: Counter::default(),
             heard: Counter::default(),
             missed: Counter::default(),
             reconnects: Counter::default(),
@@ -76,6 +79,7 @@ impl NatsMetrics {
         nats.register("rows_written", "Rows written", this.rows.clone());
         nats.register("reads", "Requests for history, lists and rows", this.reads.clone());
         nats.register("stale_reads", "Reads asked again because a server lagged behind", this.stale.clone());
+        nats.register("proofs", "Writes to prove what was read", this.proofs.clone());
         nats.register("heard_records", "Records heard live", this.heard.clone());
         nats.register("missed_rooms", "Rooms looked up since records may be lost", this.missed.clone());
         nats.register("reconnects", "Reconnects", this.reconnects.clone());

@@ -2,7 +2,8 @@
 //!
 //! Here belong the implementations of [`RoomLog`](super::RoomLog), [`Rows`](super::Rows) and
 //! [`Outbox`](super::Outbox) on JetStream, and what they need to know about it: names (`layout`), what an answer
-//! means (`publish`), how to read without being told something stale (`read`, `scan`). No policy about rooms:
+//! means (`publish`), how to read without being told something stale (`read`, `scan`,
+//! `proof`). No policy about rooms:
 //! what to do with an unknown outcome is the core's business.
 //!
 //! How it lies: rooms are spread over a fixed number of streams; the records of a room are on subjects of 256 events
@@ -20,6 +21,7 @@ mod live;
 mod log;
 mod metrics;
 mod outbox;
+mod proof;
 mod public;
 mod publish;
 mod read;
@@ -64,6 +66,8 @@ pub struct JetStream {
     public: PublicRooms,
     append_timeout: Duration,
     write_timeout: Duration,
+    /// Proofs under way.
+    proofs: Semaphore,
     tasks: [AbortHandle; 2],
     /// Servers that have not said yet whether they sync.
     _late: Option<sync::Late>,
@@ -120,6 +124,7 @@ impl JetStream {
             public: PublicRooms::default(),
             append_timeout: Duration::from_millis(settings.append_timeout_ms),
             write_timeout: read_timeout,
+            proofs: Semaphore::new(proof::PROOFS),
             tasks,
             _late: late,
         }))

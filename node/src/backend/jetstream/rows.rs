@@ -19,7 +19,7 @@ use super::{
     public::GONE_HOURS,
     publish::{BATCH, Post, Posted},
 };
-use crate::backend::{Entry, Expect, Row, Rows, Table, Unavailable, Written};
+use crate::backend::{Entry, Expect, Row, Rows, Seen, Table, Unavailable, Written};
 
 /// A deleted row's message is removed after this time; where lists are kept in memory, later.
 const GONE_TTL: &str = "60s";
@@ -82,9 +82,48 @@ fn wrong(why: String) -> Unavailable {
     Unavailable(why.into())
 }
 
+fn entry(key: &[u8], item: Item) -> Entry {
+    Entry { key: Bytes::copy_from_slice(key), value: item.payload, revision: item.at }
+}
+
+fn is_large(row: &Row) -> bool {
+    row.table == Table::Snapshots && row.value.as_ref().is_some_and(|value| value.len() > PIECE)
+}
+
+/// The messages of a row, the last of which is its value, or names the pieces of it.
+fn all_posts(layout: &Layout, row: Row) -> Result<(Place, Vec<Post>), String> {
+    if !is_large(&row) {
+        let (place, post) = post(layout, &row)?;
+        return Ok((place, vec![post]));
+    }
+    let Row { table, key, value } = row;
+    let value = value.unwrap_or_default();
+    if value.len() > LARGE {
+        return Err(format!("a row of {table:?} with {} bytes is too large", value.len()));
+    }
+    let place = place(layout, table, &key)?;
+    let id = format!("{:032x}", rand::random::<u128>());
+    let mut posts = Vec::new();
+    for (number, start) in (0..value.len()).step_by(PIECE).enumerate() {
+        let piece = value.slice(start..value.len().min(start + PIECE));
+        posts.push(
+            Post::new(format!("{}.{number}", place.subject), piece)
+                .header("Nats-Rollup", "sub")
+                .header(PIECES, &format!("{number} {id}")),
+        );
+    }
+    let head = format!("{} {id}", posts.len());
+    let head =
+        Post::new(place.subject.clone(), Bytes::new()).header("Nats-Rollup", "sub").header(PIECES, &head);
+    posts.push(head);
+    Ok((place, posts))
+}
+
 /// A row that is written under a condition.
 struct Conditional {
     place: Place,
+    /// Of a large value.
+    pieces: Vec<Post>,
     post: Post,
     expect: Expect,
     /// The sequence that its subject must have.
@@ -103,10 +142,21 @@ impl Conditional {
         }
     }
 
+    fn posts(&self) -> impl Iterator<Item = Post> {
+        let post = match self.expect {
+            Expect::Any => self.post.clone(),
+            Expect::Absent | Expect::Revision(_) => self.post.clone().expecting(self.sequence),
+        };
+        self.pieces.iter().cloned().chain([post])
+    }
+
     /// Whether what is stored is what was to be written.
     fn is_written(&self, now: Option<&Item>) -> bool {
         let gone = self.post.headers.get(GONE).is_some();
-        now.map_or(gone, |now| now.gone == gone && now.payload == self.post.payload)
+        let pieces = self.post.headers.get(PIECES).map(async_nats::HeaderValue::as_str);
+        now.map_or(gone, |now| {
+            now.gone == gone && now.payload == self.post.payload && now.pieces.as_deref() == pieces
+        })
     }
 }
 
@@ -137,6 +187,25 @@ impl Rows for JetStream {
         }
     }
 
+    async fn certain(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
+        let place = place(&self.layout, table, key).map_err(wrong)?;
+        let Some(part) = self.layout.part_of(&place) else {
+            return Err(wrong(format!("{table:?} is not kept beside records")));
+        };
+        let item = self.proven(part, &place.subject).await?.filter(|item| !item.gone);
+        Ok(item.map(|item| entry(key, item)))
+    }
+
+    async fn get_as_of(&self, table: Table, key: &[u8], seen: Seen) -> Result<Option<Entry>, Unavailable> {
+        let place = place(&self.layout, table, key).map_err(wrong)?;
+        let item = self.as_of(&place, seen).await?.filter(|item| !item.gone);
+        Ok(item.map(|item| entry(key, item)))
+    }
+
+    async fn replace(&self, row: Row, expect: Expect) -> Result<Option<u64>, Unavailable> {
+        Ok(self.write_conditional(vec![(row, expect)]).await?.ok())
+    }
+
     async fn scan(
         &self,
         table: Table,
@@ -149,13 +218,13 @@ impl Rows for JetStream {
 
     async fn write(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
         if writes.iter().any(|(_, expect)| *expect != Expect::Any) {
-            return self.write_conditional(writes).await;
+            let written = self.write_conditional(writes).await?;
+            return Ok(written.map_or_else(Written::Conflict, |_| Written::Done));
         }
-        let (large, small): (Vec<Row>, Vec<Row>) = writes.into_iter().map(|(row, _)| row).partition(|row| {
-            row.table == Table::Snapshots && row.value.as_ref().is_some_and(|value| value.len() > PIECE)
-        });
+        let (large, small): (Vec<Row>, Vec<Row>) = writes.into_iter().map(|(row, _)| row).partition(is_large);
         for row in large {
-            self.write_pieces(row).await?;
+            let (place, posts) = all_posts(&self.layout, row).map_err(wrong)?;
+            self.write_any(place.stream, posts).await?;
         }
         let mut streams: HashMap<String, Vec<Post>> = HashMap::new();
         for (stream, post) in posts(&self.layout, &small).map_err(wrong)? {
@@ -197,19 +266,23 @@ impl JetStream {
         }
     }
 
-    /// All or none, in one stream.
-    async fn write_conditional(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
+    /// All or none, in one stream: where the last message is then, or which condition does not hold.
+    async fn write_conditional(&self, writes: Vec<(Row, Expect)>) -> Result<Result<u64, usize>, Unavailable> {
         let mut rows = Vec::with_capacity(writes.len());
-        for (row, expect) in &writes {
-            let (place, post) = post(&self.layout, row).map_err(wrong)?;
-            let sequence = if let Expect::Revision(revision) = *expect { revision } else { 0 };
-            rows.push(Conditional { place, post, expect: *expect, sequence });
+        for (row, expect) in writes {
+            let (place, mut pieces) = all_posts(&self.layout, row).map_err(wrong)?;
+            let Some(post) = pieces.pop() else { continue };
+            let sequence = if let Expect::Revision(revision) = expect { revision } else { 0 };
+            rows.push(Conditional { place, pieces, post, expect, sequence });
         }
-        let stream = rows[0].place.stream.clone();
+        let Some(stream) = rows.first().map(|row| row.place.stream.clone()) else {
+            return Err(wrong("nothing to write".into()));
+        };
         let mut subjects: Vec<_> = rows.iter().map(|row| &row.place.subject).collect();
         subjects.sort();
         subjects.dedup();
-        if subjects.len() < rows.len() || rows.len() > BATCH {
+        let count = rows.iter().map(|row| row.pieces.len() + 1).sum::<usize>();
+        if subjects.len() < rows.len() || count > BATCH {
             return Err(wrong("rows written under conditions must differ, and be at most 1,000".into()));
         }
         if rows.iter().any(|row| row.place.stream != stream) {
@@ -218,15 +291,12 @@ impl JetStream {
         let end = Instant::now() + self.write_timeout;
         let mut in_doubt = false;
         loop {
-            let posts = rows.iter().map(|row| match row.expect {
-                Expect::Any => row.post.clone(),
-                Expect::Absent | Expect::Revision(_) => row.post.clone().expecting(row.sequence),
-            });
+            let posts = rows.iter().flat_map(Conditional::posts).collect();
             let within = end.saturating_duration_since(Instant::now()).min(self.append_timeout);
-            let why = match self.post_all(&stream, posts.collect(), within).await {
-                Posted::Stored(_) => {
+            let why = match self.post_all(&stream, posts, within).await {
+                Posted::Stored(at) => {
                     self.link.metrics.rows.inc_by(rows.len() as u64);
-                    return Ok(Written::Done);
+                    return Ok(Ok(at));
                 }
                 Posted::Refused(_) => "others write the same rows".to_owned(),
                 Posted::Unknown(why) => {
@@ -239,11 +309,11 @@ impl JetStream {
             let now = futures_util::future::try_join_all(now).await?;
             if in_doubt && rows.iter().zip(&now).all(|(row, now)| row.is_written(now.as_ref())) {
                 // An earlier try did it.
-                return Ok(Written::Done);
+                return Ok(Ok(now.last().and_then(Option::as_ref).map_or(0, |now| now.at)));
             }
             let failed = rows.iter_mut().zip(&now).position(|(row, now)| !row.holds(now.as_ref()));
             if let Some(index) = failed {
-                return Ok(Written::Conflict(index));
+                return Ok(Err(index));
             }
             if Instant::now() + PAUSE >= end {
                 self.link.metrics.unknown.inc();
@@ -251,29 +321,6 @@ impl JetStream {
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    /// A large value, in pieces and one message that names them, in one step.
-    async fn write_pieces(&self, row: Row) -> Result<(), Unavailable> {
-        let Row { table, key, value } = row;
-        let value = value.unwrap_or_default();
-        if value.len() > LARGE {
-            return Err(wrong(format!("a row of {table:?} with {} bytes is too large", value.len())));
-        }
-        let place = place(&self.layout, table, &key).map_err(wrong)?;
-        let id = format!("{:032x}", rand::random::<u128>());
-        let mut posts = Vec::new();
-        for (number, start) in (0..value.len()).step_by(PIECE).enumerate() {
-            let piece = value.slice(start..value.len().min(start + PIECE));
-            posts.push(
-                Post::new(format!("{}.{number}", place.subject), piece)
-                    .header("Nats-Rollup", "sub")
-                    .header(PIECES, &format!("{number} {id}")),
-            );
-        }
-        let head = format!("{} {id}", posts.len());
-        posts.push(Post::new(place.subject, Bytes::new()).header("Nats-Rollup", "sub").header(PIECES, &head));
-        self.write_any(place.stream, posts).await
     }
 
     /// The pieces of a large value; `None`: they are not there, or others are.

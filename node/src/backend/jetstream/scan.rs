@@ -50,9 +50,10 @@ impl JetStream {
 
     /// The newest message of each subject that matches; sees all that was written before it was called.
     pub(super) async fn all(&self, place: &Place) -> Result<Vec<Item>, Unavailable> {
+        let filters = [&*place.subject];
         let (last, mut newest) = tokio::try_join!(
             self.link.last(&place.stream, &place.subject),
-            self.link.newest(&place.stream, &place.subject)
+            self.link.newest(&place.stream, &filters)
         )?;
         let Some(last) = last else { return Ok(Vec::new()) };
         for attempt in 0..TRIES {
@@ -63,7 +64,7 @@ impl JetStream {
             }
             self.link.metrics.stale.inc();
             tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
-            newest = self.link.newest(&place.stream, &place.subject).await?;
+            newest = self.link.newest(&place.stream, &filters).await?;
         }
         // The leader, one by one.
         let (mut items, mut from) = (HashMap::new(), 1);

@@ -93,6 +93,7 @@ impl Attempt<'_> {
         let mut after = self.follow.after;
         let mut replayed = 0;
         let mut waited = 0;
+        let mut reached = false;
         loop {
             // Followed first, then found to be a member: a dismissal in between is noticed by `join`.
             let room = hub.open(room_id);
@@ -104,9 +105,11 @@ impl Attempt<'_> {
             }
             let last = room.last_seq();
             if let Some(has) = after.filter(|has| *has > last) {
-                // Either the hub is a moment behind the client's own sends, or there is no such seq.
-                let tail = self.edge.app.rooms.readable(room_id, user).await?;
-                if has <= tail && waited < PATIENCE {
+                // Either the hub is a moment behind what the client has seen, or there is no such seq: which it is not told because of
+                // a log that shows what is old.
+                reached = reached || self.edge.app.rooms.has_reached(room_id, has).await?;
+                if reached && waited < PATIENCE {
+                    hub.reaches(&room, has);
                     waited += 1;
                     tokio::time::sleep(SOON).await;
                     continue;

@@ -9,6 +9,7 @@ mod commit;
 mod item;
 mod lane;
 mod shell;
+mod snapshots;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},

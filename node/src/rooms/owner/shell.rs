@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use rookery_core::{
     owner::{self, Action, Failed, Identity, Input, LogSeq, Owner, Stopped, Stored},
     record::{Body, Record},
@@ -21,9 +22,10 @@ use super::{
     super::{Member, Page, history, log, marks::Riders, refusal, retention, rows},
     Asker, Doubt, End, Env, Item, Task, busy,
     commit::{self, Consequences},
+    snapshots::{self, Snapshot, Snapshots},
 };
 use crate::{
-    backend::{self, Expect, Row, Table, bus::News},
+    backend::{self, Expect, Row, Seen, Table, bus::News},
     problem::Problem,
 };
 
@@ -86,7 +88,11 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
     if shell.flight.is_some() {
         ended(&mut shell.flight).await;
     }
-    while shell.work.join_next().await.is_some() {}
+    while let Some(done) = shell.work.join_next().await {
+        if let Ok(Done::Saved(stored)) = done {
+            shell.saved(stored);
+        }
+    }
     left.append(&mut shell.held);
     shell.end
 }
@@ -106,8 +112,14 @@ struct Look {
     at: Instant,
 }
 
-/// What a piece of work for the owner ended with; `None`: nothing to tell.
-type Done = Option<Input>;
+/// What a piece of work for the owner ended with.
+enum Done {
+    Told(Input),
+    /// The room's snapshot, and what the next one replaces.
+    Loaded(Result<Option<Bytes>, Failed>, Option<Expect>),
+    /// A snapshot is stored, or not.
+    Saved(Option<Expect>),
+}
 
 /// An append that is on its way, and what it ends with. Not a task of its own: each would cost a turn of the scheduler.
 type Flight = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -144,6 +156,7 @@ struct Shell {
     next_ticket: u64,
     /// Of the append in flight.
     pending: Option<Pending>,
+    snapshots: Snapshots,
     leaving: bool,
     stopped: bool,
     end: End,
@@ -166,6 +179,7 @@ impl Shell {
             given_back: 0,
             next_ticket: 0,
             pending: None,
+            snapshots: Snapshots::default(),
             leaving: false,
             stopped: false,
             end: End::PutDown,
@@ -252,8 +266,13 @@ impl Shell {
 
     fn done(&mut self, done: Option<Result<Done, tokio::task::JoinError>>) {
         match done {
-            Some(Ok(Some(input))) => self.feed(input),
-            Some(Ok(None)) | None => {}
+            Some(Ok(Done::Told(input))) => self.feed(input),
+            Some(Ok(Done::Loaded(snapshot, stored))) => {
+                self.snapshots.stored = stored;
+                self.feed(Input::Snapshot(snapshot));
+            }
+            Some(Ok(Done::Saved(stored))) => self.saved(stored),
+            None => {}
             // The owner would wait for it for ever.
             Some(Err(error)) => self.fail(&error.to_string()),
         }
@@ -299,16 +318,21 @@ impl Shell {
     fn act(&mut self, action: Action) {
         let (env, room) = (self.env.clone(), self.room);
         match action {
-            Action::LoadTail => {
+            Action::LoadTail { sure } => {
                 self.work.spawn(async move {
-                    let tail = env.log.tail(room).await.map(|tail| tail.map(stored)).map_err(|_| Failed);
-                    Some(Input::Tail(tail))
+                    let mut tail = env.log.tail(room).await;
+                    if sure && matches!(tail, Ok(None)) {
+                        tail = env.log.certain_tail(room).await;
+                    }
+                    Done::Told(Input::Tail(tail.map(|tail| tail.map(stored)).map_err(|_| Failed)))
                 });
             }
             Action::LoadSnapshot => {
                 self.work.spawn(async move {
                     let row = env.rows.get(Table::Snapshots, &rows::of_room(room)).await;
-                    Some(Input::Snapshot(row.map(|row| row.map(|entry| entry.value)).map_err(|_| Failed)))
+                    let stored = row.as_ref().ok().map(|row| row.as_ref().map(|entry| entry.revision));
+                    let snapshot = row.map(|row| row.map(|entry| entry.value)).map_err(|_| Failed);
+                    Done::Loaded(snapshot, stored.map(snapshots::replaces))
                 });
             }
             Action::ReadFrom { from, to } => {
@@ -318,13 +342,14 @@ impl Shell {
                     let records = env.log.read(room, read).await;
                     let records =
                         records.map(|all| all.into_iter().map(stored).collect()).map_err(|_| Failed);
-                    Some(Input::Records(records))
+                    Done::Told(Input::Records(records))
                 });
             }
-            Action::LoadHead { seq } => {
+            Action::LoadHead { seq, seen } => {
+                let seen = Seen { room, at: backend::LogSeq(seen.at.0), first_seq: seen.first_seq };
                 self.work.spawn(async move {
-                    let head = head(&env, room, seq).await.map_err(|_| Failed);
-                    Some(Input::Head { seq, head })
+                    let head = head(&env, room, seq, seen).await.map_err(|_| Failed);
+                    Done::Told(Input::Head { seq, head })
                 });
             }
             Action::Append(append) => self.append(append),
@@ -334,16 +359,8 @@ impl Shell {
             Action::GiveBack { ticket, command } => self.give_back(ticket, *command),
             Action::SaveSnapshot { bytes, retention_days } => {
                 let seq = self.owner.snapshot_seq();
-                self.work.spawn(async move {
-                    let row = Row { table: Table::Snapshots, key: rows::of_room(room), value: Some(bytes) };
-                    match env.rows.write(vec![(row, Expect::Any)]).await {
-                        Ok(_) => retention::snapshot_stored(&env, room, seq, retention_days),
-                        Err(why) => {
-                            tracing::warn!(%room, %why, "the snapshot of a room could not be stored");
-                        }
-                    }
-                    None
-                });
+                self.snapshots.next = Some(Snapshot { seq, bytes, retention_days });
+                self.save();
             }
             Action::Stopped { why } => {
                 match why {
@@ -360,6 +377,27 @@ impl Shell {
                 self.end();
             }
         }
+    }
+
+    /// Stores the next snapshot, if there is one and none is on its way.
+    fn save(&mut self) {
+        let Some((snapshot, stored)) = self.snapshots.begin() else { return };
+        let (env, room) = (self.env.clone(), self.room);
+        self.work.spawn(async move {
+            let saved = snapshots::store(&*env.rows, room, &snapshot, stored).await;
+            match &saved {
+                Ok(Some(_)) => retention::snapshot_stored(&env, room, snapshot.seq, snapshot.retention_days),
+                Ok(None) => tracing::debug!(%room, "a newer snapshot of the room is there"),
+                Err(why) => tracing::warn!(%room, %why, "the snapshot of a room could not be stored"),
+            }
+            Done::Saved(saved.ok().flatten().map(Expect::Revision))
+        });
+    }
+
+    fn saved(&mut self, stored: Option<Expect>) {
+        self.snapshots.storing = false;
+        self.snapshots.stored = stored;
+        self.save();
     }
 
     /// The rows to be stored with a record: the same at every try, for an earlier one may be stored.
@@ -473,7 +511,7 @@ fn unix_millis() -> i64 {
 }
 
 /// What is known of a message; `None`: the event is none.
-async fn head(env: &Env, room: RoomId, seq: u64) -> Result<Option<Head>, Problem> {
+async fn head(env: &Env, room: RoomId, seq: u64, seen: Seen) -> Result<Option<Head>, Problem> {
     // The owner asks for what is in the log. A read that does not show it is old: a leader of the log that stood still
     // answers so for a moment.
     let Some(record) = log::first_from(&*env.log, room, seq).await? else { return Err(busy()) };
@@ -485,6 +523,8 @@ async fn head(env: &Env, room: RoomId, seq: u64) -> Result<Option<Head>, Problem
     let Some((sender, Body::Posted(_))) = event.map(|event| (event.actor, &event.body)) else {
         return Ok(None);
     };
-    let amendment = history::amendment(&*env.rows, room, seq).await?.unwrap_or_default();
+    let row = env.rows.get_as_of(Table::Amendments, &rows::of_message(room, seq), seen).await;
+    let row = row.map_err(|why| log::unavailable(&why))?;
+    let amendment = row.map(|row| history::decode(room, seq, &row.value)).transpose()?.unwrap_or_default();
     Ok(Some(Head { sender, amendment }))
 }

@@ -21,40 +21,40 @@ use crate::{
     rooms::{NewRoom, Rooms, RoomsMetrics, RoomsSettings},
 };
 
-pub(super) struct House {
-    pub(super) rooms: Arc<Rooms>,
-    pub(super) store: Arc<Store>,
-    pub(super) dir: Arc<tempfile::TempDir>,
+pub(in crate::rooms) struct House {
+    pub(in crate::rooms) rooms: Arc<Rooms>,
+    pub(in crate::rooms) store: Arc<Store>,
+    pub(in crate::rooms) dir: Arc<tempfile::TempDir>,
 }
 
-pub(super) fn open(dir: &Path) -> Arc<Store> {
+pub(in crate::rooms) fn open(dir: &Path) -> Arc<Store> {
     let metrics = StoreMetrics::register(&mut Registry::default());
     Store::open(dir, &StoreSettings::default(), metrics).unwrap()
 }
 
-pub(super) fn on(store: &Arc<Store>, log: Arc<dyn RoomLog>, settings: RoomsSettings) -> Arc<Rooms> {
+pub(in crate::rooms) fn on(store: &Arc<Store>, log: Arc<dyn RoomLog>, settings: RoomsSettings) -> Arc<Rooms> {
     Rooms::start(settings, "test", &View::alone("test"), log, store.clone(), RoomsMetrics::default())
 }
 
 impl House {
-    pub(super) fn new() -> Self {
+    pub(in crate::rooms) fn new() -> Self {
         Self::with(RoomsSettings::default())
     }
 
-    pub(super) fn with(settings: RoomsSettings) -> Self {
+    pub(in crate::rooms) fn with(settings: RoomsSettings) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let store = open(dir.path());
         Self { rooms: on(&store, store.clone(), settings), store, dir }
     }
 
     /// Stops everything, and serves the same directory again.
-    pub(super) async fn again(self) -> Self {
+    pub(in crate::rooms) async fn again(self) -> Self {
         self.rooms.stop(Duration::from_secs(10)).await;
         self.crash().await
     }
 
     /// The same without a stop: what is only in memory is gone.
-    pub(super) async fn crash(self) -> Self {
+    pub(in crate::rooms) async fn crash(self) -> Self {
         let Self { rooms, store, dir } = self;
         let weak = Arc::downgrade(&store);
         drop((rooms, store));
@@ -69,7 +69,7 @@ impl House {
         Self { rooms: on(&store, store.clone(), RoomsSettings::default()), store, dir }
     }
 
-    pub(super) async fn room(&self, by: &Arc<Profile>, others: &[&Arc<Profile>]) -> RoomId {
+    pub(in crate::rooms) async fn room(&self, by: &Arc<Profile>, others: &[&Arc<Profile>]) -> RoomId {
         let new =
             NewRoom { name: "Room".into(), kind: Kind::Group, visibility: Visibility::Public, topic: None };
         let room = self.rooms.create(by, new).await.unwrap().id;
@@ -79,27 +79,37 @@ impl House {
         room
     }
 
-    pub(super) async fn say(&self, room: RoomId, by: &Arc<Profile>, text: &str, id: &str) -> u64 {
+    pub(in crate::rooms) async fn say(&self, room: RoomId, by: &Arc<Profile>, text: &str, id: &str) -> u64 {
         match self.rooms.command(room, by, post(text, id)).await.unwrap() {
             Reply::Posted { seq, .. } => seq,
             Reply::Edited { .. } | Reply::Done { .. } => panic!("no message"),
         }
     }
 
-    pub(super) async fn does(&self, room: RoomId, by: &Arc<Profile>, what: What) -> Result<Reply, Problem> {
+    pub(in crate::rooms) async fn does(
+        &self,
+        room: RoomId,
+        by: &Arc<Profile>,
+        what: What,
+    ) -> Result<Reply, Problem> {
         self.rooms.command(room, by, what).await
     }
 
-    pub(super) async fn message(&self, room: RoomId, by: &Arc<Profile>, seq: u64) -> client::Message {
+    pub(in crate::rooms) async fn message(
+        &self,
+        room: RoomId,
+        by: &Arc<Profile>,
+        seq: u64,
+    ) -> client::Message {
         self.rooms.message(room, by.id, seq).await.unwrap()
     }
 }
 
-pub(super) fn post(text: &str, id: &str) -> What {
+pub(in crate::rooms) fn post(text: &str, id: &str) -> What {
     What::Post { text: text.into(), client_msg_id: id.into(), reply_to: None }
 }
 
-pub(super) fn user(number: u64, name: &str) -> Arc<Profile> {
+pub(in crate::rooms) fn user(number: u64, name: &str) -> Arc<Profile> {
     Arc::new(Profile {
         id: UserId::from_parts(1_700_000_000_000 + number, number.into()),
         username: name.into(),
@@ -107,7 +117,7 @@ pub(super) fn user(number: u64, name: &str) -> Arc<Profile> {
     })
 }
 
-pub(super) fn code<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> (u16, &'static str) {
+pub(in crate::rooms) fn code<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> (u16, &'static str) {
     let problem = outcome.unwrap_err();
     (problem.status, problem.code)
 }

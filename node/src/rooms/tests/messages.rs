@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use proptest::{prelude::*, test_runner::TestRunner};
 use rookery_core::room::{Reply, Role, Update, What};
 use rookery_protocol::{client::server_frame::Frame, id::RoomId};
@@ -62,55 +61,6 @@ async fn a_message_and_what_becomes_of_it() {
     }
     let edit = house.rooms.events(room, seq + 1, seq + 1, 1).await.unwrap();
     assert!(matches!(edit.events[0].1.frame.as_ref(), Some(Frame::Edited(edited)) if edited.text.is_empty()));
-}
-
-/// A log that shows, a few times, what was its end before.
-struct Behind {
-    store: Arc<Store>,
-    old: Mutex<(u32, Option<Committed>)>,
-}
-
-#[async_trait]
-impl RoomLog for Behind {
-    async fn append(&self, append: Append) -> Appended {
-        self.store.append(append).await
-    }
-    async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
-        {
-            let (times, old) = &mut *self.old.lock();
-            if *times > 0 {
-                *times -= 1;
-                return Ok(old.clone());
-            }
-        }
-        self.store.tail(room).await
-    }
-    async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
-        self.store.read(room, read).await
-    }
-    async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
-        self.store.forget(room, before).await
-    }
-    fn follow(&self, room: RoomId, on: bool) {
-        self.store.follow(room, on);
-    }
-}
-
-#[tokio::test]
-async fn a_message_that_is_stored_is_found_though_the_log_shows_what_is_old() {
-    let (mut house, ada) = (House::new(), user(1, "ada"));
-    let behind = Arc::new(Behind { store: house.store.clone(), old: Mutex::default() });
-    house.rooms = on(&house.store, behind.clone(), RoomsSettings::default());
-    let room = house.room(&ada, &[]).await;
-    let before = house.store.tail(room).await.unwrap();
-    let seq = house.say(room, &ada, "hello", "a").await;
-    *behind.old.lock() = (3, before.clone());
-    assert_eq!(code(house.rooms.message(room, ada.id, seq).await), (404, "message_not_found"));
-    assert_eq!(house.rooms.stored_message(room, ada.id, seq).await.unwrap().text, "hello");
-
-    // It stays so.
-    *behind.old.lock() = (u32::MAX, before);
-    assert_eq!(code(house.rooms.stored_message(room, ada.id, seq).await), (503, "unavailable"));
 }
 
 /// A log that cannot be read once something was appended.

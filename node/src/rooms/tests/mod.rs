@@ -1,6 +1,6 @@
 //! Rooms against the embedded store, in directories of their own.
 
-mod house;
+pub(in crate::rooms) mod house;
 mod levels;
 mod lists;
 mod load;
@@ -8,3 +8,4 @@ mod marks;
 mod messages;
 mod restart;
 mod retention;
+mod stale;

@@ -63,7 +63,7 @@ async fn old_events_go_in_parts_and_the_newest_stay() {
     assert_eq!(kept, (first..=last - 2).collect::<Vec<_>>());
     assert_eq!(code(house.rooms.message(room, bob.id, first - 1).await), (404, "message_not_found"));
     assert!(house.rooms.message(room, bob.id, first).await.is_ok());
-    assert_eq!(code(house.rooms.stored_message(room, bob.id, 20).await), (404, "message_not_found"));
+    assert_eq!(code(house.rooms.message(room, bob.id, 20).await), (404, "message_not_found"));
     let amended = house.store.scan(Table::Amendments, &rows::of_room(room), None, 10).await.unwrap();
     assert_eq!(amended.iter().filter_map(|entry| rows::seq_in(&entry.key)).collect::<Vec<_>>(), [400]);
     // Who has read up to something that is gone has all before him that is there.

@@ -9,6 +9,7 @@ mod live;
 mod log;
 mod mails;
 mod model;
+mod proof;
 mod refusals;
 mod reminders;
 mod rows;

@@ -61,6 +61,29 @@ fn large_snapshots_are_whole() {
 }
 
 #[test]
+fn a_row_of_any_size_is_replaced_under_its_condition() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let store = open(&servers, "replaced", None).await;
+        let key = 9_u128.to_be_bytes();
+        let snapshot = |size: usize| row(Table::Snapshots, &[&key], Some(&"x".repeat(size)));
+        let mut known = Expect::Absent;
+        for size in [10, 2 << 20, 3 << 20, 5] {
+            assert_eq!(store.replace(snapshot(7), Expect::Revision(999)).await.unwrap(), None);
+            let revision = store.replace(snapshot(size), known).await.unwrap().unwrap();
+            let found = store.get(Table::Snapshots, &key).await.unwrap().unwrap();
+            assert_eq!((found.revision, found.value.len()), (revision, size));
+            // Whoever believes what was there before changes nothing, by large ones neither.
+            for late in [12, 2 << 20] {
+                assert_eq!(store.replace(snapshot(late), known).await.unwrap(), None);
+            }
+            assert_eq!(store.get(Table::Snapshots, &key).await.unwrap().unwrap().value.len(), size);
+            known = Expect::Revision(revision);
+        }
+    });
+}
+
+#[test]
 fn pieces_that_do_not_belong_together_are_refused_in_time() {
     let Some(servers) = servers() else { return };
     run(async {

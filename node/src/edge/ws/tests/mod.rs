@@ -194,6 +194,37 @@ async fn who_missed_what_is_gone_is_told_so() {
     assert_eq!(seqs, (11..=next).collect::<Vec<_>>());
 }
 
+/// Who has seen more than the log shows is believed, if a proof says so: nothing is told twice, nothing is missed.
+#[tokio::test]
+async fn nobody_is_sent_back_to_the_beginning_by_a_log_that_shows_what_is_old() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    world.answers_with_what_is_old(room, true).await;
+    let mut last = 0;
+    for number in 0..5 {
+        last = world.post(&ada, room, number.to_string()).await;
+    }
+    // Another node, which has not heard of the room yet.
+    let other = world.beside("other", settings(), LiveSettings::default()).await;
+    let mut client = connect(&other, Subprotocol::Json, 1);
+    hello(&mut client, &ada, &[(room, last)]).await;
+    let is_end = |got: &Got| matches!(got, Got::Frame(Frame::CaughtUp(_) | Frame::Resync(_)));
+    let got = client.until(is_end).await;
+    let told = client::CaughtUp { room: room.to_string(), last_seq: last };
+    assert_eq!(got.last(), Some(&Got::Frame(Frame::CaughtUp(told))));
+    assert!(got.iter().all(|got| event(got).is_none()), "{got:?}");
+    // Who says that he has seen what was never there is told so.
+    let mut liar = connect(&other, Subprotocol::Json, 2);
+    hello(&mut liar, &ada, &[(room, last + 1)]).await;
+    let got = liar.until(is_end).await;
+    let told = client::Resync { room: room.to_string(), from: 1, last_seq: last };
+    assert_eq!(got.last(), Some(&Got::Frame(Frame::Resync(told))));
+    world.answers_with_what_is_old(room, false).await;
+    let next = world.post(&ada, room, "live".to_owned()).await;
+    client.until(|got| event(got).is_some_and(|(_, seq)| seq == next)).await;
+}
+
 /// What a connection held is given back when it goes, in whatever way.
 #[tokio::test]
 async fn nothing_is_left_of_a_connection() {

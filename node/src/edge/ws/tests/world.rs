@@ -41,6 +41,8 @@ type Below = (Arc<Store>, Arc<Ttl>, Arc<Mailbox>, Arc<Hubs>, Arc<TempDir>);
 struct Hubs {
     store: Arc<Store>,
     hubs: Mutex<Vec<Arc<Hub>>>,
+    /// What a leader that stood still gives as the end of any log.
+    old: Mutex<Option<Committed>>,
 }
 
 #[async_trait]
@@ -55,6 +57,10 @@ impl RoomLog for Hubs {
         appended
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        let old = self.old.lock().clone();
+        if old.is_some() { Ok(old) } else { self.store.tail(room).await }
+    }
+    async fn certain_tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
         self.store.tail(room).await
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
@@ -73,6 +79,12 @@ pub(in crate::edge) struct User {
 }
 
 impl World {
+    /// From now on a leader answers that stood still since the room's log ended as it does now, until `old` is false.
+    pub(super) async fn answers_with_what_is_old(&self, room: RoomId, old: bool) {
+        let tail = self.store.tail(room).await.unwrap();
+        *self.hubs.old.lock() = tail.filter(|_| old);
+    }
+
     /// Removes events of a room that are before this seq.
     pub(super) async fn forget(&self, room: RoomId, before: u64) {
         self.store.forget(room, before).await.unwrap();
@@ -85,7 +97,7 @@ impl World {
         let store = Store::open(dir.path(), &stored, metrics).unwrap();
         let ttl = Arc::new(Ttl::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
         let mailbox = Arc::new(Mailbox::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
-        let hubs = Arc::new(Hubs { store: store.clone(), hubs: Mutex::default() });
+        let hubs = Arc::new(Hubs { store: store.clone(), hubs: Mutex::default(), old: Mutex::default() });
         Self::on((store, ttl, mailbox, hubs, Arc::new(dir)), "node", settings, live).await
     }
 
