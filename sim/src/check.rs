@@ -34,6 +34,8 @@ pub const STORED: &str = "5 delivered only if stored";
 pub const REFUSED: &str = "refused is not stored";
 /// What is done to a message follows from what was done to it before.
 pub const FOLLOWS: &str = "each event follows from those before it";
+/// What was acknowledged is found.
+pub const FOUND: &str = "what was acknowledged is found by whoever asks for it";
 /// One sender's order.
 pub const SENDER: &str = "6 a sender's order is kept";
 /// Epochs only grow.

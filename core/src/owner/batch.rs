@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answering, Failed, Owner, Phase, Waiting, answer, takeover::Takeover};
+use super::{Action, Answering, Failed, Owner, Phase, Waiting, answer, doubt::Doubt, takeover::Takeover};
 use crate::{
     record::{Event, RECORD_OVERHEAD},
-    room::{Command, Decision, Head, Refusal, What},
+    room::{Command, Decision, Head, Refusal, Reply, What},
 };
 
 /// Heads loaded ahead of need at the same time, at most.
@@ -48,7 +48,8 @@ impl Owner {
     /// Decides what waits, if nothing is in flight, and proposes what comes of it as one record.
     ///
     /// A command is decided on a state that the ones before it in the record have changed already, so its
-    /// answer, a refusal too, waits for the commit of that record.
+    /// answer, a refusal too, waits for the commit of that record. Where no record comes of all that waits, what may be
+    /// wrong by now waits for a look at the tail.
     pub(super) fn serve(&mut self, out: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Serving) {
             return;
@@ -63,7 +64,7 @@ impl Owner {
             match self.state.decide(&waiting.command) {
                 Ok(Decision::NeedHead(seq)) => {
                     if self.heads.failed.contains(&seq) {
-                        batch.answer(waiting, Err(Refusal::Unavailable), out);
+                        batch.answer(waiting, Err(Refusal::Unavailable), true, out);
                         continue;
                     }
                     // The ones behind wait too: each sender's messages keep their order.
@@ -71,8 +72,15 @@ impl Owner {
                     self.load_head(seq, out);
                     break;
                 }
-                Ok(Decision::Already(reply)) => batch.answer(waiting, Ok(reply), out),
-                Err(refusal) => batch.answer(waiting, Err(refusal), out),
+                Ok(Decision::Already(reply)) => {
+                    // What was stored once stays so.
+                    let certain = matches!(reply, Reply::Posted { .. });
+                    batch.answer(waiting, Ok(reply), certain, out);
+                }
+                Err(refusal) => {
+                    let certain = refusal == Refusal::ClientMsgIdConflict || self.state.last_seq() == 0;
+                    batch.answer(waiting, Err(refusal), certain, out);
+                }
                 Ok(Decision::Append { events, reply }) => {
                     let bytes = events.iter().map(Event::size).sum::<usize>();
                     if !batch.takes(events.len(), bytes, &self.settings) {
@@ -83,7 +91,7 @@ impl Owner {
                         self.state.apply(event);
                     }
                     batch.add(events, bytes);
-                    batch.answer(waiting, Ok(reply), out);
+                    batch.answer(waiting, Ok(reply), true, out);
                 }
             }
         }
@@ -91,6 +99,8 @@ impl Owner {
         self.heads.failed.clear();
         if !batch.events.is_empty() {
             self.propose(batch.events, batch.answers);
+        } else if !batch.answers.is_empty() {
+            self.enter(Phase::Doubt(Doubt { answers: batch.answers }));
         }
     }
 }
@@ -120,14 +130,15 @@ impl Batch {
         }
     }
 
-    /// Answers now if nothing was proposed yet, or else with the record.
+    /// Answers now if that is certain, whoever wrote meanwhile, and nothing was proposed yet; or else in its turn.
     fn answer(
         &mut self,
         waiting: Waiting,
-        outcome: Result<crate::room::Reply, Refusal>,
+        outcome: Result<Reply, Refusal>,
+        certain: bool,
         out: &mut Vec<Action>,
     ) {
-        if self.events.is_empty() {
+        if self.events.is_empty() && self.answers.is_empty() && certain {
             answer(waiting.ticket, outcome, out);
         } else {
             self.answers.push_back(Answering { waiting, outcome });

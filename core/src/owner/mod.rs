@@ -4,6 +4,7 @@
 //! it is answered. What a command means is `room`'s business; reading and writing are the shell's.
 
 mod batch;
+mod doubt;
 mod flight;
 mod takeover;
 mod types;
@@ -26,6 +27,7 @@ use crate::{
     record::Link,
     room::{Command, Profile, Refusal, Reply, State},
 };
+use doubt::Doubt;
 use flight::Flight;
 use takeover::Takeover;
 
@@ -42,6 +44,9 @@ use takeover::Takeover;
 /// A room without a log is served too: everything but `Create` is answered `RoomNotFound`, after the tail was
 /// read once more, for certain. `Create` goes into the first record, which carries epoch 1: its condition is that the log
 /// is empty, so it fences by itself.
+///
+/// Where nothing is stored for an answer, as for a refusal, it is given only after the tail was read again: another owner may
+/// have written meanwhile.
 ///
 /// A snapshot is saved after [`Settings::snapshot_every`] events, or after half as many as the state has
 /// entries if that is more: so a snapshot costs a bounded amount of work per event, however big the room.
@@ -91,6 +96,7 @@ struct Heads {
 enum Phase {
     Takeover(Takeover),
     Flight(Box<Flight>),
+    Doubt(Doubt),
     Serving,
     Stopped,
 }
@@ -186,7 +192,7 @@ impl Owner {
     /// Whether the takeover is over: [`Self::state`] says what the room is. Not before, and not after a stop.
     pub fn serves(&self) -> bool {
         match &self.phase {
-            Phase::Serving => true,
+            Phase::Serving | Phase::Doubt(_) => true,
             Phase::Flight(flight) => flight.has_events(),
             Phase::Takeover(_) | Phase::Stopped => false,
         }
@@ -204,8 +210,16 @@ impl Owner {
 
     /// Commands that wait for an answer.
     pub fn waiting(&self) -> usize {
-        let flying = if let Phase::Flight(flight) = &self.phase { flight.answers.len() } else { 0 };
-        self.queue.len() + flying
+        self.queue.len() + self.answering().map_or(0, VecDeque::len)
+    }
+
+    /// Answers that wait for what is under way.
+    fn answering(&self) -> Option<&VecDeque<Answering>> {
+        match &self.phase {
+            Phase::Flight(flight) => Some(&flight.answers),
+            Phase::Doubt(doubt) => Some(&doubt.answers),
+            Phase::Takeover(_) | Phase::Serving | Phase::Stopped => None,
+        }
     }
 
     /// When the next [`Input::Tick`] is due, by the clock of `now`.
@@ -217,14 +231,14 @@ impl Owner {
             (Phase::Serving, _) | (_, Wait::Answer) => None,
             (_, Wait::Until(at)) => Some(at),
         };
-        let flying = match &self.phase {
-            Phase::Flight(flight) => flight.answers.front().map(|a| a.waiting.arrived),
-            _ => None,
-        };
+        let answering = self.answering().and_then(VecDeque::front).map(|a| a.waiting.arrived);
         let waiting = self.queue.front().map(|w| w.arrived);
         let looking = self.looks.front().map(|look| look.arrived);
-        let deadline =
-            [flying, waiting, looking].into_iter().flatten().min().map(|at| at + self.settings.deadline_ms);
+        let deadline = [answering, waiting, looking]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at + self.settings.deadline_ms);
         [retry, deadline, self.stop_by].into_iter().flatten().min()
     }
 
@@ -292,9 +306,14 @@ impl Owner {
     fn expire(&mut self, now: u64, out: &mut Vec<Action>) {
         let deadline = self.settings.deadline_ms;
         let late = |arrived: u64| now.saturating_sub(arrived) >= deadline;
-        if let Phase::Flight(flight) = &mut self.phase {
-            while flight.answers.front().is_some_and(|a| late(a.waiting.arrived)) {
-                if let Some(late) = flight.answers.pop_front() {
+        let answering = match &mut self.phase {
+            Phase::Flight(flight) => Some(&mut flight.answers),
+            Phase::Doubt(doubt) => Some(&mut doubt.answers),
+            Phase::Takeover(_) | Phase::Serving | Phase::Stopped => None,
+        };
+        if let Some(answers) = answering {
+            while answers.front().is_some_and(|a| late(a.waiting.arrived)) {
+                if let Some(late) = answers.pop_front() {
                     answer(late.waiting.ticket, Err(Refusal::Unavailable), out);
                 }
             }
@@ -345,10 +364,12 @@ impl Owner {
                 Action::Answer { ticket, outcome: Err(Refusal::Unavailable) }
             });
         };
-        if let Phase::Flight(flight) = mem::replace(&mut self.phase, Phase::Stopped) {
-            flight.answers.into_iter().for_each(|answering| end(answering.waiting, fenced));
-        }
         let not_proposed = fenced || why == Stopped::SteppedDown;
+        match mem::replace(&mut self.phase, Phase::Stopped) {
+            Phase::Flight(flight) => flight.answers.into_iter().for_each(|a| end(a.waiting, fenced)),
+            Phase::Doubt(doubt) => doubt.answers.into_iter().for_each(|a| end(a.waiting, not_proposed)),
+            Phase::Takeover(_) | Phase::Serving | Phase::Stopped => {}
+        }
         self.queue.drain(..).for_each(|waiting| end(waiting, not_proposed));
         self.looks.clear();
         self.stop_by = None;
@@ -370,6 +391,7 @@ impl Owner {
                 takeover.request(self.link)
             }
             Phase::Flight(flight) => flight.request(&mut self.attempts),
+            Phase::Doubt(_) => Action::LoadTail { sure: false },
         };
         self.wait = Wait::Answer;
         out.push(action);

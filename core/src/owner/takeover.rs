@@ -62,8 +62,15 @@ impl Owner {
         if !self.asked() {
             return;
         }
-        let Ok(tail) = tail else { return self.back_off(now) };
+        let Ok(tail) = tail else {
+            match self.phase {
+                Phase::Doubt(_) => self.doubt_again(now),
+                _ => self.back_off(now),
+            }
+            return;
+        };
         let done = match &self.phase {
+            Phase::Doubt(_) => return self.doubt_tail(tail, now, out),
             Phase::Takeover(Takeover::Tail { .. }) => self.tail_read(tail, now),
             Phase::Flight(flight) if flight.step == Step::Tail => {
                 return self.flight_tail(tail, now, out);

@@ -185,6 +185,15 @@ impl Bench {
         self.take_answers().into_iter().map(posted).collect()
     }
 
+    fn posted_and_refused(&mut self) -> Vec<(u64, Result<u64, Refusal>)> {
+        let seq = |outcome| match outcome {
+            Ok(Reply::Posted { seq, .. }) => Ok(seq),
+            Err(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        };
+        self.take_answers().into_iter().map(|(ticket, outcome)| (ticket, seq(outcome))).collect()
+    }
+
     fn records(&self) -> Vec<Record> {
         self.log.iter().map(|s| Record::open(&s.bytes, ROOM).unwrap().record).collect()
     }
@@ -229,6 +238,97 @@ fn nobody_is_told_that_there_is_no_room_by_whoever_may_not_know_of_it() {
     made.blind = false;
     made.commit();
     assert_eq!((made.stopped, made.given_back), (Some(Stopped::Fenced { epoch: 1 }), vec![1]));
+}
+
+#[test]
+fn who_was_replaced_refuses_nothing_by_what_he_knows() {
+    // One takes the room over, and another after it, which it does not hear of.
+    let mut replaced = Bench::on(Bench::room().log, 2);
+    replaced.input(Input::Tick);
+    replaced.commit();
+    let mut next = Bench::on(replaced.log.clone(), 3);
+    next.command(1, 1, post("a"));
+    next.commit();
+    next.commit();
+    assert_eq!(next.posted(), [(1, 2, false)]);
+    next.command(2, 2, What::Leave);
+    next.commit();
+    replaced.log.clone_from(&next.log);
+    replaced.command(3, 1, What::React { seq: 2, emoji: "👍".into() });
+    assert_eq!(replaced.take_answers(), []);
+    assert_eq!((replaced.stopped, replaced.given_back), (Some(Stopped::Fenced { epoch: 3 }), vec![3]));
+
+    // Nor does it say that there is nothing to do.
+    let mut replaced = Bench::on(next.log.clone(), 4);
+    replaced.input(Input::Tick);
+    replaced.commit();
+    let mut next = Bench::on(replaced.log.clone(), 5);
+    next.command(1, 2, What::Join);
+    next.commit();
+    next.commit();
+    replaced.log.clone_from(&next.log);
+    replaced.command(2, 2, What::Leave);
+    replaced.command(3, 1, post("late"));
+    assert_eq!(replaced.take_answers(), [(3, Err(Refusal::Unavailable))], "it has stopped by then");
+    assert_eq!((replaced.stopped, replaced.given_back), (Some(Stopped::Fenced { epoch: 5 }), vec![2]));
+}
+
+#[test]
+fn refusals_wait_for_the_tail_and_what_is_true_for_ever_does_not() {
+    let mut bench = Bench::room();
+    bench.command(2, 1, post("a"));
+    bench.commit();
+    bench.take_answers();
+    bench.blind = true;
+    // No tail, or an old one, is none.
+    bench.command(3, 1, What::Delete { seq: 9 });
+    bench.sleep();
+    assert_eq!(bench.take_answers(), []);
+    // What comes meanwhile waits, and is decided after it.
+    bench.command(4, 1, post("b"));
+    bench.command(5, 2, What::Kick { user: UserId(1) });
+    assert!(bench.append.is_none());
+    bench.blind = false;
+    bench.sleep();
+    assert_eq!(bench.take_answers(), [(3, Err(Refusal::MessageNotFound))]);
+    bench.commit();
+    assert_eq!(bench.posted_and_refused(), [(4, Ok(3)), (5, Err(Refusal::Forbidden))]);
+
+    bench.blind = true;
+    bench.command(6, 1, post("a"));
+    let other = What::Post { text: "other".into(), client_msg_id: "a".into(), reply_to: None };
+    bench.command(7, 1, other);
+    let answers = bench.take_answers();
+    assert!(matches!(answers[0], (6, Ok(Reply::Posted { seq: 2, repeated: true, .. }))));
+    assert_eq!(answers[1..], [(7, Err(Refusal::ClientMsgIdConflict))]);
+}
+
+#[test]
+fn a_tail_that_nobody_gives_holds_up_no_room_for_ever() {
+    let mut bench = Bench::room();
+    bench.blind = true;
+    bench.command(2, 1, What::Delete { seq: 9 });
+    let end = bench.now + Settings::default().deadline_ms;
+    while bench.now < end {
+        assert_eq!(bench.take_answers(), []);
+        bench.sleep();
+    }
+    assert_eq!(bench.take_answers(), [(2, Err(Refusal::Unavailable))]);
+    bench.command(3, 1, post("a"));
+    while bench.append.is_none() {
+        bench.sleep();
+    }
+    bench.commit();
+    assert_eq!(bench.posted(), [(3, 2, false)]);
+    assert_eq!(bench.stopped, None);
+
+    // Asked to stop meanwhile, it gives back what is not proposed.
+    bench.command(4, 1, What::Delete { seq: 9 });
+    bench.input(Input::StepDown);
+    bench.blind = false;
+    bench.sleep();
+    assert_eq!(bench.take_answers(), [(4, Err(Refusal::MessageNotFound))]);
+    assert_eq!(bench.stopped, Some(Stopped::SteppedDown));
 }
 
 #[test]

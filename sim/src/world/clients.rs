@@ -384,6 +384,12 @@ impl World {
             }
             Err(Refusal::Unavailable) => pending.due = now + pause,
             Err(refusal) => {
+                // It asks only for messages that were acknowledged. An owner that was replaced does not know the newest; a
+                // leader of the log that was replaced at the same time may tell it that it does.
+                if refusal == Refusal::MessageNotFound && self.plan.stale_leader == 0 {
+                    let how = format!("operation {operation} was refused: {:?}", pending.what);
+                    self.broken.push(Broken { promise: check::FOUND, how });
+                }
                 self.clients[at].pending.remove(&operation);
                 self.record(Entry::Refused { operation, why: refusal.to_string() });
             }
