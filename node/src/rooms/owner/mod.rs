@@ -46,6 +46,8 @@ const SHARDS: usize = 16;
 /// When another owner was faster though the ring says that the room is ours, a newer ring may be on its way: so long
 /// is waited for it, instead of taking the room back at once.
 const SETTLE: Duration = Duration::from_millis(100);
+/// A room whose log is found to be wrong is not read again sooner: each command would cost a takeover.
+const REST: Duration = Duration::from_secs(1);
 
 /// What all owners of this node share.
 pub(super) struct Env {
@@ -241,7 +243,9 @@ enum End {
     Moved,
     /// Another owner was faster.
     Fenced,
-    /// Its log cannot be read, or its task made a mistake.
+    /// Its log is found to be wrong.
+    Broken,
+    /// Its task made a mistake.
     Failed,
 }
 
@@ -286,10 +290,28 @@ impl Task {
         mine || (self.instead.is_some() && self.instead == self.env.route.owner(self.room))
     }
 
+    /// Answers what comes for a while that it cannot be done now.
+    async fn rest(&mut self) {
+        let until = tokio::time::Instant::now() + REST;
+        while !self.env.stopping.load(Ordering::Acquire) {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                () = self.calls.put_down.notified() => {}
+                item = self.waiting.recv() => match item {
+                    Some(Item::Command { asker, .. }) => asker.reply(Err(busy())),
+                    Some(Item::Members { asker, .. }) => asker.members(Err(busy())),
+                    Some(Item::Wake { .. }) => {}
+                    None => break,
+                },
+            }
+        }
+    }
+
     /// Does what follows from the end of serving.
     async fn served(&mut self, end: End) {
         match end {
             End::PutDown | End::Failed => {}
+            End::Broken => self.rest().await,
             End::Moved => {
                 self.instead = None;
                 let links = self.env.links.get();

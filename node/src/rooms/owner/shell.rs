@@ -371,7 +371,7 @@ impl Shell {
                     }
                     _ => {
                         tracing::error!(%room, %why, "a room cannot be served");
-                        self.end = End::Failed;
+                        self.end = End::Broken;
                     }
                 }
                 self.end();

@@ -47,6 +47,8 @@ pub(super) struct Watched {
     pub(super) tails: AtomicU64,
     /// Reads show nothing: as if the log's server had stood still since the room was made.
     old: AtomicBool,
+    /// What is shown as the end of a log is no record.
+    damaged: AtomicBool,
 }
 
 impl Watched {
@@ -56,6 +58,7 @@ impl Watched {
             lowest: AtomicU64::new(u64::MAX),
             tails: AtomicU64::new(0),
             old: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
         })
     }
 }
@@ -67,7 +70,13 @@ impl RoomLog for Watched {
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
         self.tails.fetch_add(1, Ordering::Relaxed);
-        self.store.tail(room).await
+        let mut tail = self.store.tail(room).await;
+        if self.damaged.load(Ordering::Relaxed)
+            && let Ok(Some(tail)) = &mut tail
+        {
+            tail.record = bytes::Bytes::from_static(b"no record");
+        }
+        tail
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
         self.lowest.fetch_min(read.from, Ordering::Relaxed);
@@ -111,6 +120,34 @@ async fn a_message_that_an_old_read_does_not_show_is_not_said_to_be_none() {
     assert!(edit().await.is_ok());
     let none = rooms.command(room, &ada, What::Edit { seq: seq + 1, text: "none".into() }).await;
     assert!(none.is_err());
+}
+
+#[tokio::test]
+async fn a_log_that_is_wrong_is_not_read_again_for_each_command() {
+    let (house, ada) = (House::new(), user(1, "ada"));
+    let room = house.room(&ada, &[]).await;
+    let watched = Watched::new(&house.store);
+    let rooms = on(&house.store, watched.clone(), RoomsSettings::default());
+    rooms.command(room, &ada, post("mine", "a")).await.unwrap();
+    // Another one takes it over.
+    house.say(room, &ada, "another's", "b").await;
+    watched.damaged.store(true, Ordering::Relaxed);
+    watched.tails.store(0, Ordering::Relaxed);
+    let begun = std::time::Instant::now();
+    for number in 0..200 {
+        let refused = rooms.command(room, &ada, post("x", &number.to_string())).await;
+        assert_eq!(code(refused), (503, "unavailable"));
+    }
+    let (read, seconds) = (watched.tails.load(Ordering::Relaxed), begun.elapsed().as_secs());
+    assert!(read <= seconds + 2, "read {read} times in {seconds} s");
+    // It is served when it is in order again.
+    watched.damaged.store(false, Ordering::Relaxed);
+    let served = async {
+        while rooms.command(room, &ada, post("again", "c")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), served).await.expect("it is served again");
 }
 
 #[tokio::test]
