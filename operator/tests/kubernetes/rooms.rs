@@ -328,13 +328,13 @@ fn deleting_a_room_comes_to_an_end() {
     });
 }
 
-/// With the whole namespace: in whichever order Kubernetes takes things away.
+/// With the whole namespace, in whichever order Kubernetes takes things away, and though no node does anything any more.
 #[test]
 fn a_namespace_with_rooms_goes() {
     run(async |world| {
         let working = Working::start(&world).await;
         world.declare("chat", crate::town::spec()).await.unwrap();
-        let _town = Town::play(&world).await;
+        let town = Town::play(&world).await;
         for number in 0..5 {
             declare(&world, &format!("room-{number}"), &delete_policy()).await.unwrap();
         }
@@ -342,6 +342,7 @@ fn a_namespace_with_rooms_goes() {
             (world.kubectl(&["get", "rooms"]).matches("AsDeclared").count() == 5).then_some(())
         })
         .await;
+        town.known().says = Some(Status::unavailable("the log is away"));
         world.kubectl(&["delete", "namespace", &world.namespace, "--wait=false"]);
         eventually(&world, "no room is left", async || {
             rooms(&world).list(&ListParams::default()).await.unwrap().items.is_empty().then_some(())
