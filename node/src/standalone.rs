@@ -53,8 +53,11 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     process.readiness.serve();
     let took = process.started.elapsed();
     tracing::info!(%listen, %management, ready_ms = took.as_millis(), "ready");
-    let mails = app.mailbox.is_some();
-    greet(&greeting((process.scheme(), mails), listen, management, &data, took));
+    let mails = Shown::of(&app, listen);
+    if let Some(why) = mails.warning() {
+        tracing::warn!("{why}");
+    }
+    greet(&greeting(process.scheme(), mails, listen, management, &data, took));
 
     process.stopped().await;
     let ending = Drain::of(&settings).begin(Instant::now(), served.edge().registry.count());
@@ -170,19 +173,58 @@ fn write_listen_file(data: &Path, listen: SocketAddr, management: SocketAddr) ->
     std::fs::rename(temporary, data.join(LISTEN_FILE))
 }
 
+/// To whom the mails are shown, where they are not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// They are sent.
+    ToNobody,
+    /// Nobody else reaches this node.
+    Here,
+    /// Others reach it, and read no mails.
+    HereAlone,
+    /// Others reach it, and read all mails.
+    ToEverybody,
+}
+
+impl Shown {
+    fn of(app: &App, listen: SocketAddr) -> Self {
+        match (&app.mailbox, listen.ip().to_canonical().is_loopback(), app.http.dev_mailbox) {
+            (None, ..) => Self::ToNobody,
+            (Some(_), true, _) => Self::Here,
+            (Some(_), false, false) => Self::HereAlone,
+            (Some(_), false, true) => Self::ToEverybody,
+        }
+    }
+
+    fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::ToNobody | Self::Here => None,
+            Self::HereAlone => Some(
+                "this node can be reached from other machines, but sends no mails: codes can be read on this machine \
+                 alone, at /dev/mailbox. Set mailer.smtp.host, so that others can register",
+            ),
+            Self::ToEverybody => Some(
+                "http.dev_mailbox is on: everybody who reaches this node can read all mails, and log in by their codes",
+            ),
+        }
+    }
+}
+
 /// What a newcomer sees: what to open, what to try.
 fn greeting(
-    (scheme, shown): (&str, bool),
+    scheme: &str,
+    shown: Shown,
     listen: SocketAddr,
     management: SocketAddr,
     data: &Path,
     took: Duration,
 ) -> String {
-    let mails = if shown {
-        format!("{scheme}://{listen}/dev/mailbox   (codes arrive here; nothing is sent)")
-    } else {
+    let mails = if shown == Shown::ToNobody {
         "sent by SMTP".to_owned()
+    } else {
+        format!("{scheme}://{listen}/dev/mailbox   (codes arrive here; nothing is sent)")
     };
+    let warning = shown.warning().map(|why| format!("\nWARNING: {why}.\n")).unwrap_or_default();
     let ws = if scheme == "https" { "wss" } else { "ws" };
     format!(
         "Rookery is running (ready after {took} ms, data in {data}).
@@ -197,8 +239,27 @@ Try it:
   curl {scheme}://{listen}/v1/auth/register -H 'content-type: application/json' \\
     -d '{{\"email\":\"ada@example.com\",\"username\":\"ada\",\"password\":\"correct horse ada\"}}'
   then look at the mails for the code. README.md shows a whole chat. Ctrl-C stops it.
-",
+{warning}",
         took = took.as_millis(),
         data = data.display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_be_reached_and_sends_no_mails_is_warned() {
+        let greeting = |shown| {
+            let listen = ([0, 0, 0, 0], 8080).into();
+            greeting("http", shown, listen, ([127, 0, 0, 1], 9090).into(), Path::new("data"), Duration::ZERO)
+        };
+        assert!(greeting(Shown::HereAlone).contains("WARNING: this node can be reached"));
+        assert!(greeting(Shown::ToEverybody).contains("WARNING: http.dev_mailbox is on"));
+        for shown in [Shown::Here, Shown::ToNobody] {
+            assert!(!greeting(shown).contains("WARNING"), "{shown:?}");
+        }
+        assert!(greeting(Shown::ToNobody).contains("sent by SMTP"));
+    }
 }

@@ -8,6 +8,7 @@ use axum::{
     response::{Html, IntoResponse},
 };
 
+use super::mailbox::MayRead;
 use crate::edge::App;
 
 /// What our own pages may load: nothing but themselves.
@@ -21,8 +22,8 @@ pub(super) const PAGE: [(HeaderName, HeaderValue); 1] = [(
 const HEAD: &str = include_str!("pages/head.html");
 
 /// `GET /`: what runs here.
-pub(super) async fn front(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let mailbox = if app.mailbox.is_some() {
+pub(super) async fn front(State(app): State<Arc<App>>, MayRead(may_read): MayRead) -> impl IntoResponse {
+    let mailbox = if may_read {
         "<li><a href=\"/dev/mailbox\">/dev/mailbox</a>: the mails that this node would send, codes included</li>"
     } else {
         ""

@@ -1,11 +1,13 @@
 //! `/dev/mailbox`: the mails that `standalone` keeps instead of sending them, and those of a cluster that is tested (`http.dev_mailbox`).
+//!
+//! Whoever reads a code can be whom it was mailed to: without that setting they are shown on this machine alone.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{convert::Infallible, fmt::Write as _, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json,
-    extract::State,
-    http::{HeaderMap, header},
+    extract::{ConnectInfo, FromRequestParts, State},
+    http::{HeaderMap, header, request::Parts},
     response::{Html, IntoResponse, Response},
 };
 
@@ -18,6 +20,24 @@ use crate::{backend::StoredMail, edge::App, problem::Problem};
 
 /// Mails shown at once, newest first.
 const SHOWN: usize = 100;
+
+/// Headers by which a proxy says that it asks for somebody else.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Whether who asks may read the mails.
+pub(super) struct MayRead(pub(super) bool);
+
+impl FromRequestParts<Arc<App>> for MayRead {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        // The peer of the connection: what a header says of the client is never enough for this, whoever wrote it.
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let is_here = peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
+        let by_proxy = FORWARDED.iter().any(|name| parts.headers.contains_key(*name));
+        Ok(Self(app.mailbox.is_some() && (app.http.dev_mailbox || is_here && !by_proxy)))
+    }
+}
 
 #[derive(serde::Deserialize)]
 pub(super) struct Filter {
@@ -41,11 +61,16 @@ struct MailBody {
 /// The newest mails, newest first: as JSON if asked for (`Accept: application/json`, or `?to=` an address), else as page.
 pub(super) async fn mailbox(
     State(app): State<Arc<App>>,
+    MayRead(may_read): MayRead,
     Query(filter): Query<Filter>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let mailbox =
         app.mailbox.as_ref().ok_or_else(|| Problem::new(404, "not_found", "This node sends its mails."))?;
+    if !may_read {
+        let why = "Mails are shown on the node's own machine alone, and not through a proxy, unless http.dev_mailbox is set.";
+        return Err(Problem::new(403, "forbidden", why));
+    }
     let mails = mailbox.list(filter.to.as_deref().map(str::trim)).await;
     let mut mails = mails.map_err(|why| {
         tracing::warn!(%why, "the mailbox does not answer");

@@ -18,8 +18,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<Origin>,
     /// Address of the chat as its users know it, `https://chat.example.org`: what links in mails begin with. Never taken from a request.
     pub public_url: Option<String>,
-    /// In a cluster that is tested: show the mails of the outbox, codes and all, to everybody at `/dev/mailbox`.
-    /// Standalone always shows its own.
+    /// For tests alone: show the mails that wait to be sent, codes and all, to everybody at `/dev/mailbox`. Without it,
+    /// standalone shows its own on this machine alone (and none if it sends them), and a cluster none.
     pub dev_mailbox: bool,
 }
 

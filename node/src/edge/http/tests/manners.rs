@@ -138,6 +138,61 @@ async fn the_mailbox_shows_mails() {
     assert!(page.text.contains("bob@example.org") && page.text.contains(&world.code("bob@example.org")));
 }
 
+/// What somebody at `peer` who sends these headers is answered.
+async fn asked_from(world: &World, peer: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let mut request = axum::http::Request::builder().uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(axum::body::Body::empty()).unwrap();
+    let peer: std::net::SocketAddr = peer.parse().unwrap();
+    request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+    let router = super::super::router(world.app.clone());
+    let answer = tower::ServiceExt::oneshot(router, request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), 100_000).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn mails_are_shown_on_this_machine_alone() {
+    let trusted = || vec!["127.0.0.0/8".parse().unwrap(), "203.0.113.0/24".parse().unwrap()];
+    let http = HttpSettings { trusted_proxies: trusted(), ..HttpSettings::default() };
+    let world = World::with(unlimited(), http).await;
+    world.user("ada").await;
+    let code = world.code("ada@example.org");
+    let json = "/dev/mailbox?to=ada%40example.org";
+    for here in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        let (status, mails) = asked_from(&world, here, json, &[]).await;
+        assert!(status == 200 && mails.contains(&code), "{here}: {status} {mails}");
+        assert!(asked_from(&world, here, "/", &[]).await.1.contains("/dev/mailbox"), "{here}");
+    }
+    for (peer, headers) in [
+        ("203.0.113.9:1", &[][..]),
+        ("[2001:db8::7]:1", &[]),
+        // A trusted proxy elsewhere, whose client says that it is here.
+        ("203.0.113.9:1", &[("x-forwarded-for", "127.0.0.1")]),
+        // A proxy on this machine, trusted or not.
+        ("127.0.0.1:1", &[("x-forwarded-for", "203.0.113.77")]),
+        ("127.0.0.1:1", &[("x-forwarded-for", "127.0.0.1")]),
+        ("127.0.0.1:1", &[("forwarded", "for=203.0.113.77")]),
+        ("127.0.0.1:1", &[("x-real-ip", "203.0.113.77")]),
+        ("127.0.0.1:1", &[("via", "1.1 proxy")]),
+    ] {
+        for path in ["/dev/mailbox", json] {
+            let (status, said) = asked_from(&world, peer, path, headers).await;
+            assert!(status == 403 && said.contains("\"forbidden\""), "{peer} {headers:?}: {status} {said}");
+        }
+        assert!(
+            !asked_from(&world, peer, "/", headers).await.1.contains("/dev/mailbox"),
+            "{peer} {headers:?}"
+        );
+    }
+    let http = HttpSettings { dev_mailbox: true, ..HttpSettings::default() };
+    let open = World::with(unlimited(), http).await;
+    assert_eq!(asked_from(&open, "203.0.113.9:1", "/dev/mailbox", &[]).await.0, 200);
+}
+
 #[tokio::test]
 async fn a_panic_is_a_problem_and_disturbs_nobody() {
     let world = World::new().await;
