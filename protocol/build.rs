@@ -54,6 +54,7 @@ const OPTIONAL: &[&str] = &[
     "Ok.msg_id",
     "Ok.last_seq",
     "Error.retry_after_ms",
+    "Error.room",
     "Welcome.user",
     "Welcome.limits",
     "Message.sender",

@@ -60,6 +60,7 @@ impl FrameError {
                 code: self.reason.code().to_owned(),
                 message: self.reason.to_string(),
                 retry_after_ms: None,
+                room: None,
             })),
         }
     }

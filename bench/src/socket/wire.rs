@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(control(Some(7), ok()), Control::Ok(7));
             assert_eq!(control(Some(1), server_frame::Frame::Welcome(Welcome::default())), Control::Welcome);
             assert_eq!(control(None, server_frame::Frame::CaughtUp(CaughtUp::default())), Control::Other);
-            let error = Error { code: "a".into(), message: "b".into(), retry_after_ms: None };
+            let error = Error { code: "a".into(), message: "b".into(), ..Error::default() };
             assert_eq!(control(Some(9), server_frame::Frame::Error(error)), Control::Error("a: b".into()));
         }
     }

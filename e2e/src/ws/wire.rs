@@ -89,7 +89,11 @@ fn event(frame: server_frame::Frame) -> (&'static str, Map<String, Value>) {
             ("ok", object! { seq: f.seq, msg_id: f.msg_id, ts: f.ts.map(rfc3339), last_seq: f.last_seq })
         }
         Frame::Error(f) => {
-            ("error", object! { code: f.code, message: f.message, retry_after_ms: f.retry_after_ms })
+            let (code, message) = (f.code, f.message);
+            (
+                "error",
+                object! { code: code, message: message, retry_after_ms: f.retry_after_ms, room: f.room },
+            )
         }
         Frame::Welcome(f) => ("welcome", welcome(f)),
         Frame::Pong(_) => ("pong", Map::new()),

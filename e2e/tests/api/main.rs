@@ -8,6 +8,7 @@ mod bad_input;
 mod delivery;
 mod direct;
 mod drain;
+mod limits;
 mod management;
 mod messages;
 mod moderation;

@@ -71,6 +71,13 @@ async fn goes_on_without_etcd_and_without_redis() {
         assert_eq!(says(&cluster, node, "redis: not ok").await, 200);
     }
     hears("without Redis").await;
+    // A node that does not know her login cannot let her in: it says when to come again.
+    let mut ws = ada.at(&cluster.nodes()[2].url()).connect(Subprotocol::Json).await;
+    ws.ask(json!({"t": "hello", "token": ada.token()})).await.refused("unavailable");
+    let closed = ws.closed().await;
+    assert_eq!(closed.code, 1013, "{closed}");
+    let reason: Value = serde_json::from_str(&closed.reason).expect("the reason is JSON");
+    assert!(reason["retry_after_ms"].as_u64().is_some_and(|after| after > 0), "{closed}");
     let login = json!({"login": ada.username, "password": PASSWORD});
     let api = Api::new(&cluster.nodes()[0].url());
     api.post("/v1/auth/login", login.clone()).await.problem(503, "unavailable");

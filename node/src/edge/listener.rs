@@ -23,9 +23,9 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    sync::{Semaphore, watch},
 };
 use tower::ServiceExt;
 
@@ -42,9 +42,18 @@ const WEBSOCKET: &str = "/v1/ws";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is said to one connection too many.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Connections that are told at the same time why they are refused; more are closed without a word.
+const REFUSALS: usize = 64;
+/// Time for that.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is said to one connection too many: a problem like any other.
+const FULL: &[u8] = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+     cache-control: no-store\r\ncontent-length: 162\r\nconnection: close\r\n\r\n",
+    r#"{"type":"/docs#overloaded","title":"Service Unavailable","status":503,"#,
+    r#""detail":"This node has as many connections as it may have; try again.","code":"overloaded"}"#,
+)
+.as_bytes();
 
 /// Listens on `address`.
 ///
@@ -197,6 +206,7 @@ async fn accept(listener: TcpListener, port: Port) {
     let mut stopped = port.stopped.clone();
     let per_second = port.open.edge.settings().connects_per_second;
     let mut rate = super::ws::Bucket::default();
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -235,11 +245,37 @@ async fn accept(listener: TcpListener, port: Port) {
             }
             Err(reason) => {
                 edge.metrics.refused(reason);
-                // Said if it can be said at once; there is no time to wait for anybody now.
-                let _ = stream.try_write(FULL);
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    let tls = port.tls.clone();
+                    tokio::spawn(async move {
+                        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(stream, tls)).await;
+                        drop(permit);
+                    });
+                }
             }
         }
     }
+}
+
+/// Tells one connection too many that it is one.
+async fn refuse(stream: TcpStream, tls: Option<Tls>) -> io::Result<()> {
+    match tls {
+        None => say_full(stream).await,
+        Some(Tls(acceptor)) => say_full(acceptor.accept(stream).await?).await,
+    }
+}
+
+async fn say_full<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+    // After its request: some clients take nothing that comes before. Who says nothing need not be told anything.
+    let mut asked = [0; 1024];
+    if stream.read(&mut asked).await? == 0 {
+        return Ok(());
+    }
+    stream.write_all(FULL).await?;
+    stream.shutdown().await?;
+    // A socket that is closed with something unread may take the answer with it.
+    while stream.read(&mut asked).await? > 0 {}
+    Ok(())
 }
 
 async fn until_drain(stopped: &mut watch::Receiver<Stop>) {

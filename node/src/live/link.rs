@@ -72,6 +72,8 @@ pub enum Signal {
     Drain = 512,
     /// Something inside the node failed: close with 1011.
     Failed = 1024,
+    /// It cannot be served for now: close with 1013.
+    Overloaded = 2048,
 }
 
 /// What waits for a connection.

@@ -109,7 +109,7 @@ pub(crate) fn from_nodes() -> Vec<(&'static str, ServerFrame)> {
             FromServer::Error(Error {
                 code: "not_a_member".into(),
                 message: "You are not a member of this room; join it first.".into(),
-                retry_after_ms: None,
+                ..Error::default()
             }),
         ),
         (
@@ -118,6 +118,7 @@ pub(crate) fn from_nodes() -> Vec<(&'static str, ServerFrame)> {
                 code: "rate_limited".into(),
                 message: "Too many messages.".into(),
                 retry_after_ms: Some(1500),
+                ..Error::default()
             }),
         ),
         (
@@ -148,6 +149,15 @@ pub(crate) fn from_nodes() -> Vec<(&'static str, ServerFrame)> {
         (
             "error without a request",
             FromServer::Error(Error { code: "malformed".into(), ..Error::default() }),
+        ),
+        (
+            "error about a room",
+            FromServer::Error(Error {
+                code: "too_many_subscriptions".into(),
+                message: "This connection follows as many rooms as it may.".into(),
+                retry_after_ms: None,
+                room: Some(room()),
+            }),
         ),
         ("message", FromServer::Message(message())),
         (

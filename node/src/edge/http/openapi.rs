@@ -45,6 +45,15 @@ struct Head;
 /// A request for an upgrade to WebSocket (RFC 6455) with the subprotocol `rookery.v1.json` (text frames) or
 /// `rookery.v1.proto` (binary frames, the same messages in Protobuf); without one JSON is spoken. The first frame is
 /// `hello`, with a token or ticket unless the URL has one.
+///
+/// A connection follows at most `limits.subscriptions` rooms, as `welcome` says. Of `"rooms": "all"` those that are named in
+/// `resume` come first; that some do not fit, now or when its user comes into one more, is said by an `error` without `re`, with
+/// the code `too_many_subscriptions` (and `room`, if it is one).
+///
+/// The node closes with 1008 (too much that is malformed, or over the rate), 1009 (a frame too large), 1011 (a mistake in the node),
+/// 1012 (after `drain`: this node leaves), 1013 (it cannot serve this now: the reason is `{"retry_after_ms": ...}`), 4401 (no valid
+/// credentials, or not any more), 4403 (a page's origin that is not allowed), 4408 (no `hello` in time), 4409 (its reader is too
+/// slow: it resumes without loss).
 #[utoipa::path(get, path = "/v1/ws", tag = "live",
     params(("ticket" = Option<String>, Query, description = "A ticket, good once."),
         ("token" = Option<String>, Query, description = "An access token, where the node accepts one here."),
@@ -107,7 +116,7 @@ const TOKEN: &[(&str, &str)] =
     &[("401", "`token_missing`, `token_invalid`, `token_expired`: no valid access token was sent.")];
 const ALL: &[(&str, &str)] = &[
     ("500", "`internal`: a mistake in the node; its log says more."),
-    ("503", "`unavailable`, `timeout`: try again after `Retry-After`."),
+    ("503", "`unavailable`, `timeout`, `overloaded`: try again after `Retry-After`."),
 ];
 
 fn finish(document: &mut Value) {

@@ -1,9 +1,12 @@
 //! Answers to requests.
 
 use rookery_core::room::Reply;
-use rookery_protocol::client::{self, ServerFrame, server_frame::Frame};
+use rookery_protocol::{
+    client::{self, ServerFrame, server_frame::Frame},
+    id::RoomId,
+};
 
-use crate::problem::Problem;
+use crate::{live::link::Signal, problem::Problem};
 
 /// `ok`, or whatever else `frame` is, as the answer to request `re`.
 pub(super) fn answer(re: Option<u64>, frame: Frame) -> ServerFrame {
@@ -42,7 +45,30 @@ pub(super) fn refusal(re: Option<u64>, problem: &Problem) -> ServerFrame {
     }
     let retry_after_ms =
         problem.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-    answer(re, Frame::Error(client::Error { code: problem.code.to_owned(), message, retry_after_ms }))
+    let code = problem.code.to_owned();
+    answer(re, Frame::Error(client::Error { code, message, retry_after_ms, room: None }))
+}
+
+/// A problem with a room, as an `error` frame that answers nothing.
+pub(super) fn trouble(room: RoomId, problem: &Problem) -> ServerFrame {
+    let mut frame = refusal(None, problem);
+    if let Some(Frame::Error(error)) = &mut frame.frame {
+        error.room = Some(room.to_string());
+    }
+    frame
+}
+
+/// What ends a connection that cannot be served because of a problem: 503 passes, so its client may come again.
+pub(super) fn end(problem: &Problem) -> Signal {
+    if problem.status == 503 { Signal::Overloaded } else { Signal::Failed }
+}
+
+/// A connection follows as many rooms as it may: so many more are not followed.
+pub(super) fn too_many_rooms(left_out: usize) -> Problem {
+    let detail = format!(
+        "This connection follows as many rooms as it may; {left_out} more are not followed. Follow them over another one."
+    );
+    Problem::new(429, "too_many_subscriptions", detail)
 }
 
 /// An `error` frame.
@@ -52,7 +78,7 @@ pub(super) fn error(re: Option<u64>, code: &str, message: &str) -> ServerFrame {
         Frame::Error(client::Error {
             code: code.to_owned(),
             message: message.to_owned(),
-            retry_after_ms: None,
+            ..client::Error::default()
         }),
     )
 }
@@ -65,6 +91,7 @@ pub(super) fn rate_limited(re: Option<u64>, retry_after_ms: u64) -> ServerFrame 
             code: "rate_limited".to_owned(),
             message: "Too many frames; slow down.".to_owned(),
             retry_after_ms: Some(retry_after_ms),
+            room: None,
         }),
     )
 }

@@ -9,7 +9,7 @@ use rookery_protocol::{
 };
 
 use super::{
-    answer::{answer, event, refusal},
+    answer::{answer, end, event, refusal, trouble},
     node::Edge,
 };
 use crate::{
@@ -186,8 +186,8 @@ impl Attempt<'_> {
         match self.follow.because {
             Because::Subscribe(re) if !self.answered => self.link.post(&refusal(re, problem)),
             // No member any more.
-            _ if matches!(problem.status, 403 | 404) => self.link.post(&refusal(None, problem)),
-            _ => self.link.signal(Signal::Failed),
+            _ if matches!(problem.status, 403 | 404) => self.link.post(&trouble(self.follow.room, problem)),
+            _ => self.link.signal(end(problem)),
         }
     }
 

@@ -1,17 +1,17 @@
 //! `hello`: credentials, `welcome`, and which rooms are followed from then on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use rookery_protocol::{
     client::{self, server_frame::Frame},
-    id::RoomId,
+    id::{RoomId, UserId},
 };
 
 use super::{
-    answer::{answer, refusal},
+    answer::{answer, end, refusal, too_many_rooms},
     node::Edge,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) async fn hello(
         Err(problem) => {
             link.post(&refusal(re, &problem));
             // Only who was refused is told so; when it could not be found out, he may try again.
-            link.signal(if problem.status == 401 { Signal::Refused } else { Signal::Failed });
+            link.signal(if problem.status == 401 { Signal::Refused } else { end(&problem) });
         }
     }
 }
@@ -89,19 +89,23 @@ async fn admit(
     let principal = authenticate(edge, &hello, url).await?;
     let user = principal.profile.id;
     let known = Some(edge.app.hub.dismissals());
+    let newcomers = edge.newcomers();
     let wanted = Wanted::of(&hello);
-    let standings = if wanted.is_nothing() {
+    let mut standings = if wanted.is_nothing() {
         Vec::new()
     } else {
         edge.app.rooms.standings(user, |room| wanted.after(room).is_some()).await?
     };
-    let mut rooms = Vec::new();
-    let mut orders = Vec::new();
+    let left_out = standings.len().saturating_sub(edge.settings.max_subscriptions);
+    if left_out > 0 {
+        // Those that were asked for by name come first.
+        standings.sort_by_key(|standing| !wanted.rooms.contains_key(&standing.room));
+        standings.truncate(edge.settings.max_subscriptions);
+    }
+    let mut rooms = Vec::with_capacity(standings.len());
+    let mut orders = Vec::with_capacity(standings.len());
     for standing in standings {
         let Some(after) = wanted.after(standing.room) else { continue };
-        if orders.len() == edge.settings.max_subscriptions {
-            break;
-        }
         rooms.push(client::RoomState {
             room: standing.room.to_string(),
             last_seq: standing.last_seq,
@@ -116,13 +120,6 @@ async fn admit(
         && let Some(language) = Lang::parse(&principal.language)
     {
         link.read_in(language, principal.untranslated.clone());
-    }
-    link.follows_all.store(wanted.all, Ordering::Release);
-    edge.registry.admit(link, user, principal.session);
-    link.enter(Phase::Open, principal.expires_at);
-    if link.is_closed() {
-        // It left while it was let in: nobody else will take it off the lists.
-        edge.registry.remove(link);
     }
     link.post(&answer(
         re,
@@ -141,7 +138,46 @@ async fn admit(
             rooms,
         }),
     ));
+    if left_out > 0 {
+        link.post(&refusal(None, &too_many_rooms(left_out)));
+    }
+    link.follows_all.store(wanted.all, Ordering::Release);
+    edge.registry.admit(link, user, principal.session);
+    link.enter(Phase::Open, principal.expires_at);
+    if link.is_closed() {
+        // It left while it was let in: nobody else will take it off the lists.
+        edge.registry.remove(link);
+    }
+    still_alive(edge, link, &principal).await;
+    if wanted.all && edge.newcomers() != newcomers {
+        came_meanwhile(edge, link, user, &mut orders).await;
+    }
     Ok(orders)
+}
+
+/// A login that ended before the registry knew of this connection had nobody to close: it is looked once more.
+async fn still_alive(edge: &Edge, link: &Link, principal: &Principal) {
+    match edge.app.accounts.is_alive(principal.session, principal.profile.id).await {
+        Ok(true) => {}
+        Ok(false) => link.signal(Signal::Revoked),
+        // It ends with its token at the latest.
+        Err(problem) => tracing::warn!(%problem, "it cannot be found out whether a login has ended"),
+    }
+}
+
+/// Rooms that the user came into before the registry knew of this connection are followed, too: from the event on that
+/// says how he came in, up to where his mark was set then.
+async fn came_meanwhile(edge: &Edge, link: &Link, user: UserId, orders: &mut Vec<Order>) {
+    let ordered: BTreeSet<_> = orders.iter().map(|order| order.room).collect();
+    match edge.app.rooms.standings(user, |room| !ordered.contains(&room)).await {
+        Ok(standings) => orders.extend(standings.into_iter().map(|standing| Order {
+            room: standing.room,
+            after: standing.read_seq.checked_sub(1),
+            known: None,
+        })),
+        // Better it comes again than that it misses a room.
+        Err(problem) => link.signal(end(&problem)),
+    }
 }
 
 /// Which rooms a `hello` asks for. Those that its user is not in are left out of `welcome`.
@@ -175,6 +211,7 @@ pub(super) async fn refresh(edge: Arc<Edge>, link: Arc<Link>, re: Option<u64>, t
         Ok(principal) if link.user().is_some_and(|user| user.id == principal.profile.id) => {
             edge.registry.move_session(&link, principal.session);
             link.enter(Phase::Open, principal.expires_at);
+            still_alive(&edge, &link, &principal).await;
             super::answer::ok(re)
         }
         Ok(_) => refusal(re, &Problem::new(401, "token_invalid", "That token is somebody else's.")),

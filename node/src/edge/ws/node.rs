@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -26,6 +26,8 @@ pub struct Edge {
     pub registry: Registry,
     pub(super) replays: Semaphore,
     started: Instant,
+    /// How often somebody came into a room.
+    newcomers: AtomicU64,
     draining: AtomicBool,
 }
 
@@ -39,6 +41,7 @@ impl Edge {
             metrics,
             registry: Registry::default(),
             started: Instant::now(),
+            newcomers: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         });
         let hub = edge.app.hub.clone();
@@ -46,6 +49,8 @@ impl Edge {
         let watched = Arc::downgrade(&edge);
         edge.app.rooms.on_newcomer(Box::new(move |user, room, seq| {
             let Some(edge) = watched.upgrade() else { return };
+            // Before it is looked who is there: who comes after that sees it.
+            edge.newcomers.fetch_add(1, Ordering::SeqCst);
             for link in edge.registry.links(user) {
                 if link.follows_all.load(Ordering::Acquire) {
                     // From the event itself on: it says how he came in.
@@ -89,6 +94,11 @@ impl Edge {
 
     pub(crate) fn trusted_proxies(&self) -> &[Network] {
         &self.app.http.trusted_proxies
+    }
+
+    /// How often somebody came into a room, as far as this node has heard: as long as this has not changed, nobody has.
+    pub(super) fn newcomers(&self) -> u64 {
+        self.newcomers.load(Ordering::SeqCst)
     }
 
     /// Whether new WebSockets are refused.

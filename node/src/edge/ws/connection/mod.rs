@@ -243,6 +243,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
                 return Ok(());
             }
         }
+        if mail.has(Signal::Overloaded) {
+            let retry_after_ms = self.edge.retry_after_ms();
+            self.close(1013, &format!("{{\"retry_after_ms\":{retry_after_ms}}}"));
+            return Ok(());
+        }
         if mail.has(Signal::CheckLag) && self.lag() > self.edge.app.hub.live.settings.max_lag_bytes {
             self.close(4409, "too slow a reader; resume from the last seq");
             return Ok(());

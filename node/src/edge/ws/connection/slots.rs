@@ -7,6 +7,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use super::super::answer::ok;
+use super::super::answer::refusal;
+use super::super::answer::too_many_rooms;
+use super::super::answer::trouble;
 use super::super::follow::Because;
 use super::super::follow::Follow;
 use super::super::follow::follow;
@@ -60,12 +63,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
 
     pub(super) fn take_orders(&mut self, orders: &[Order]) {
         let mut follows = Vec::with_capacity(orders.len());
+        let mut left_out = Vec::new();
         for &Order { room, after, known } in orders {
-            if self.index_of(room).is_none()
-                && let Ok(index) = self.slot_for(room)
-            {
-                follows.push(Follow { room, index, after, known, because: Because::Hello });
+            if self.index_of(room).is_some() {
+                continue;
             }
+            match self.slot_for(room) {
+                Ok(index) => follows.push(Follow { room, index, after, known, because: Because::Hello }),
+                Err(problem) => left_out.push((room, problem)),
+            }
+        }
+        // Nobody is left to believe that he follows all his rooms.
+        match &*left_out {
+            [] => {}
+            [(room, problem)] => self.post(&trouble(*room, problem)),
+            several => self.post(&refusal(None, &too_many_rooms(several.len()))),
         }
         if !follows.is_empty() {
             tokio::spawn(follow(self.edge.clone(), self.link.clone(), follows));

@@ -1,5 +1,6 @@
 //! Connections over sockets in memory, on the store that standalone uses.
 
+mod admission;
 mod neighbours;
 mod wire;
 pub(in crate::edge) mod world;

@@ -36,6 +36,8 @@ pub(super) struct Client {
     protocol: Subprotocol,
     held: Vec<u8>,
     queue: VecDeque<Got>,
+    /// Why the node closed.
+    pub(super) reason: String,
 }
 
 pub(super) fn pair(protocol: Subprotocol, seed: u64) -> (Socket, Client) {
@@ -48,7 +50,10 @@ pub(super) fn pair(protocol: Subprotocol, seed: u64) -> (Socket, Client) {
         writer: None,
         ended: false,
     }));
-    (Socket(inner.clone()), Client { inner, protocol, held: Vec::new(), queue: VecDeque::new() })
+    (
+        Socket(inner.clone()),
+        Client { inner, protocol, held: Vec::new(), queue: VecDeque::new(), reason: String::new() },
+    )
 }
 
 impl AsyncRead for Socket {
@@ -184,7 +189,10 @@ impl Client {
             let payload = &self.held[at..][from..to];
             self.queue.push_back(match opcode {
                 9 => Got::Ping,
-                8 => Got::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                8 => {
+                    self.reason = String::from_utf8(payload[2..].to_vec()).unwrap();
+                    Got::Close(u16::from_be_bytes([payload[0], payload[1]]))
+                }
                 _ => {
                     let decoded: ServerFrame = self.protocol.decode_server(payload, usize::MAX).unwrap();
                     Got::Frame(decoded.frame.unwrap())

@@ -1,6 +1,12 @@
 //! A node on a real store in a directory of its own, without a socket.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -11,12 +17,14 @@ use rookery_core::{
 };
 use rookery_protocol::id::RoomId;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::super::node::Edge;
 use crate::{
-    accounts::{Accounts, AccountsMetrics, AccountsSettings, Registration},
+    accounts::{Accounts, AccountsMetrics, AccountsSettings, LoggedIn, Registration},
     backend::{
-        Append, Appended, CommitSink as _, Committed, Read, RoomLog, Unavailable,
+        Append, Appended, CommitSink as _, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table,
+        Unavailable, Written,
         embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
     },
     edge::{App, EdgeMetrics, EdgeSettings, http::HttpSettings},
@@ -37,12 +45,85 @@ pub(in crate::edge) struct World {
 /// What several nodes share.
 type Below = (Arc<Store>, Arc<Ttl>, Arc<Mailbox>, Arc<Hubs>, Arc<TempDir>);
 
-/// The log of all nodes on one store: each hears what the others commit, as through `republish`.
+/// The log and the rows of all nodes on one store: each hears what the others commit, as through `republish`. Reads can be held up.
 struct Hubs {
     store: Arc<Store>,
     hubs: Mutex<Vec<Arc<Hub>>>,
     /// What a leader that stood still gives as the end of any log.
     old: Mutex<Option<Committed>>,
+    tails: Gate<RoomId>,
+    users: Gate<()>,
+}
+
+/// What is read of a store, and how.
+pub(super) struct Gate<K> {
+    held: watch::Sender<Option<K>>,
+    waiting: watch::Sender<usize>,
+    fails: AtomicBool,
+}
+
+impl<K> Default for Gate<K> {
+    fn default() -> Self {
+        let (held, waiting) = (watch::Sender::new(None), watch::Sender::new(0));
+        Self { held, waiting, fails: AtomicBool::new(false) }
+    }
+}
+
+impl<K: PartialEq> Gate<K> {
+    /// Whoever reads this waits from now on.
+    pub(super) fn hold(&self, key: K) {
+        self.held.send_replace(Some(key));
+    }
+
+    /// Waits until somebody waits.
+    pub(super) async fn somebody_waits(&self) {
+        let mut waiting = self.waiting.subscribe();
+        let waits = waiting.wait_for(|waiting| *waiting > 0);
+        tokio::time::timeout(Duration::from_secs(60), waits).await.expect("somebody reads").unwrap();
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn open(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// Reading fails from now on.
+    pub(super) fn fail(&self) {
+        self.fails.store(true, Ordering::Release);
+    }
+
+    async fn pass(&self, key: K) -> Result<(), Unavailable> {
+        if self.fails.load(Ordering::Acquire) {
+            return Err(Unavailable("not now".into()));
+        }
+        self.waiting
+            .send_modify(|waiting| *waiting += usize::from(self.held.borrow().as_ref() == Some(&key)));
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| held.as_ref() != Some(&key)).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Rows for Hubs {
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, Unavailable> {
+        if table == Table::Users {
+            self.users.pass(()).await?;
+        }
+        self.store.get(table, key).await
+    }
+    async fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Unavailable> {
+        self.store.scan(table, prefix, after, limit).await
+    }
+    async fn write(&self, writes: Vec<(Row, Expect)>) -> Result<Written, Unavailable> {
+        self.store.write(writes).await
+    }
 }
 
 #[async_trait]
@@ -57,10 +138,12 @@ impl RoomLog for Hubs {
         appended
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.tails.pass(room).await?;
         let old = self.old.lock().clone();
         if old.is_some() { Ok(old) } else { self.store.tail(room).await }
     }
     async fn certain_tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.tails.pass(room).await?;
         self.store.tail(room).await
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
@@ -71,6 +154,8 @@ impl RoomLog for Hubs {
     }
     fn follow(&self, _: RoomId, _: bool) {}
 }
+
+const PASSWORD: &str = "wrong-horse-7-battery-staple";
 
 /// Somebody who is logged in.
 pub(in crate::edge) struct User {
@@ -97,8 +182,24 @@ impl World {
         let store = Store::open(dir.path(), &stored, metrics).unwrap();
         let ttl = Arc::new(Ttl::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
         let mailbox = Arc::new(Mailbox::open(store.clone(), &stored, Arc::new(SystemClock)).await.unwrap());
-        let hubs = Arc::new(Hubs { store: store.clone(), hubs: Mutex::default(), old: Mutex::default() });
+        let hubs = Arc::new(Hubs {
+            store: store.clone(),
+            hubs: Mutex::default(),
+            old: Mutex::default(),
+            tails: Gate::default(),
+            users: Gate::default(),
+        });
         Self::on((store, ttl, mailbox, hubs, Arc::new(dir)), "node", settings, live).await
+    }
+
+    /// Where readers of a room's end can be held up.
+    pub(super) fn tails(&self) -> &Gate<RoomId> {
+        &self.hubs.tails
+    }
+
+    /// Where readers of users can be held up.
+    pub(super) fn users(&self) -> &Gate<()> {
+        &self.hubs.users
     }
 
     /// One more node on the same store.
@@ -125,7 +226,7 @@ impl World {
             node: node.to_owned(),
             accounts: Accounts::start(
                 AccountsSettings::default(),
-                store.clone(),
+                hubs.clone(),
                 ttl.clone(),
                 mailbox.clone(),
                 AccountsMetrics::default(),
@@ -155,7 +256,7 @@ impl World {
         let registration = Registration {
             email: email.clone(),
             username: name.to_owned(),
-            password: "wrong-horse-7-battery-staple".to_owned().into(),
+            password: PASSWORD.to_owned().into(),
             display_name: None,
             language: None,
         };
@@ -167,6 +268,15 @@ impl World {
         let token = session.access_token;
         let profile = self.app.accounts.authenticate(&token).await.unwrap().profile;
         User { profile, token }
+    }
+
+    /// The access token of one more login.
+    pub(super) async fn log_in(&self, name: &str) -> String {
+        let password = PASSWORD.to_owned().into();
+        match self.app.accounts.log_in(name, &password, [127, 0, 0, 1].into()).await.unwrap() {
+            LoggedIn::Session(session) => session.access_token,
+            LoggedIn::Challenge { .. } => unreachable!("no code was asked for"),
+        }
     }
 
     pub(in crate::edge) async fn room(&self, owner: &User) -> RoomId {
@@ -182,7 +292,7 @@ impl World {
     /// Posts a message; its seq.
     pub(in crate::edge) async fn post(&self, user: &User, room: RoomId, text: String) -> u64 {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let what = What::Post { text, client_msg_id: format!("m{number}"), reply_to: None };
         match self.app.rooms.command(room, &user.profile, what).await.unwrap() {
             Reply::Posted { seq, .. } => seq,
