@@ -21,6 +21,7 @@ use crate::{
         redis::Redis,
     },
     config::Settings,
+    departures,
     edge::{App, ws::Edge},
     live::Hub,
     membership::{Me, Membership, Refused},
@@ -113,6 +114,7 @@ struct Node {
     peers: Peers,
     steering: Arc<Steering>,
     _notices: Running,
+    _departures: departures::Running,
 }
 
 /// What the operator asks of this node.
@@ -268,6 +270,7 @@ impl Node {
             );
         }
         let notices = notices::start(settings.notices.clone(), sources, metrics.notices.clone());
+        let departures = departures::start(accounts.clone(), rooms.clone());
         let bus: Arc<dyn Bus> = NatsBus::new(nats.client(), &cluster.name, metrics.bus.clone());
         neighbours::join(&bus, &accounts, &rooms, &hub);
         let steering = Arc::new(Steering {
@@ -300,7 +303,14 @@ impl Node {
             translation.start(&hub);
         }
         let app = App { node, accounts, rooms, hub, http: settings.http.clone(), mailbox, translation };
-        Ok(Self { app: Arc::new(app), membership, peers, steering, _notices: notices })
+        Ok(Self {
+            app: Arc::new(app),
+            membership,
+            peers,
+            steering,
+            _notices: notices,
+            _departures: departures,
+        })
     }
 
     /// Waits until this node is refused; for ever if it is not.

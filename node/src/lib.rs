@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod dead_mails;
+pub mod departures;
 pub mod edge;
 pub mod live;
 pub mod membership;

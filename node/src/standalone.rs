@@ -16,7 +16,7 @@ use crate::{
         embedded::{EmbeddedOutbox, EmbeddedReminders, FjallCommit, Mailbox, Store, SystemClock, Ttl},
     },
     config::Settings,
-    dead_mails,
+    dead_mails, departures,
     edge::App,
     live::Hub,
     notices::{self, Running, Sources},
@@ -41,7 +41,7 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     }
     let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
-    let Services { app, store, notices, mailer, outbox } =
+    let Services { app, store, notices, departures, mailer, outbox } =
         services(&settings, &process.metrics, workers).await?;
     if let Some(outbox) = outbox {
         let _ = process.keeping.set(dead_mails::router(outbox));
@@ -71,7 +71,7 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     };
     process.unless_hurried(drained).await;
     let _ = std::fs::remove_file(data.join(LISTEN_FILE));
-    drop((notices, store));
+    drop((notices, departures, store));
     Ok(())
 }
 
@@ -80,6 +80,7 @@ struct Services {
     app: Arc<App>,
     store: Arc<Store>,
     notices: Running,
+    departures: departures::Running,
     /// Sends mails, if there is an SMTP server.
     mailer: Option<LocalMailer>,
     /// What it sends, and what it has given up.
@@ -152,6 +153,7 @@ async fn services(
         public_url: settings.http.public_url.clone(),
     };
     let notices = notices::start(settings.notices.clone(), sources, metrics.notices.clone());
+    let departures = departures::start(accounts.clone(), rooms.clone());
     let app = App {
         node: settings.server.node.clone(),
         accounts,
@@ -162,7 +164,7 @@ async fn services(
         mailbox,
     };
     let (mailer, outbox) = sending.unzip();
-    Ok(Services { app: Arc::new(app), store, notices, mailer, outbox })
+    Ok(Services { app: Arc::new(app), store, notices, departures, mailer, outbox })
 }
 
 /// Tells scripts where this process listens. Written whole or not at all.

@@ -148,6 +148,8 @@ pub(super) fn unlimited() -> impl Iterator<Item = (String, String)> {
             .map(|whom| (format!("accounts__limits__{call}_{whom}"), "off".to_owned()))
     });
     let others = [
+        ("accounts__limits__write_per_account", "off"),
+        ("accounts__limits__list_per_account", "off"),
         ("accounts__access_token_seconds", "7200"),
         ("edge__frames_per_second", "0"),
         ("edge__sends_per_second", "0"),

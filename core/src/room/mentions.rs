@@ -70,6 +70,10 @@ impl Mentions {
         self.0.remove(&user);
     }
 
+    pub(super) fn by(&self, seq: u64) -> impl Iterator<Item = UserId> {
+        self.0.iter().filter(move |(_, seqs)| seqs.binary_search(&seq).is_ok()).map(|(user, _)| *user)
+    }
+
     pub(super) fn after(&self, user: UserId, seq: u64) -> u32 {
         let Some(seqs) = self.0.get(&user) else { return 0 };
         u32::try_from(seqs.len() - seqs.partition_point(|s| *s <= seq)).unwrap_or(u32::MAX)

@@ -161,7 +161,12 @@ impl State {
         self.members.after(after)
     }
 
-    /// How many messages after `seq` mention `user`; at most 100 are counted.
+    /// Who was mentioned by a message, whatever it says now: at least those of whom it is one of the newest that mention them.
+    pub fn mentioned_by(&self, seq: u64) -> impl Iterator<Item = UserId> {
+        self.mentions.by(seq)
+    }
+
+    /// How many messages after `seq` mentioned `user`, whatever they say now; at most 100 are counted.
     pub fn mentions_after(&self, user: UserId, seq: u64) -> u32 {
         self.mentions.after(user, seq)
     }

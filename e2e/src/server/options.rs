@@ -15,6 +15,8 @@ impl Options {
         let keys =
             CALLS.iter().flat_map(|call| BY.iter().map(move |by| format!("accounts.limits.{call}_{by}")));
         keys.fold(Self::default(), |options, key| options.set(&key, "off"))
+            .set("accounts.limits.write_per_account", "off")
+            .set("accounts.limits.list_per_account", "off")
             .set("edge.frames_per_second", 0)
             .set("edge.sends_per_second", 0)
             // What is installed must make no difference to tests of other things.

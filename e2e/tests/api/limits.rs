@@ -1,4 +1,4 @@
-//! Limits of a node that its operator sets: how many connections it takes.
+//! Limits that whoever runs a node sets: how many connections it takes, what a connection follows, what a user does.
 
 use rookery_e2e::{
     http::Api,
@@ -70,4 +70,43 @@ async fn rooms_that_a_connection_cannot_follow_are_told_of() {
         assert!(error.get("re").is_none(), "{error}");
         ada.api.delete(&format!("/v1/rooms/{third}")).await.is(204);
     }
+}
+
+/// "Rate limits answer 429 with `Retry-After`": also for who is logged in.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_does_is_limited() {
+    if service::is_external() {
+        return rookery_e2e::skipped("what_a_user_does_is_limited", "its limits are other ones");
+    }
+    let options = Options::generous()
+        .set("accounts.limits.write_per_account", "20/3600s")
+        .set("accounts.limits.list_per_account", "5/3600s");
+    let server = tokio::task::block_in_place(|| Server::start(options));
+    let service = Service::of(&server);
+    let (ada, bob) = (User::register(&service, "ada").await, User::register(&service, "bob").await);
+    let room = ada.room_with(&[]).await;
+    let mut written = 1;
+    let refused = loop {
+        let message = json!({"text": "again", "client_msg_id": rookery_e2e::unique("m")});
+        let answer = ada.api.post(&format!("/v1/rooms/{room}/messages"), message).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        answer.is(201);
+        written += 1;
+        assert!(written <= 21, "20 at once, and one each three minutes");
+    };
+    let after = refused.headers["retry-after"].to_str().unwrap_or_default().to_owned();
+    refused.problem(429, "rate_limited");
+    assert!(after.parse::<u64>().is_ok_and(|after| (1..=180).contains(&after)), "{after}");
+    // Her WebSockets have limits of their own, reading has none, and others have theirs.
+    let mut ws = ada.online(Subprotocol::Json).await;
+    let send = json!({"t": "send", "room": room, "text": "so", "client_msg_id": rookery_e2e::unique("m")});
+    ws.ask(send).await.ok();
+    ada.api.get(&format!("/v1/rooms/{room}/messages")).await.is(200);
+    bob.join(&room).await;
+    for _ in 0..5 {
+        ada.api.get("/v1/rooms").await.is(200);
+    }
+    ada.api.get("/v1/rooms/discover").await.problem(429, "rate_limited");
 }

@@ -5,6 +5,7 @@ use rookery_e2e::{
     time::assert_time,
     unique,
     user::{User, id_of, seq_of},
+    ws::Subprotocol,
 };
 use serde_json::{Value, json};
 
@@ -355,4 +356,31 @@ async fn messages_have_ids_of_their_own() {
             assert!(ids.insert(id_of(&ada.say(&room, "hi").await)));
         }
     }
+}
+
+/// A message that is deleted, or edited so, mentions nobody any more; it stays an unread one.
+#[tokio::test]
+async fn mentions_that_are_taken_back_do_not_count() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    let room = ada.room_with(&[&bob]).await;
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        said.push(seq_of(&ada.say(&room, &format!("hey @{}", bob.username)).await));
+    }
+    let counts = async |unread: u64, mentions: u64| {
+        rookery_e2e::eventually(&format!("{unread} unread, {mentions} mentions"), async || {
+            let listed = bob.listed(&room).await.expect("his room");
+            (listed["unread"] == unread && listed["mentions"] == mentions).then_some(())
+        })
+        .await;
+    };
+    counts(3, 3).await;
+    let path = |seq: u64| format!("/v1/rooms/{room}/messages/{seq}");
+    ada.api.patch(&path(said[0]), json!({"text": "hey"})).await.is(200);
+    counts(3, 2).await;
+    ada.api.delete(&path(said[1])).await.is(204);
+    counts(3, 1).await;
+    let mut ws = ada.online(Subprotocol::Json).await;
+    ws.ask(json!({"t": "delete", "room": room, "seq": said[2]})).await.ok();
+    counts(3, 0).await;
 }

@@ -119,7 +119,7 @@ async fn history_is_translated_on_demand() {
     );
 }
 
-/// PUT .../translate: a user reads a room as it was written, from the next connection on; PATCH `translation: false`: a room has none.
+/// PUT .../translate: a user reads a room as it was written; PATCH `translation: false`: a room has none.
 #[tokio::test]
 async fn a_user_turns_it_off_in_a_room_and_a_room_forbids_it() {
     let Some(server) = tokio::task::spawn_blocking(started).await.unwrap() else { return };

@@ -1,5 +1,7 @@
 //! Users: who somebody is, to himself and to others.
 
+use std::collections::BTreeSet;
+
 use rookery_e2e::{
     service::Service,
     time::assert_time,
@@ -8,6 +10,8 @@ use rookery_e2e::{
     ws::Subprotocol,
 };
 use serde_json::{Value, json};
+
+use crate::support::{member_ids, people, roles};
 
 #[track_caller]
 fn assert_public(user: &Value, of: &User) {
@@ -93,6 +97,64 @@ async fn messages_carry_the_senders_new_name() {
         (message["sender"]["display_name"] == "Countess").then_some(())
     })
     .await;
+}
+
+/// So does one that is sent over a WebSocket that was open before, through whatever node.
+#[tokio::test]
+async fn an_open_socket_carries_the_senders_new_name() {
+    let (service, subprotocols) = (Service::shared(), Subprotocol::BOTH);
+    let ada = User::register(service, "ada").await;
+    let room = ada.room_with(&[]).await;
+    let mut sockets = Vec::new();
+    // Each at another node, where there are some.
+    for subprotocol in subprotocols.into_iter().cycle().take(4) {
+        sockets.push(ada.at(service.url()).online(subprotocol).await);
+    }
+    ada.api.patch("/v1/users/me", json!({"display_name": "Countess"})).await.is(200);
+    for mut socket in sockets {
+        rookery_e2e::eventually("a message under the new name", async || {
+            let text = unique("hello ");
+            let send = json!({"t": "send", "room": room, "text": text, "client_msg_id": unique("m")});
+            socket.ask(send).await.ok();
+            let heard = socket.event_where(&text, |event| event["text"] == *text).await;
+            (heard["sender"]["display_name"] == "Countess").then_some(())
+        })
+        .await;
+    }
+}
+
+/// Who deletes his account leaves his rooms; where he was the only owner, somebody else becomes owner.
+#[tokio::test]
+async fn who_deletes_his_account_leaves_his_rooms() {
+    let [ada, bob, cara] = people(["ada", "bob", "cara"]).await;
+    let moderated = ada.room_with(&[&bob, &cara]).await;
+    let promote = json!({"role": "moderator"});
+    ada.api.patch(&format!("/v1/rooms/{moderated}/members/{}", cara.id), promote).await.is(204);
+    let joined = bob.room_with(&[&ada]).await;
+    let alone = ada.room_with(&[]).await;
+    let direct = ada.api.put_empty(&format!("/v1/direct/{}", bob.username)).await.is(201);
+    let mut hears = bob.online(Subprotocol::Json).await;
+    ada.api.delete("/v1/users/me").await.is(204);
+    // In whatever order.
+    let mut left = BTreeSet::new();
+    while left.len() < 2 {
+        let event =
+            hears.event_where("she leaves", |event| event["t"] == "member" && event["change"] == "left");
+        let event = event.await;
+        assert_eq!(event["user"], ada.id, "{event}");
+        left.insert(event["room"].as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(left, [moderated.clone(), joined.clone()].into());
+    let wanted = [(bob.id.clone(), "member".to_owned()), (cara.id.clone(), "owner".to_owned())];
+    assert_eq!(roles(&bob, &moderated).await, wanted.into());
+    assert_eq!(member_ids(&bob, &joined).await, [bob.id.clone()].into());
+    assert_eq!(bob.listed(&joined).await.expect("his room")["member_count"], 1);
+    rookery_e2e::eventually("the room that she was alone in is gone", async || {
+        (bob.api.get(&format!("/v1/rooms/{alone}")).await.status == 404).then_some(())
+    })
+    .await;
+    // It is his as well.
+    assert!(bob.listed(&id_of(&direct)).await.is_some());
 }
 
 /// DELETE /users/me: the account is gone, with its sessions and sockets.

@@ -1,10 +1,12 @@
 //! Rate limits of calls.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use super::{digest, metrics::AccountsMetrics, settings::Limit, settings::LimitSettings};
+use rookery_protocol::id::UserId;
+
+use super::{cache::Recent, digest, metrics::AccountsMetrics, settings::Limit, settings::LimitSettings};
 use crate::{
-    backend::{Ephemeral, Rate},
+    backend::{Ephemeral, Rate, quota},
     problem::Problem,
 };
 
@@ -81,11 +83,84 @@ impl Limits {
         for (limit, key) in all {
             let Some(quota) = limit.quota() else { continue };
             if let Rate::RetryAfter(after) = self.ephemeral.rate(&key, quota).await? {
-                self.metrics.limited(call);
+                self.metrics.limited(name);
                 return Err(Problem::new(429, "rate_limited", "Too many tries; wait and try again.")
                     .retry_after(after));
             }
         }
         Ok(())
+    }
+}
+
+/// What a user who is logged in does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Changes something.
+    Write,
+    /// Looks at much.
+    List,
+}
+
+/// Counts what users do, in this node's memory: asking Redis each time would cost more than many of these calls do. Whom it has
+/// forgotten begins anew.
+pub(super) struct Acts {
+    started: Instant,
+    /// When what each has done is paid for, by [`Act`].
+    due: Recent<UserId, [u64; 2]>,
+}
+
+impl Acts {
+    /// Remembers so many users.
+    pub(super) fn new(users: usize) -> Self {
+        Self { started: Instant::now(), due: Recent::new(users) }
+    }
+
+    fn take(&self, user: UserId, act: Act, limit: Limit) -> Rate {
+        let Some(quota) = limit.quota() else { return Rate::Allowed };
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut rate = Rate::Allowed;
+        self.due.update(user, |due| {
+            let mut due = due.copied().unwrap_or_default();
+            rate = quota::take(&mut due[act as usize], now, quota);
+            Some(due)
+        });
+        rate
+    }
+}
+
+impl super::Accounts {
+    /// Takes an act of a user's from his quota.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub fn count(&self, user: UserId, act: Act) -> Result<(), Problem> {
+        let limits = &self.limits.settings;
+        let (limit, name) = match act {
+            Act::Write => (limits.write_per_account, "write"),
+            Act::List => (limits.list_per_account, "list"),
+        };
+        let Rate::RetryAfter(after) = self.acts.take(user, act, limit) else { return Ok(()) };
+        self.metrics.limited(name);
+        Err(Problem::new(429, "rate_limited", "Too many calls; wait and try again.").retry_after(after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_quotas_of_his_own() {
+        let acts = Acts::new(1_000);
+        let limit = Limit::of(3, 604_800);
+        for user in [UserId(1), UserId(2)] {
+            for act in [Act::Write, Act::List] {
+                for _ in 0..3 {
+                    assert_eq!(acts.take(user, act, limit), Rate::Allowed);
+                }
+                assert!(matches!(acts.take(user, act, limit), Rate::RetryAfter(_)));
+                assert_eq!(acts.take(user, act, Limit::OFF), Rate::Allowed);
+            }
+        }
     }
 }

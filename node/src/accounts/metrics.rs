@@ -6,8 +6,6 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::limits::Call;
-
 /// Counters and gauges of accounts. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct AccountsMetrics {
@@ -76,8 +74,8 @@ impl AccountsMetrics {
         self.refreshes.get_or_create(&Outcome { outcome }).inc();
     }
 
-    pub(super) fn limited(&self, call: Call) {
-        self.limited.get_or_create(&CallLabel { call: call.name() }).inc();
+    pub(super) fn limited(&self, call: &'static str) {
+        self.limited.get_or_create(&CallLabel { call }).inc();
     }
 
     pub(super) fn mail(&self, kind: &'static str) {

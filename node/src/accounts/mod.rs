@@ -9,6 +9,7 @@
 
 mod cache;
 mod codes;
+mod departures;
 mod email;
 mod hashing;
 mod keys;
@@ -30,7 +31,7 @@ mod users;
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -41,9 +42,14 @@ use bytes::Bytes;
 use rookery_core::room::Profile;
 use rookery_protocol::id::{RoomId, SessionId, UserId};
 use sha2::{Digest, Sha256};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
+};
 
 pub use crate::secret::Secret;
+pub use departures::Departure;
+pub use limits::Act;
 pub use login::{LoggedIn, Session};
 pub use metrics::AccountsMetrics;
 pub use profile::Change;
@@ -89,6 +95,9 @@ pub enum Revocation {
     PerhapsAny,
 }
 
+/// Told of each user who has changed his account, in a Tokio runtime. Must not block.
+pub type OnChange = Box<dyn Fn(UserId) + Send + Sync>;
+
 /// Revocations that a slow receiver may be behind before it misses some.
 const REVOCATIONS: usize = 4096;
 /// Signing keys are looked after this often.
@@ -110,6 +119,7 @@ struct Verified {
 /// The accounts of this service. One per node.
 pub struct Accounts {
     settings: Arc<AccountsSettings>,
+    rows: Arc<dyn Rows>,
     ephemeral: Arc<dyn Ephemeral>,
     outbox: Arc<dyn Outbox>,
     users: users::Users,
@@ -117,6 +127,7 @@ pub struct Accounts {
     codes: codes::Codes,
     keys: keys::Keys,
     limits: limits::Limits,
+    acts: limits::Acts,
     hasher: hashing::Hasher,
     metrics: AccountsMetrics,
     /// Of links in mails.
@@ -125,6 +136,9 @@ pub struct Accounts {
     verified: cache::Recent<[u8; 32], Verified>,
     revocations: broadcast::Sender<Revocation>,
     news: Arc<Tell>,
+    on_change: OnceLock<OnChange>,
+    /// Somebody has deleted his account.
+    departs: Notify,
     /// News were missed, and that will be made up for in a moment.
     missed: AtomicBool,
 }
@@ -148,12 +162,14 @@ impl Accounts {
             users: users::Users::new(rows.clone(), &settings),
             sessions: sessions::Sessions::new(ephemeral.clone(), secret, settings.clone()),
             codes: codes::Codes::new(ephemeral.clone(), secret, settings.clone()),
-            keys: keys::Keys::load(rows, settings.clone(), news.clone()).await?,
+            keys: keys::Keys::load(rows.clone(), settings.clone(), news.clone()).await?,
+            rows,
             limits: limits::Limits {
                 settings: settings.limits.clone(),
                 ephemeral: ephemeral.clone(),
                 metrics: metrics.clone(),
             },
+            acts: limits::Acts::new(settings.cache_entries),
             hasher: hashing::Hasher::new(&settings, metrics.clone()),
             verified: cache::Recent::new(settings.cache_entries),
             revocations: broadcast::channel(REVOCATIONS).0,
@@ -163,6 +179,8 @@ impl Accounts {
             outbox,
             metrics,
             news,
+            on_change: OnceLock::new(),
+            departs: Notify::new(),
             missed: AtomicBool::new(false),
         });
         tokio::spawn(look_after_keys(Arc::downgrade(&accounts)));
@@ -212,6 +230,17 @@ impl Accounts {
         self.revocations.subscribe()
     }
 
+    /// Registers who is told of users that have changed their accounts, through whatever node. Once, at the start.
+    pub fn on_change(&self, hook: OnChange) {
+        let _ = self.on_change.set(hook);
+    }
+
+    fn changed(&self, user: UserId) {
+        if let Some(hook) = self.on_change.get() {
+            hook(user);
+        }
+    }
+
     /// The public keys of access tokens, as a JSON Web Key Set.
     pub fn jwks(&self) -> Bytes {
         self.keys.jwks()
@@ -236,7 +265,10 @@ impl Accounts {
                 // A login of his may have begun since.
                 let _ = self.revocations.send(Revocation::Perhaps(user));
             }
-            News::UserChanged { user } => self.users.doubt(user),
+            News::UserChanged { user } => {
+                self.users.doubt(user);
+                self.changed(user);
+            }
             News::KeysChanged => self.reload_keys(),
             _ => {}
         }
@@ -364,7 +396,7 @@ fn digest(secret: &str) -> String {
 }
 
 /// Unix milliseconds.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rookery_protocol::id::{RoomId, UserId};
 
-use super::{Account, Accounts, MailAbout, Principal, User, names, session_revoked};
+use super::{Account, Accounts, MailAbout, Principal, User, names, now, session_revoked};
 use crate::{backend::bus::News, problem::Problem};
 
 /// Rooms that a user may want untranslated, at most.
@@ -93,6 +93,7 @@ impl Accounts {
             })
             .await?;
         self.news.tell(News::UserChanged { user: me.profile.id });
+        self.changed(me.profile.id);
         changed.ok_or_else(session_revoked)
     }
 
@@ -118,16 +119,18 @@ impl Accounts {
             return Err(Problem::new(409, "limit_reached", why));
         }
         self.news.tell(News::UserChanged { user: me.profile.id });
+        self.changed(me.profile.id);
         Ok(())
     }
 
     /// Deletes one's own account: it, its names and its logins are gone at once, and the name and address are free again.
-    /// Messages stay, with the name of their sender as it was.
+    /// Messages stay, with the name of their sender as it was. He leaves his rooms soon: see [`crate::departures`].
     ///
     /// # Errors
     /// `unavailable`.
     pub async fn delete_account(&self, me: &Principal) -> Result<(), Problem> {
-        self.users.delete(me.profile.id).await?;
+        self.users.delete(me.profile.id, now()).await?;
+        self.departs.notify_one();
         self.end_all_sessions(me.profile.id).await;
         Ok(())
     }

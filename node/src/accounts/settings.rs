@@ -106,7 +106,7 @@ impl AccountsSettings {
     }
 }
 
-/// Rate limits of the calls that need no access token, and of tickets, each as `"20/600s"` (20 at once, refilled evenly over
+/// Rate limits of the calls that need no access token, of tickets, and of what a user does, each as `"20/600s"` (20 at once, refilled evenly over
 /// 600 seconds) or `"off"`.
 ///
 /// `per_address`: from one IPv4 address or IPv6 /64. `per_account`: for one e-mail address, login name or user, whether or
@@ -142,6 +142,10 @@ pub struct LimitSettings {
     pub ticket_per_address: Limit,
     pub ticket_per_account: Limit,
     pub ticket_global: Limit,
+    /// All calls of a user that change something: messages, reactions, rooms, members, his account. Each node counts by itself.
+    pub write_per_account: Limit,
+    /// A user's calls that look at much: his rooms, public rooms, history in translation. Each node counts by itself.
+    pub list_per_account: Limit,
 }
 
 impl Default for LimitSettings {
@@ -174,6 +178,8 @@ impl Default for LimitSettings {
             ticket_per_address: Limit::of(10_000, 600),
             ticket_per_account: Limit::of(300, 60),
             ticket_global: Limit::of(500_000, 600),
+            write_per_account: Limit::of(600, 60),
+            list_per_account: Limit::of(120, 60),
         }
     }
 }

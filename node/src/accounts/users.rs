@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::id::{RoomId, UserId};
 
-use super::{cache::Recent, names::Username, settings::AccountsSettings};
+use super::{cache::Recent, departures, names::Username, settings::AccountsSettings};
 use crate::{
     backend::{Expect, Row, Rows, Table, Written},
     problem::Problem,
@@ -284,13 +284,20 @@ impl Users {
         Err(Problem::unavailable("Somebody else changes this user; try again."))
     }
 
-    /// Deletes a user and his indexes in one step. False: there was no such user.
-    pub(super) async fn delete(&self, id: UserId) -> Result<bool, Problem> {
+    /// Deletes a user and his indexes, and notes that he has yet to leave his rooms, in one step. False: there was no such
+    /// user.
+    pub(super) async fn delete(&self, id: UserId, at: i64) -> Result<bool, Problem> {
         for _ in 0..TRIES {
             let Some((account, revision)) = self.load(id).await? else { return Ok(false) };
             let row = |table, key: &[u8]| Row { table, key: Bytes::copy_from_slice(key), value: None };
+            let departure = Row {
+                table: Table::Departures,
+                key: Bytes::copy_from_slice(&id.to_bytes()),
+                value: Some(departures::value(&account, at)?),
+            };
             let writes = vec![
                 (row(Table::Users, &id.to_bytes()), Expect::Revision(revision)),
+                (departure, Expect::Any),
                 (row(Table::UsersByEmail, account.email_key.as_bytes()), Expect::Any),
                 (row(Table::UsersByName, account.name_key.as_bytes()), Expect::Any),
             ];
@@ -351,11 +358,11 @@ mod tests {
         assert_eq!(here.find(id).await.unwrap().unwrap().profile.username, "ada");
         assert_eq!(here.create(&account(8, "ada")).await.unwrap(), Created::EmailTaken);
         let (read_before, revision) = here.load(id).await.unwrap().unwrap();
-        assert!(here.delete(id).await.unwrap());
+        assert!(here.delete(id, 0).await.unwrap());
         // A read that began before the deletion ends after it.
         here.remember(id, revision, Some(&read_before), Instant::now());
         assert!(here.find(id).await.unwrap().is_none());
-        assert!(!here.delete(id).await.unwrap());
+        assert!(!here.delete(id, 0).await.unwrap());
         assert!(here.by_email("ada@example.org").await.unwrap().is_none());
         assert_eq!(here.create(&account(9, "ada")).await.unwrap(), Created::Done);
     }

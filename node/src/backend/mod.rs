@@ -9,6 +9,7 @@ pub mod embedded;
 #[cfg(test)]
 mod ephemeral_tests;
 pub mod jetstream;
+pub(crate) mod quota;
 pub mod redis;
 mod reminders;
 #[cfg(test)]
@@ -86,6 +87,8 @@ pub enum Table {
     Reminders = 13,
     /// Mails to send, where this process sends them.
     Outbox = 14,
+    /// `user id` → who has deleted his account, and may still be in rooms.
+    Departures = 15,
 }
 
 /// One write of a row. `value: None` deletes it.

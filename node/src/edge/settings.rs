@@ -38,7 +38,7 @@ pub struct EdgeSettings {
     pub frames_per_second: u32,
     /// `send`s per second from one connection, with bursts of ten times as many. 0: no limit.
     pub sends_per_second: u32,
-    /// Malformed frames that a connection may send before it is closed with 1008.
+    /// Malformed frames that a connection may send in a minute before it is closed with 1008.
     pub max_malformed: u32,
     /// Frames over the rate that are answered `rate_limited` in a row, before the connection is closed with 1008.
     pub max_rate_limited: u32,

@@ -10,11 +10,12 @@ use std::{
     task::Waker,
 };
 
+use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::{
     Subprotocol, client,
-    id::{RoomId, SessionId},
+    id::{RoomId, SessionId, UserId},
 };
 
 use super::{frame, room::Following};
@@ -34,15 +35,15 @@ pub struct Order {
     pub known: Option<u64>,
 }
 
-/// What becomes of a connection's `deadline`.
+/// What a connection waits for, and what ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// `hello` must come until then.
+    /// `hello` must come before its deadline.
     Greeting = 0,
-    /// Its token ends then.
+    /// It ends with its token.
     Open = 1,
-    /// It is dropped then, whether its client has closed or not.
+    /// It is dropped at its deadline, whether its client has closed or not.
     Closing = 2,
 }
 
@@ -74,6 +75,8 @@ pub enum Signal {
     Failed = 1024,
     /// It cannot be served for now: close with 1013.
     Overloaded = 2048,
+    /// Its user reads another language now.
+    Reads = 4096,
 }
 
 /// What waits for a connection.
@@ -119,9 +122,11 @@ impl Mail {
 #[derive(Debug)]
 pub struct Link {
     mail: Mutex<Mail>,
-    user: OnceLock<Arc<Profile>>,
+    user: OnceLock<UserId>,
+    /// His names, which he may change.
+    profile: ArcSwapOption<Profile>,
     /// The language that its user wants translations into, and the rooms, in order, that he wants none of.
-    reads: OnceLock<(Lang, Arc<[RoomId]>)>,
+    reads: Mutex<Option<(Lang, Arc<[RoomId]>)>>,
     session: Mutex<Option<SessionId>>,
     /// The subprotocol it speaks.
     pub protocol: Subprotocol,
@@ -138,8 +143,10 @@ pub struct Link {
     pub heard: AtomicU32,
     /// Node time of the last ping, in seconds.
     pub pinged: AtomicU32,
-    /// Unix milliseconds; what happens then, its [`Phase`] says.
-    pub deadline: AtomicI64,
+    /// Node time in milliseconds; what happens then, its [`Phase`] says.
+    pub deadline: AtomicU64,
+    /// When its token ends, Unix milliseconds.
+    pub expires_at: AtomicI64,
     /// Requests whose answer is still to come.
     pub in_flight: AtomicUsize,
     /// Bytes of its own frames that the connection took but has not written.
@@ -147,12 +154,13 @@ pub struct Link {
 }
 
 impl Link {
-    /// A connection that has yet to say `hello`, until `deadline` (Unix milliseconds); `now` is node time in seconds.
-    pub fn new(protocol: Subprotocol, now: u32, deadline: i64) -> Arc<Self> {
+    /// A connection that has yet to say `hello`, until `deadline` (node time in milliseconds); `now` is node time in seconds.
+    pub fn new(protocol: Subprotocol, now: u32, deadline: u64) -> Arc<Self> {
         Arc::new(Self {
             mail: Mutex::default(),
             user: OnceLock::new(),
-            reads: OnceLock::new(),
+            profile: ArcSwapOption::empty(),
+            reads: Mutex::new(None),
             session: Mutex::new(None),
             protocol,
             closed: AtomicBool::new(false),
@@ -162,31 +170,45 @@ impl Link {
             phase: AtomicU8::new(Phase::Greeting as u8),
             heard: AtomicU32::new(now),
             pinged: AtomicU32::new(now),
-            deadline: AtomicI64::new(deadline),
+            deadline: AtomicU64::new(deadline),
+            expires_at: AtomicI64::new(i64::MAX),
             in_flight: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
         })
     }
 
     /// Who it is, once `hello` was accepted.
-    pub fn user(&self) -> Option<&Arc<Profile>> {
-        self.user.get()
+    pub fn user(&self) -> Option<UserId> {
+        self.user.get().copied()
     }
 
-    /// Says who it is; once.
+    /// The same, with his names as they are now.
+    pub fn profile(&self) -> Guard<Option<Arc<Profile>>> {
+        self.profile.load()
+    }
+
+    /// Says who it is, or what he is called now. It stays the same user.
     pub fn identify(&self, user: Arc<Profile>) {
-        let _ = self.user.set(user);
+        if *self.user.get_or_init(|| user.id) == user.id {
+            self.profile.store(Some(user));
+        }
     }
 
     /// The language that its user wants a room's translations into, if he does.
     pub fn reads(&self, room: RoomId) -> Option<Lang> {
-        let (language, except) = self.reads.get()?;
+        let reads = self.reads.lock();
+        let (language, except) = reads.as_ref()?;
         except.binary_search(&room).is_err().then_some(*language)
     }
 
-    /// Says which language its user reads, but for these rooms, which are in order; once, before it follows a room.
-    pub fn read_in(&self, language: Lang, except: Arc<[RoomId]>) {
-        let _ = self.reads.set((language, except));
+    /// Says which language its user reads, but for these rooms, which are in order. Rooms that it follows already hear of it by
+    /// [`super::Room::reads`].
+    pub fn read_in(&self, language: Option<Lang>, except: Arc<[RoomId]>) {
+        let now = language.map(|language| (language, except));
+        let before = std::mem::replace(&mut *self.reads.lock(), now.clone());
+        if before != now {
+            self.signal(Signal::Reads);
+        }
     }
 
     /// Its login.
@@ -199,7 +221,7 @@ impl Link {
         self.session.lock().replace(session)
     }
 
-    /// What its deadline means now.
+    /// What it waits for.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Greeting,
@@ -208,11 +230,16 @@ impl Link {
         }
     }
 
-    /// Enters a phase that ends at `deadline` (Unix milliseconds). There is no way back.
-    pub fn enter(&self, phase: Phase, deadline: i64) {
-        if self.phase.fetch_max(phase as u8, Ordering::AcqRel) <= phase as u8 {
-            self.deadline.store(deadline, Ordering::Release);
-        }
+    /// It is open until its token ends (Unix milliseconds), unless it is about to close.
+    pub fn open(&self, expires_at: i64) {
+        self.expires_at.store(expires_at, Ordering::Release);
+        self.phase.fetch_max(Phase::Open as u8, Ordering::AcqRel);
+    }
+
+    /// It closes, until `deadline` (node time in milliseconds). There is no way back.
+    pub fn closing(&self, deadline: u64) {
+        self.deadline.store(deadline, Ordering::Release);
+        self.phase.fetch_max(Phase::Closing as u8, Ordering::AcqRel);
     }
 
     /// Changes what waits, and wakes the connection if nothing waited before (else it is awake already).

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn everybody_keeps_his_place_while_others_come_and_go() {
         let lang = |tag| Lang::parse(tag).unwrap();
-        let sub = || Arc::new(Sub::new(Link::new(Subprotocol::Json, 0, i64::MAX), 0, 0));
+        let sub = || Arc::new(Sub::new(Link::new(Subprotocol::Json, 0, u64::MAX), 0, 0));
         let subs: Vec<_> = (0..4).map(|_| sub()).collect();
         let mut readers = Readers::default();
         for sub in &subs[..3] {

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     backend::bus::{NodeRun, RoomNews},
     rooms,
-    translation::{Spoken, Translates},
+    translation::{Lang, Spoken, Translates},
 };
 
 /// How many subprotocols there are: each has its own tape.
@@ -242,8 +242,8 @@ impl Room {
         sub.slot.store(u32::try_from(lane.subs.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         lane.subs.push(sub.clone());
         if let Some(user) = link.user() {
-            inner.attendance.greet(self.id, user.id, link, &live.settings);
-            let news = inner.attendance.enter(self.id, user.id, away, &live.settings);
+            inner.attendance.greet(self.id, user, link, &live.settings);
+            let news = inner.attendance.enter(self.id, user, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
         let end = tape.end();
@@ -252,9 +252,7 @@ impl Room {
             sub.cursor.store(end, Ordering::Relaxed);
         }
         inner.idle_since = None;
-        if let Some(language) = link.reads(self.id) {
-            inner.readers.add(language, &sub);
-        }
+        inner.count_reader(&sub, link.reads(self.id));
         let caught_up = after.map(|_| (end, newest));
         Joined::Yes(Following { room: self.clone(), tape, sub, caught_up })
     }
@@ -286,7 +284,7 @@ impl Room {
         }
         if let Some(user) = sub.link.user() {
             let away = sub.away.load(Ordering::Relaxed);
-            let news = inner.attendance.leave(self.id, user.id, away, &live.settings);
+            let news = inner.attendance.leave(self.id, user, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
     }
@@ -300,9 +298,15 @@ impl Room {
         if let Some(user) = sub.link.user()
             && sub.away.swap(away, Ordering::Relaxed) != away
         {
-            let news = inner.attendance.change(self.id, user.id, away, &live.settings);
+            let news = inner.attendance.change(self.id, user, away, &live.settings);
             inner.tell(news.as_slice(), live);
         }
+    }
+
+    /// The user of a connection that follows the room reads it in another language now, or as before.
+    pub fn reads(&self, sub: &Arc<Sub>) {
+        let language = sub.link.reads(self.id);
+        self.inner.lock().count_reader(sub, language);
     }
 
     /// Seq of the newest event delivered; 0 if there is none.
@@ -444,6 +448,17 @@ impl Inner {
         }
     }
 
+    /// Counts a connection among those who read a language, and no longer among those of another.
+    fn count_reader(&mut self, sub: &Arc<Sub>, language: Option<Lang>) {
+        if sub.reading.lock().map(|(language, _)| language) == language {
+            return;
+        }
+        self.readers.remove(sub);
+        if let Some(language) = language {
+            self.readers.add(language, sub);
+        }
+    }
+
     pub(super) fn may_translate(&self, seq: u64, revision: u64) -> bool {
         let says_still = self.revisions.get(&seq).is_none_or(|newest| *newest <= revision);
         says_still && self.translation != Some(false)
@@ -534,7 +549,7 @@ impl Inner {
             for sub in &lane.subs {
                 let leaves = match gone {
                     Gone::All => true,
-                    Gone::User(user) => sub.link.user().is_some_and(|profile| profile.id == user),
+                    Gone::User(user) => sub.link.user() == Some(user),
                 };
                 if leaves {
                     sub.until.fetch_min(end, Ordering::AcqRel);

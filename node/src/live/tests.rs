@@ -112,7 +112,7 @@ async fn the_tape_has_every_event_once() {
             next += events;
         }
         hub.begin(&room, 0);
-        let link = Link::new(Subprotocol::Proto, 0, i64::MAX);
+        let link = Link::new(Subprotocol::Proto, 0, u64::MAX);
         let dismissals = room.dismissals();
         let joined = room.join(&link, 0, Some(0), dismissals, |_| {}, &hub.live);
         let Joined::Yes(following) = joined else { panic!("{joined:?}") };
@@ -168,7 +168,7 @@ async fn who_comes_is_a_reader_before_anything_is_cut() {
     let room = hub.open(ROOM);
     hub.begin(&room, 0);
     let join = |number: u128, after: u64| {
-        let link = Link::new(Subprotocol::Proto, 0, i64::MAX);
+        let link = Link::new(Subprotocol::Proto, 0, u64::MAX);
         let name = format!("user-{number}");
         link.identify(Arc::new(Profile { id: UserId(number), username: name.clone(), display_name: name }));
         match room.join(&link, 0, Some(after), room.dismissals(), |_| {}, &hub.live) {

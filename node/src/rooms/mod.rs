@@ -451,7 +451,7 @@ impl Rooms {
     /// The direct room with `other`, made on first use; says whether it was made now.
     ///
     /// # Errors
-    /// `invalid` for oneself; `unavailable`.
+    /// `invalid` for oneself; `limit_reached` when one of the two is in too many rooms already; `unavailable`.
     pub async fn direct(&self, actor: &Arc<Profile>, other: &Profile) -> Result<(RoomView, bool), Problem> {
         if actor.id == other.id {
             return Err(Problem::invalid("username", "A direct room is one with somebody else."));
@@ -460,6 +460,8 @@ impl Rooms {
         if self.role(room, actor.id).await?.is_some() {
             return Ok((self.view(room, actor.id).await?, false));
         }
+        self.has_place(actor.id).await?;
+        self.can_be_added(other.id).await?;
         let members = vec![((**actor).clone(), Role::Member), (other.clone(), Role::Member)];
         let what = What::Create {
             name: String::new(),
@@ -472,14 +474,51 @@ impl Rooms {
         Ok((self.view(room, actor.id).await?, true))
     }
 
-    /// A user is in at most so many rooms of his own making or joining.
+    /// Adds a user to a room.
+    ///
+    /// # Errors
+    /// `limit_reached` when he is in too many rooms already, or the room is full; the room's other refusals; `unavailable`.
+    pub async fn add(
+        &self,
+        room: RoomId,
+        actor: &Arc<Profile>,
+        user: Profile,
+        role: Role,
+    ) -> Result<Reply, Problem> {
+        // Whoever may not do it need not learn of his rooms: that is decided before, by the room.
+        if self.role(room, user.id).await?.is_none()
+            && self.role(room, actor.id).await? >= Some(Role::Moderator)
+        {
+            self.can_be_added(user.id).await?;
+        }
+        self.member_command(room, actor, What::Add { user, role }).await
+    }
+
+    /// A user is in at most so many rooms, whoever brings him there.
     async fn has_place(&self, user: UserId) -> Result<(), Problem> {
         let most = self.env().settings.rooms_per_user;
-        if self.memberships(user, most).await?.len() >= most {
+        if self.is_full(user).await? {
             let why = format!("You are in {most} rooms already; leave one first.");
             return Err(Problem::new(409, "limit_reached", why));
         }
         Ok(())
+    }
+
+    /// [`Self::has_place`] of somebody else.
+    async fn can_be_added(&self, user: UserId) -> Result<(), Problem> {
+        if self.is_full(user).await? {
+            return Err(Problem::new(
+                409,
+                "limit_reached",
+                "That user is in as many rooms as one can be in.",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn is_full(&self, user: UserId) -> Result<bool, Problem> {
+        let most = self.env().settings.rooms_per_user;
+        Ok(self.memberships(user, most).await?.len() >= most)
     }
 
     /// Durable events with `from ≤ seq ≤ to`, at most `limit`. Deleted messages come without their text.

@@ -12,7 +12,7 @@ pub struct RoomsSettings {
     pub text_chars: u32,
     /// Most members of a room. 2 to 1,000,000.
     pub members: u32,
-    /// Most rooms that one user makes or joins. 1 to 10,000.
+    /// Most rooms that one user is in, whoever brings him there. 1 to 10,000.
     pub rooms_per_user: usize,
     /// A repeated `client_msg_id` is recognised for so many seconds. 60 to 86,400.
     pub dedupe_seconds: u64,

@@ -63,6 +63,7 @@ fn account_token(table: Table) -> Option<&'static str> {
         Table::UsersByEmail => Some("email"),
         Table::UsersByName => Some("name"),
         Table::Secrets => Some("secret"),
+        Table::Departures => Some("departure"),
         _ => None,
     }
 }

@@ -7,9 +7,14 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
-use crate::{accounts::Principal, edge::App, problem::Problem};
+use crate::{
+    accounts::{Act, Principal},
+    edge::App,
+    problem::Problem,
+};
 
-/// A request with a valid `Authorization: Bearer`. Without one: 401 `token_missing`, `token_invalid` or `token_expired`.
+/// A request with a valid `Authorization: Bearer`. Without one: 401 `token_missing`, `token_invalid`, `token_expired` or
+/// `session_revoked`. One that changes something is counted: 429 `rate_limited` when its user does so too often.
 #[derive(Debug, Clone)]
 pub struct Auth(pub Principal);
 
@@ -30,6 +35,10 @@ impl FromRequestParts<Arc<App>> for Auth {
                 "This call needs the header Authorization: Bearer <access token>.",
             )
         })?;
-        app.accounts.authenticate(token).await.map(Self)
+        let me = app.accounts.authenticate(token).await?;
+        if !parts.method.is_safe() {
+            app.accounts.count(me.profile.id, Act::Write)?;
+        }
+        Ok(Self(me))
     }
 }

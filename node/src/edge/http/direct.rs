@@ -20,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses((status = 200, description = "The room was there.", body = Room),
         (status = 201, description = "The room was made.", body = Room),
         (status = 404, description = "`user_not_found`."),
+        (status = 409, description = "`limit_reached`: one of the two is in too many rooms."),
         (status = 422, description = "`invalid`: that is oneself.")))]
 async fn direct_room(
     State(app): State<Arc<App>>,

@@ -172,7 +172,8 @@ async fn leave_room(
     responses((status = 204, description = "Added."),
         (status = 403, description = "`forbidden`, `not_a_member`."),
         (status = 404, description = "`room_not_found`, `user_not_found`."),
-        (status = 409, description = "`conflict`: a member already; `limit_reached`.")))]
+        (status = 409, description = "`conflict`: a member already, or banned; `limit_reached`: the room is full, or that \
+            user is in too many.")))]
 async fn add_member(
     State(app): State<Arc<App>>,
     Auth(me): Auth,
@@ -181,8 +182,7 @@ async fn add_member(
 ) -> Result<StatusCode, Problem> {
     let user = app.accounts.user(user).await?;
     let role = add.role.map_or(Role::Member, Into::into);
-    let what = What::Add { user: (*user.profile).clone(), role };
-    app.rooms.member_command(room, &me.profile, what).await?;
+    app.rooms.add(room, &me.profile, (*user.profile).clone(), role).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Auth, Body, Path, Query, cursor, rfc3339};
 use crate::{
+    accounts::Act,
     edge::App,
     problem::Problem,
     rooms::{NewMessage, Part},
@@ -161,7 +162,7 @@ struct PageQuery {
     responses((status = 201, description = "The message.", body = Message),
         (status = 200, description = "The message stored by an earlier try with this `client_msg_id`.", body = Message),
         (status = 403, description = "`not_a_member`, `forbidden`, `banned`, `muted`."),
-        (status = 404, description = "`room_not_found`; `message_not_found` for `reply_to`."),
+        (status = 404, description = "`room_not_found`."),
         (status = 409, description = "`client_msg_id_conflict`: used for another text; `client_msg_id_stale`; \
             `limit_reached`."),
         (status = 429, description = "`slow_mode`.")))]
@@ -188,13 +189,17 @@ async fn post_message(
         ("limit" = Option<usize>, Query, description = "1-200; 50 if absent."),
         ("translate" = Option<String>, Query, description = "BCP 47 tag of the language to read in.")),
     responses((status = 200, description = "A page of messages.", body = Messages),
-        (status = 403, description = "`not_a_member`."), (status = 404, description = "`room_not_found`.")))]
+        (status = 403, description = "`not_a_member`."), (status = 404, description = "`room_not_found`."),
+        (status = 429, description = "`rate_limited`, with `translate`.")))]
 async fn list_messages(
     State(app): State<Arc<App>>,
     Auth(me): Auth,
     Path(room): Path<RoomId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Messages>, Problem> {
+    if query.translate.is_some() {
+        app.accounts.count(me.profile.id, Act::List)?;
+    }
     let limit = cursor::limit(query.limit, PAGE)?;
     let part = match (query.before, query.after) {
         (Some(_), Some(_)) => return Err(Problem::invalid("after", "Give either before or after.")),

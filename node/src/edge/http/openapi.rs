@@ -50,6 +50,10 @@ struct Head;
 /// `resume` come first; that some do not fit, now or when its user comes into one more, is said by an `error` without `re`, with
 /// the code `too_many_subscriptions` (and `room`, if it is one).
 ///
+/// `read` tells a user's own connections, on every node, how far he has read, so that what he reads on one of them is read on all. It
+/// is not told to others: in a room of many, each one's reading would be written to every other's, and who has read what is
+/// nobody's business but his.
+///
 /// The node closes with 1008 (too much that is malformed, or over the rate), 1009 (a frame too large), 1011 (a mistake in the node),
 /// 1012 (after `drain`: this node leaves), 1013 (it cannot serve this now: the reason is `{"retry_after_ms": ...}`), 4401 (no valid
 /// credentials, or not any more), 4403 (a page's origin that is not allowed), 4408 (no `hello` in time), 4409 (its reader is too
@@ -112,8 +116,11 @@ const BODY: &[(&str, &str)] = &[
     ("422", "`invalid`: `fields` says what is wrong with which field."),
 ];
 const QUERY: &[(&str, &str)] = &[("422", "`invalid`: `fields` says what is wrong with which parameter.")];
-const TOKEN: &[(&str, &str)] =
-    &[("401", "`token_missing`, `token_invalid`, `token_expired`: no valid access token was sent.")];
+const TOKEN: &[(&str, &str)] = &[(
+    "401",
+    "`token_missing`, `token_invalid`, `token_expired`, `session_revoked`: no valid access token was sent.",
+)];
+const WRITE: &[(&str, &str)] = &[("429", "`rate_limited`: too many calls that change something.")];
 const ALL: &[(&str, &str)] = &[
     ("500", "`internal`: a mistake in the node; its log says more."),
     ("503", "`unavailable`, `timeout`, `overloaded`: try again after `Retry-After`."),
@@ -124,9 +131,9 @@ fn finish(document: &mut Value) {
     let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(|item| {
         item.iter_mut()
             .filter(|(key, _)| !matches!(key.as_str(), "parameters" | "summary" | "description" | "servers"))
-            .filter_map(|(_, operation)| operation.as_object_mut())
+            .filter_map(|(method, operation)| Some((method == "get", operation.as_object_mut()?)))
     });
-    for operation in operations {
+    for (is_get, operation) in operations {
         let has_body = operation.contains_key("requestBody");
         let has_query = operation
             .get("parameters")
@@ -140,7 +147,14 @@ fn finish(document: &mut Value) {
         else {
             continue;
         };
-        let kinds = [(has_body, BODY), (has_query && !has_body, QUERY), (has_token, TOKEN), (true, ALL)];
+        let writes = has_token && !is_get;
+        let kinds = [
+            (has_body, BODY),
+            (has_query && !has_body, QUERY),
+            (has_token, TOKEN),
+            (writes, WRITE),
+            (true, ALL),
+        ];
         for (status, description) in kinds.iter().filter(|(applies, _)| *applies).flat_map(|(_, all)| *all) {
             common(responses, status, description);
         }

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Auth, Body, Path, Query, cursor, messages::Message, rfc3339};
 use crate::{
-    accounts::Principal,
+    accounts::{Act, Principal},
     edge::App,
     problem::Problem,
     rooms::{Listed, NewRoom, RoomView, words},
@@ -112,9 +112,9 @@ struct MyRoom {
     room: Room,
     /// Up to where I have read.
     read_seq: u64,
-    /// Messages after that.
+    /// Messages after that, also those that were deleted since: what is left of them is there to be seen.
     unread: u64,
-    /// Mentions of me after that; at most 100 are counted.
+    /// Messages after that that mention me, as they are now; at most 100 are counted.
     mentions: u32,
     /// Whether I want its messages translated.
     translate: bool,
@@ -248,8 +248,10 @@ async fn create_room(
 
 /// My rooms
 #[utoipa::path(get, path = "/v1/rooms", tag = "rooms", security(("bearer" = [])),
-    responses((status = 200, description = "All rooms that I am in.", body = MyRooms)))]
+    responses((status = 200, description = "All rooms that I am in.", body = MyRooms),
+        (status = 429, description = "`rate_limited`.")))]
 async fn list_rooms(State(app): State<Arc<App>>, Auth(me): Auth) -> Result<Json<MyRooms>, Problem> {
+    app.accounts.count(me.profile.id, Act::List)?;
     let rooms = app.rooms.list(me.profile.id).await?;
     Ok(Json(MyRooms { rooms: rooms.into_iter().map(|listed| MyRoom::new(listed, &me)).collect() }))
 }
@@ -259,12 +261,14 @@ async fn list_rooms(State(app): State<Arc<App>>, Auth(me): Auth) -> Result<Json<
     params(("q" = Option<String>, Query, description = "Part of a name or topic, in any case."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("limit" = Option<usize>, Query, description = "1-200; 50 if absent.")),
-    responses((status = 200, description = "Public rooms.", body = Rooms)))]
+    responses((status = 200, description = "Public rooms.", body = Rooms),
+        (status = 429, description = "`rate_limited`.")))]
 async fn discover_rooms(
     State(app): State<Arc<App>>,
     Auth(me): Auth,
     Query(search): Query<Search>,
 ) -> Result<Json<Rooms>, Problem> {
+    app.accounts.count(me.profile.id, Act::List)?;
     let query = search.q.unwrap_or_default();
     if query.chars().count() > 100 {
         return Err(Problem::invalid("q", "At most 100 characters."));
@@ -369,8 +373,8 @@ async fn mark_room_read(
 
 /// Have a room translated for me, or not
 ///
-/// Into the language of my account; so it is until I say that I do not want it, where the room allows it. Connections heed what held
-/// when they were opened.
+/// Into the language of my account; so it is until I say that I do not want it, where the room allows it. A change holds from then on,
+/// also for connections that are open.
 #[utoipa::path(put, path = "/v1/rooms/{id}/translate", tag = "rooms", security(("bearer" = [])),
     request_body = TranslateRoom, params(("id" = String, Path, description = "The room.")),
     responses((status = 204, description = "So it is."),

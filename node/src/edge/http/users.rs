@@ -157,7 +157,9 @@ async fn change_me(
 
 /// Delete my account
 ///
-/// Its logins end and its username and address are free again. Messages stay, with the name of their sender as it was.
+/// Its logins end and its username and address are free again. Within moments the user leaves his rooms: where he was the only
+/// owner, of the moderators the one with the oldest account becomes owner, else of the members; a room of which he was the last
+/// member is removed. A direct room stays, for the other. Messages stay, with the name of their sender as it was.
 #[utoipa::path(delete, path = "/v1/users/me", tag = "users", security(("bearer" = [])),
     responses((status = 204, description = "Deleted.")))]
 async fn delete_me(State(app): State<Arc<App>>, Auth(me): Auth) -> Result<StatusCode, Problem> {

@@ -1,4 +1,4 @@
-//! A token bucket: a rate with bursts, in eight bytes.
+//! Counting, in eight bytes each: a token bucket, a rate with bursts; and how often something happens in a minute.
 
 /// Bursts are so many seconds' worth of the rate.
 const BURST_SECONDS: f32 = 10.0;
@@ -35,9 +35,36 @@ impl Bucket {
     }
 }
 
+/// How often something has happened in the present minute.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PerMinute {
+    count: u32,
+    /// Of node time.
+    minute: u32,
+}
+
+impl PerMinute {
+    /// It has happened once more: how often in this minute.
+    pub(crate) fn add(&mut self, now_seconds: u32) -> u32 {
+        let minute = now_seconds / 60;
+        if self.minute != minute {
+            *self = Self { count: 0, minute };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_minute_begins_anew() {
+        let mut count = PerMinute::default();
+        assert_eq!([0, 1, 59].map(|now| count.add(now)), [1, 2, 3]);
+        assert_eq!([60, 119, 7_200].map(|now| count.add(now)), [1, 2, 1]);
+    }
 
     #[test]
     fn allows_a_burst_and_then_the_rate() {

@@ -89,7 +89,7 @@ impl Attempt<'_> {
     async fn run(&mut self) -> Result<Following, Problem> {
         let hub = &self.edge.app.hub;
         let room_id = self.follow.room;
-        let user = self.link.user().map(|user| user.id).ok_or_else(Problem::internal)?;
+        let user = self.link.user().ok_or_else(Problem::internal)?;
         let mut after = self.follow.after;
         let mut replayed = 0;
         let mut waited = 0;

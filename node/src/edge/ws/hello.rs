@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use rookery_core::room::Profile;
 use rookery_protocol::{
     client::{self, server_frame::Frame},
     id::{RoomId, UserId},
@@ -15,11 +16,14 @@ use super::{
     node::Edge,
 };
 use crate::{
-    accounts::Principal,
-    live::link::{Link, Order, Phase, Signal},
+    accounts::{Principal, User},
+    live::link::{Link, Order, Signal},
     problem::Problem,
     translation::Lang,
 };
+
+/// Bytes of what a client calls itself that are kept.
+const MAX_CLIENT: usize = 128;
 
 /// Credentials that came in the URL. Never printed.
 pub(super) enum UrlCredentials {
@@ -115,12 +119,10 @@ async fn admit(
         // Who does not resume goes on from what `welcome` says: nothing is between that and what is live.
         orders.push(Order { room: standing.room, after: after.or(Some(standing.last_seq)), known });
     }
-    link.identify(principal.profile.clone());
-    if edge.app.translation.is_some()
-        && let Some(language) = Lang::parse(&principal.language)
-    {
-        link.read_in(language, principal.untranslated.clone());
+    if let Some(program) = &hello.client {
+        tracing::debug!(session = %principal.session, client = cut(program), "a client says what it is");
     }
+    become_known(edge, link, &principal.profile, &principal.language, &principal.untranslated);
     link.post(&answer(
         re,
         Frame::Welcome(client::Welcome {
@@ -143,7 +145,7 @@ async fn admit(
     }
     link.follows_all.store(wanted.all, Ordering::Release);
     edge.registry.admit(link, user, principal.session);
-    link.enter(Phase::Open, principal.expires_at);
+    link.open(principal.expires_at);
     if link.is_closed() {
         // It left while it was let in: nobody else will take it off the lists.
         edge.registry.remove(link);
@@ -155,14 +157,63 @@ async fn admit(
     Ok(orders)
 }
 
-/// A login that ended before the registry knew of this connection had nobody to close: it is looked once more.
-async fn still_alive(edge: &Edge, link: &Link, principal: &Principal) {
-    match edge.app.accounts.is_alive(principal.session, principal.profile.id).await {
-        Ok(true) => {}
-        Ok(false) => link.signal(Signal::Revoked),
+/// Who a connection's user is, and what he reads, but for some rooms.
+fn become_known(edge: &Edge, link: &Link, profile: &Arc<Profile>, language: &str, except: &Arc<[RoomId]>) {
+    link.identify(profile.clone());
+    if edge.app.translation.is_some() {
+        link.read_in(Lang::parse(language), except.clone());
+    }
+}
+
+/// A user may have other names, or read otherwise, than when his connections began.
+pub(super) async fn look_up(edge: &Edge, user: UserId, links: &[Arc<Link>]) {
+    let mut told: Option<Arc<User>> = None;
+    loop {
+        let now = match edge.app.accounts.user(user).await {
+            Ok(now) => now,
+            // He is gone, and so will be his connections; or nobody knows now, and a refresh of the token will tell.
+            Err(problem) => {
+                tracing::debug!(%problem, %user, "it cannot be looked up what a user is called now");
+                return;
+            }
+        };
+        // Looked once more: of two who do this at once, neither may leave the older names behind.
+        let same = |told: &User| {
+            told.profile == now.profile
+                && told.language == now.language
+                && told.untranslated == now.untranslated
+        };
+        if told.as_deref().is_some_and(same) {
+            return;
+        }
+        for link in links {
+            become_known(edge, link, &now.profile, &now.language, &now.untranslated);
+        }
+        told = Some(now);
+    }
+}
+
+/// What a client calls itself, as far as it is kept.
+fn cut(program: &str) -> &str {
+    &program[..program.floor_char_boundary(MAX_CLIENT)]
+}
+
+/// A login that ended before the registry knew of this connection had nobody to close, and a name that was changed nobody to
+/// tell: it is looked once more.
+///
+/// False: it has ended, and so does the connection.
+async fn still_alive(edge: &Edge, link: &Arc<Link>, principal: &Principal) -> bool {
+    let user = principal.profile.id;
+    match edge.app.accounts.is_alive(principal.session, user).await {
+        Ok(true) => look_up(edge, user, std::slice::from_ref(link)).await,
+        Ok(false) => {
+            link.signal(Signal::Revoked);
+            return false;
+        }
         // It ends with its token at the latest.
         Err(problem) => tracing::warn!(%problem, "it cannot be found out whether a login has ended"),
     }
+    true
 }
 
 /// Rooms that the user came into before the registry knew of this connection are followed, too: from the event on that
@@ -208,14 +259,31 @@ impl Wanted {
 /// Answers `refresh` request `re`: the connection goes on with `token`.
 pub(super) async fn refresh(edge: Arc<Edge>, link: Arc<Link>, re: Option<u64>, token: String) {
     let frame = match edge.app.accounts.authenticate(&token).await {
-        Ok(principal) if link.user().is_some_and(|user| user.id == principal.profile.id) => {
+        Ok(principal) if link.user() == Some(principal.profile.id) => {
+            become_known(&edge, &link, &principal.profile, &principal.language, &principal.untranslated);
             edge.registry.move_session(&link, principal.session);
-            link.enter(Phase::Open, principal.expires_at);
-            still_alive(&edge, &link, &principal).await;
-            super::answer::ok(re)
+            link.open(principal.expires_at);
+            match still_alive(&edge, &link, &principal).await {
+                true => super::answer::ok(re),
+                false => {
+                    refusal(re, &Problem::new(401, "session_revoked", "This login has ended; log in again."))
+                }
+            }
         }
         Ok(_) => refusal(re, &Problem::new(401, "token_invalid", "That token is somebody else's.")),
         Err(problem) => refusal(re, &problem),
     };
     link.answer(&frame);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_name_so_much_is_kept() {
+        assert_eq!(cut("web/1"), "web/1");
+        assert_eq!(cut(&"é".repeat(100)), "é".repeat(64));
+        assert_eq!(cut(&format!("x{}", "é".repeat(100))), format!("x{}", "é".repeat(63)));
+    }
 }

@@ -67,6 +67,14 @@ impl Edge {
                 link.post(&told);
             }
         }));
+        let watched = Arc::downgrade(&edge);
+        edge.app.accounts.on_change(Box::new(move |user| {
+            let Some(edge) = watched.upgrade() else { return };
+            let links = edge.registry.links(user);
+            if !links.is_empty() {
+                tokio::spawn(async move { super::hello::look_up(&edge, user, &links).await });
+            }
+        }));
         tokio::spawn(super::sweep::sweep(Arc::downgrade(&edge)));
         tokio::spawn(super::sweep::revocations(Arc::downgrade(&edge), edge.app.accounts.revocations()));
         edge
@@ -75,6 +83,11 @@ impl Edge {
     /// Time since the node started.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Node time in milliseconds: it goes on evenly, whatever happens to the clock on the wall.
+    pub(super) fn now_millis(&self) -> u64 {
+        u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Node time in seconds.

@@ -103,7 +103,7 @@ impl Registry {
         }
         self.count.fetch_sub(1, Ordering::AcqRel);
         if let Some(user) = link.user() {
-            remove(&self.of_user(user.id).users, &user.id, link);
+            remove(&self.of_user(user).users, &user, link);
         }
         if let Some(session) = link.session() {
             remove(&self.of_session(session).sessions, &session, link);

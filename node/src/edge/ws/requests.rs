@@ -59,7 +59,8 @@ pub(super) fn room_id(room: &str) -> Result<RoomId, Problem> {
 
 /// Hands a command to its room; the answer to request `re` goes to the connection. Counted in `in_flight`.
 pub(super) fn submit(edge: &Edge, link: &Arc<Link>, re: Option<u64>, room: &str, what: What) {
-    let (Ok(room), Some(user)) = (room_id(room), link.user()) else {
+    let profile = link.profile();
+    let (Ok(room), Some(user)) = (room_id(room), &*profile) else {
         if let Err(problem) = room_id(room) {
             link.post(&refusal(re, &problem));
         }
@@ -74,7 +75,7 @@ pub(super) fn submit(edge: &Edge, link: &Arc<Link>, re: Option<u64>, room: &str,
 pub(super) async fn read(edge: Arc<Edge>, link: Arc<Link>, re: Option<u64>, asked: client::MarkRead) {
     let moved = async {
         let room = room_id(&asked.room)?;
-        let user = link.user().map(|user| user.id).ok_or_else(Problem::internal)?;
+        let user = link.user().ok_or_else(Problem::internal)?;
         edge.app.rooms.mark_read(room, user, asked.seq).await
     };
     let frame = match moved.await {

@@ -24,25 +24,26 @@ pub(super) async fn sweep(edge: Weak<Edge>) {
     loop {
         every.tick().await;
         let Some(edge) = edge.upgrade() else { return };
-        let (now, seconds) = (unix_ms(), edge.now_seconds());
+        let (millis, unix) = (edge.now_millis(), unix_ms());
         let heartbeat = u32::try_from(edge.settings.heartbeat_ms.div_ceil(1000)).unwrap_or(u32::MAX);
-        edge.registry.for_each(|link| look(link, now, seconds, heartbeat));
+        edge.registry.for_each(|link| look(link, millis, unix, heartbeat));
     }
 }
 
-fn look(link: &Arc<Link>, now: i64, seconds: u32, heartbeat: u32) {
+/// `millis`: node time; `unix`: the time by which tokens end, both in milliseconds.
+fn look(link: &Arc<Link>, millis: u64, unix: i64, heartbeat: u32) {
     let phase = link.phase();
-    if link.deadline.load(Ordering::Relaxed) <= now {
-        link.signal(match phase {
-            Phase::Greeting => Signal::HelloLate,
-            Phase::Open => Signal::Expired,
-            Phase::Closing => Signal::Silent,
-        });
-        return;
+    let late = || link.deadline.load(Ordering::Acquire) <= millis;
+    match phase {
+        Phase::Greeting if late() => return link.signal(Signal::HelloLate),
+        Phase::Closing if late() => return link.signal(Signal::Silent),
+        Phase::Greeting | Phase::Closing => return,
+        Phase::Open if link.expires_at.load(Ordering::Acquire) <= unix => {
+            return link.signal(Signal::Expired);
+        }
+        Phase::Open => {}
     }
-    if phase != Phase::Open {
-        return;
-    }
+    let seconds = u32::try_from(millis / 1000).unwrap_or(u32::MAX);
     let silent = seconds.saturating_sub(link.heard.load(Ordering::Relaxed));
     if silent > heartbeat.saturating_mul(2) {
         link.signal(Signal::Silent);
@@ -72,12 +73,16 @@ async fn ask(edge: Arc<Edge>, links: Vec<Arc<Link>>) {
     let edge = &edge;
     futures_util::stream::iter(links)
         .for_each_concurrent(ASKED, |link| async move {
-            let (Some(session), Some(user)) = (link.session(), link.user().map(|user| user.id)) else {
+            let (Some(session), Some(user)) = (link.session(), link.user()) else {
                 return;
             };
             match edge.app.accounts.is_alive(session, user).await {
-                Ok(true) if link.follows_all.load(Ordering::Acquire) => follow_all(edge, &link, user).await,
-                Ok(true) => {}
+                Ok(true) => {
+                    super::hello::look_up(edge, user, std::slice::from_ref(&link)).await;
+                    if link.follows_all.load(Ordering::Acquire) {
+                        follow_all(edge, &link, user).await;
+                    }
+                }
                 Ok(false) => link.signal(Signal::Revoked),
                 // It ends with its token at the latest.
                 Err(problem) => tracing::warn!(%problem, "it cannot be found out whether a login has ended"),
@@ -107,5 +112,40 @@ pub(super) async fn revocations(edge: Weak<Edge>, mut receiver: Receiver<Revocat
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_protocol::Subprotocol;
+
+    use super::*;
+
+    /// What it is told when it is looked at.
+    fn told(link: &Arc<Link>, millis: u64, unix: i64) -> u16 {
+        look(link, millis, unix, 25);
+        let waker = std::task::Waker::noop();
+        let mut mail = crate::live::link::Mail::default();
+        link.collect(waker, &mut mail);
+        mail.signals
+    }
+
+    /// Whatever the clock on the wall is set to: only tokens end by it.
+    #[test]
+    fn deadlines_go_by_the_time_of_the_node() {
+        let link = Link::new(Subprotocol::Json, 0, 10_000);
+        assert_eq!((told(&link, 9_999, i64::MAX), told(&link, 10_000, 0)), (0, Signal::HelloLate as u16));
+        link.open(1_000_000);
+        assert_eq!(
+            (told(&link, 20_000, 999_999), told(&link, 20_000, 1_000_000)),
+            (0, Signal::Expired as u16)
+        );
+        link.open(2_000_000);
+        assert_eq!(told(&link, 20_000, 1_000_000), 0);
+        link.closing(25_000);
+        assert_eq!((told(&link, 24_999, i64::MAX), told(&link, 25_000, 0)), (0, Signal::Silent as u16));
+        // There is no way back.
+        link.open(i64::MAX);
+        assert_eq!(told(&link, 25_000, 0), Signal::Silent as u16);
     }
 }

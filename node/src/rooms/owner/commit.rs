@@ -59,7 +59,11 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
                 let others = direct.into_iter().flat_map(State::members).map(|member| member.id);
                 all.addressed.extend(others.filter(|user| *user != event.actor));
             }
-            Body::Edited { message_seq, mentions, .. } => all.mention(event.actor, *message_seq, mentions),
+            Body::Edited { message_seq, mentions, .. } => {
+                all.unmention(state, *message_seq, mentions);
+                all.mention(event.actor, *message_seq, mentions);
+            }
+            Body::Deleted { message_seq } => all.unmention(state, *message_seq, &[]),
             Body::Member(member) => {
                 all.info = true;
                 if matches!(member.change, MemberChange::Joined | MemberChange::Added) {
@@ -72,7 +76,7 @@ pub(super) fn consequences(room: RoomId, append: &Append, state: Option<&State>)
                     members.iter().for_each(|(user, _)| all.came(user.id, mark));
                 }
             }
-            Body::Deleted { .. } | Body::Reacted(_) | Body::Unreacted(_) => {}
+            Body::Reacted(_) | Body::Unreacted(_) => {}
         }
     }
     all.rows.extend(append.changes.iter().map(|change| changed(room, change)));
@@ -110,6 +114,18 @@ impl Gathered {
             self.rows.push(Row { table: Table::ReadMarks, key, value: Some(bytes::Bytes::new()) });
             self.mentioned.push(user);
             self.addressed.push(user);
+        }
+    }
+
+    /// A message mentions nobody any more but these.
+    fn unmention(&mut self, state: Option<&State>, seq: u64, but: &[UserId]) {
+        let mentioned = state.into_iter().flat_map(|state| state.mentioned_by(seq));
+        for user in mentioned.filter(|user| !but.contains(user)) {
+            self.rows.push(Row {
+                table: Table::ReadMarks,
+                key: rows::of_mention(user, self.room, seq),
+                value: None,
+            });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use parking_lot::Mutex;
-use rookery_core::room::{Kind, Visibility, What};
+use rookery_core::room::{Kind, Role, Visibility, What};
 use rookery_protocol::id::RoomId;
 
 use super::{
@@ -31,6 +31,68 @@ impl House {
         let Standing { last_seq, read_seq, unread, .. } = listed.standing;
         Stands { last_seq, read_seq, unread, mentions: listed.mentions }
     }
+}
+
+/// A message that is deleted, or says something else, mentions nobody any more who waits to read it. It stays an unread message:
+/// its tombstone, or its new text, is there to be seen.
+#[tokio::test]
+async fn a_mention_that_is_taken_back_does_not_count() {
+    let (house, ada, bob, cara) = (House::new(), user(1, "ada"), user(2, "bob"), user(3, "cara"));
+    let room = house.room(&ada, &[&bob, &cara]).await;
+    let mut said = Vec::new();
+    for number in 0..3 {
+        said.push(house.say(room, &ada, "@bob and @cara", &number.to_string()).await);
+    }
+    let counts = async |house: &House, of| {
+        let now = house.standing(room, of).await;
+        (now.unread, now.mentions)
+    };
+    assert_eq!(counts(&house, &bob).await, (3, 3));
+    let edit = |seq, text: &str| What::Edit { seq, text: text.into() };
+    house.does(room, &ada, edit(said[0], "only @cara")).await.unwrap();
+    assert_eq!((counts(&house, &bob).await, counts(&house, &cara).await), ((3, 2), (3, 3)));
+    house.does(room, &ada, edit(said[0], "@bob again, not her")).await.unwrap();
+    assert_eq!((counts(&house, &bob).await, counts(&house, &cara).await), ((3, 3), (3, 2)));
+    // What is known of the room comes from its log and snapshot then.
+    let house = house.again().await;
+    house.does(room, &ada, What::Delete { seq: said[0] }).await.unwrap();
+    assert_eq!((counts(&house, &bob).await, counts(&house, &cara).await), ((3, 2), (3, 2)));
+    house.does(room, &ada, What::Delete { seq: said[1] }).await.unwrap();
+    assert_eq!((counts(&house, &bob).await, counts(&house, &cara).await), ((3, 1), (3, 1)));
+    let unread = house.rooms.unread(bob.id, 0).await.unwrap();
+    assert_eq!((unread[0].messages, unread[0].mentions), (3, 1));
+    // All at once: whatever shares a record, the last word counts.
+    let (brief, back) = (house.say(room, &ada, "@bob", "brief"), house.say(room, &ada, "@cara", "back"));
+    let (brief, back) = tokio::join!(brief, back);
+    let (gone, edited) =
+        (house.does(room, &ada, What::Delete { seq: brief }), house.does(room, &ada, edit(back, "@bob")));
+    let (gone, edited) = tokio::join!(gone, edited);
+    gone.unwrap();
+    edited.unwrap();
+    assert_eq!((counts(&house, &bob).await, counts(&house, &cara).await), ((5, 2), (5, 1)));
+}
+
+/// However they come there: nobody is in more rooms than he may be.
+#[tokio::test]
+async fn others_cannot_put_somebody_into_too_many_rooms() {
+    let (ada, bob, cara) = (user(1, "ada"), user(2, "bob"), user(3, "cara"));
+    let house = House::with(RoomsSettings { rooms_per_user: 2, ..RoomsSettings::default() });
+    let hers = house.room(&ada, &[&bob]).await;
+    house.room(&ada, &[]).await;
+    let limit = (409, "limit_reached");
+    assert_eq!(code(house.rooms.direct(&ada, &bob).await), limit);
+    assert_eq!(code(house.rooms.direct(&bob, &ada).await), limit);
+    let add = async |by, room, user: &rookery_core::room::Profile| {
+        house.rooms.add(room, by, user.clone(), Role::Member).await
+    };
+    let his = house.room(&bob, &[]).await;
+    assert_eq!(code(add(&bob, his, &ada).await), limit);
+    assert_eq!(code(add(&ada, hers, &ada).await), (409, "conflict"), "she is in it, with another role");
+    assert_eq!(code(add(&cara, his, &ada).await), (403, "not_a_member"), "who may not add learns nothing");
+    let (direct, made) = house.rooms.direct(&cara, &user(4, "dan")).await.unwrap();
+    assert!(made && house.rooms.direct(&cara, &user(4, "dan")).await.unwrap() == (direct, false));
+    add(&bob, his, &cara).await.unwrap();
+    assert_eq!(code(house.rooms.direct(&cara, &user(5, "eve")).await), limit);
 }
 
 #[tokio::test]

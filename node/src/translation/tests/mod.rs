@@ -13,6 +13,7 @@ use rookery_protocol::{Subprotocol, id::RoomId};
 use tokio::time::Instant;
 
 use self::world::{ROOM, Reader, Says, World, eventually};
+use super::Lang;
 
 const HOUSE: &str = "The house is big and the water is cold.";
 const DOGS: &str = "There are two dogs in the garden of my house.";
@@ -60,6 +61,45 @@ async fn a_language_is_asked_for_once_and_encoded_once_however_many_read_it() {
         assert!(Arc::ptr_eq(of, frame), "it is the same memory for all");
     }
     assert_eq!(first.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_another_language_from_now_on_is_told_in_that() {
+    let world = World::new().await;
+    let lang = |tag| Lang::parse(tag).unwrap();
+    let [one, other] = [2, 3].map(|user| world.reader(user, "es", Subprotocol::Json));
+    let reads_but_for = |reader: &Reader, language, except: &[RoomId]| {
+        reader.link.read_in(language, except.into());
+        world.room.reads(&reader.sub);
+    };
+    let reads = |reader: &Reader, language| reads_but_for(reader, language, &[]);
+    world.post(HOUSE);
+    assert_eq!(world.asked(1).await[0].targets, ["es"]);
+    reads(&one, Some(lang("de")));
+    reads(&other, Some(lang("es")));
+    world.post(DOGS);
+    assert_eq!(world.asked(2).await[1].targets, ["de", "es"]);
+    [&one, &other].into_iter().for_each(Reader::catch_up);
+    world.translator.answer(2);
+    settle().await;
+    // What was asked for before is for those who read it still.
+    assert_eq!(one.told(), [format!("de: {DOGS}")]);
+    let mut told = other.told();
+    told.sort();
+    assert_eq!(told, [format!("es: {HOUSE}"), format!("es: {DOGS}")]);
+    reads(&other, None);
+    world.post(HOUSE);
+    assert_eq!(world.asked(3).await[2].targets, ["de"]);
+    reads_but_for(&one, Some(lang("de")), &[ROOM]);
+    reads_but_for(&other, Some(lang("es")), &[RoomId(9)]);
+    world.post(DOGS);
+    assert_eq!(world.asked(4).await[3].targets, ["es"]);
+    // What one reads when he leaves need not be what he was counted by.
+    one.link.read_in(Some(lang("de")), [].into());
+    [&one, &other].into_iter().for_each(|reader| world.room.leave(&reader.sub, &world.hub.live));
+    world.post(DOGS);
+    settle().await;
+    assert_eq!(world.translator.asked().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

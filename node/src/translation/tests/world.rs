@@ -230,11 +230,9 @@ impl World {
         protocol: Subprotocol,
         except: &[RoomId],
     ) -> Reader {
-        let link = Link::new(protocol, 0, i64::MAX);
+        let link = Link::new(protocol, 0, u64::MAX);
         link.identify(Arc::new(user_of(user)));
-        if let Some(language) = Lang::parse(language) {
-            link.read_in(language, except.into());
-        }
+        link.read_in(Lang::parse(language), except.into());
         match self.room.join(&link, 0, None, self.room.dismissals(), |_| {}, &self.hub.live) {
             Joined::Yes(following) => Reader { link, sub: following.sub, tape: following.tape },
             other => panic!("{other:?}"),

@@ -5,7 +5,6 @@
 //! taken by what still lives, calls are refused.
 
 mod expiring;
-mod quota;
 #[cfg(test)]
 mod tests;
 
@@ -200,7 +199,7 @@ impl Ephemeral for Ttl {
         let mut rates = self.rates.lock();
         rates.sweep(now, SWEEP);
         let mut due = rates.get(now, key).copied().unwrap_or(0);
-        let rate = quota::take(&mut due, now.saturating_mul(1_000_000), quota);
+        let rate = crate::backend::quota::take(&mut due, now.saturating_mul(1_000_000), quota);
         if rate == Rate::Allowed {
             // Once the time due has passed, the quota is whole again and needs no memory.
             rates.set(key, due, due.div_ceil(1_000_000)).map_err(full)?;

@@ -91,6 +91,34 @@ async fn tickets_are_limited() {
 }
 
 #[tokio::test]
+async fn what_a_user_does_is_limited() {
+    let (write_per_account, list_per_account) = (Limit::of(3, 604_800), Limit::of(2, 604_800));
+    let limits = LimitSettings { write_per_account, list_per_account, ..unlimited().limits };
+    let world = world(limits, HttpSettings::default()).await;
+    for name in ["ada", "bob"] {
+        let session = world.user(name).await;
+        let token = session["access_token"].as_str().unwrap();
+        let room = json!({"name": "Birds", "kind": "group", "visibility": "public"});
+        let made = world.call(token, "POST", "/v1/rooms", room.clone()).await.accepted(201);
+        let messages = format!("/v1/rooms/{}/messages", made["id"].as_str().unwrap());
+        // Whatever comes of it.
+        world.call(token, "POST", &messages, json!({})).await.refused(422, "invalid");
+        world.call(token, "PATCH", "/v1/users/me", json!({})).await.accepted(200);
+        world.call(token, "POST", "/v1/rooms", room).await.refused(429, "rate_limited");
+        world.call(token, "DELETE", "/v1/users/me", json!(null)).await.refused(429, "rate_limited");
+        world.call(token, "GET", "/v1/rooms", json!(null)).await.accepted(200);
+        world.call(token, "GET", &format!("{messages}?translate=es"), json!(null)).await.accepted(200);
+        for list in ["/v1/rooms", "/v1/rooms/discover", &format!("{messages}?translate=es")] {
+            world.call(token, "GET", list, json!(null)).await.refused(429, "rate_limited");
+        }
+        for _ in 0..5 {
+            world.call(token, "GET", "/v1/users/me", json!(null)).await.accepted(200);
+            world.call(token, "GET", &messages, json!(null)).await.accepted(200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn spellings_of_one_account_share_its_limit() {
     let limits = LimitSettings { login_per_account: Limit::of(2, 604_800), ..unlimited().limits };
     let world = world(limits, HttpSettings::default()).await;

@@ -25,17 +25,15 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use super::answer::event;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, PerMinute};
 use super::codec::Decoder;
 use super::hello::UrlCredentials;
 use super::node::Edge;
-use super::node::unix_ms;
 use crate::live::Chunk;
 use crate::live::Following;
 use crate::live::frame;
 use crate::live::link::Link;
 use crate::live::link::Mail;
-use crate::live::link::Phase;
 use crate::live::link::Signal;
 use crate::live::link::put_message;
 
@@ -128,7 +126,7 @@ pub(super) struct Connection<S, G> {
     credentials: Option<Box<UrlCredentials>>,
     frames: Bucket,
     sends: Bucket,
-    malformed: u32,
+    malformed: PerMinute,
     limited: u32,
     /// Counts the connection as long as it lives.
     _guard: G,
@@ -144,8 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
         leftover: &[u8],
         guard: G,
     ) -> Self {
-        let hello_by =
-            unix_ms().saturating_add(i64::try_from(edge.settings.hello_timeout_ms).unwrap_or(i64::MAX));
+        let hello_by = edge.now_millis().saturating_add(edge.settings.hello_timeout_ms);
         let link = Link::new(protocol, edge.now_seconds(), hello_by);
         edge.registry.add(&link);
         edge.metrics.websockets.inc();
@@ -164,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
             credentials: credentials.map(Box::new),
             frames: Bucket::default(),
             sends: Bucket::default(),
-            malformed: 0,
+            malformed: PerMinute::default(),
             limited: 0,
             _guard: guard,
         }
@@ -179,8 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
         self.leave_all();
         frame::put_close(&mut self.writing, code, reason);
         self.state = State::Closing(false);
-        let patience = i64::try_from(self.edge.settings.close_timeout_ms).unwrap_or(i64::MAX);
-        self.link.enter(Phase::Closing, unix_ms().saturating_add(patience));
+        self.link.closing(self.edge.now_millis().saturating_add(self.edge.settings.close_timeout_ms));
     }
 
     fn post(&mut self, message: &client::ServerFrame) {
@@ -257,6 +253,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
             self.post(&event(Frame::Drain(client::Drain { retry_after_ms })));
             self.close(1012, "this node is leaving");
             return Ok(());
+        }
+        if mail.has(Signal::Reads) {
+            for slot in &self.slots {
+                if let Slot::Live(followed) = slot {
+                    followed.following.room.reads(&followed.following.sub);
+                }
+            }
         }
         if mail.has(Signal::Ping) {
             frame::put_header(&mut self.writing, frame::PING, 0);

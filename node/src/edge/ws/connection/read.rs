@@ -131,8 +131,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
             Err(refused) => {
                 self.edge.metrics.frame_in("malformed");
                 self.post(&refused.answer());
-                self.malformed += u32::from(refused.reason.code() == "malformed");
-                if self.malformed > self.edge.settings.max_malformed {
+                if refused.reason.code() == "malformed"
+                    && self.malformed.add(self.edge.now_seconds()) > self.edge.settings.max_malformed
+                {
                     self.close(1008, "too many malformed frames");
                 } else if let Err(retry_after_ms) = limited {
                     self.limit(refused.id, retry_after_ms);

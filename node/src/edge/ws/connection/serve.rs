@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
             && (followed.typed == 0 || now.saturating_sub(followed.typed) >= TYPING_EVERY)
         {
             followed.typed = now.max(1);
-            followed.following.room.typing(user.id, self.edge.now(), &self.edge.app.hub.live);
+            followed.following.room.typing(user, self.edge.now(), &self.edge.app.hub.live);
         }
     }
 

@@ -95,6 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
                 // It may have changed since the room was told.
                 let away = self.link.away.load(Ordering::Acquire);
                 following.room.presence(&following.sub, away, &self.edge.app.hub.live);
+                following.room.reads(&following.sub);
                 Slot::Live(Followed { following, typed: 0, waiting: false })
             }
             None => Slot::Free,

@@ -1,7 +1,11 @@
 //! Who is let in while something else happens: a logout, a join, a store that is away; and what does not fit.
 
 use super::*;
-use crate::{accounts::Principal, backend::bus::News, rooms::NewRoom};
+use crate::{
+    accounts::{Change, Principal},
+    backend::bus::News,
+    rooms::NewRoom,
+};
 use rookery_core::room::{Kind, Visibility};
 
 async fn principal(world: &World, token: &str) -> Principal {
@@ -135,4 +139,54 @@ async fn rooms_that_do_not_fit_are_told_of() {
     let got = client.until(too_many).await;
     let Some(Got::Frame(Frame::Error(error))) = got.last() else { unreachable!() };
     assert_eq!(error.room, Some(new.id.to_string()));
+}
+
+/// The name under which a message of hers is delivered now.
+async fn name_of_next(client: &mut Client, id: u64, room: RoomId) -> String {
+    let text = format!("number {id}");
+    let send = client::Send {
+        room: room.to_string(),
+        text: text.clone(),
+        client_msg_id: text.clone(),
+        reply_to: None,
+    };
+    client.ask(id, Ask::Send(send));
+    let got =
+        client.until(|got| matches!(got, Got::Frame(Frame::Message(message)) if message.text == text)).await;
+    let Some(Got::Frame(Frame::Message(message))) = got.last() else { unreachable!() };
+    message.sender.as_ref().unwrap().display_name.clone()
+}
+
+#[tokio::test]
+async fn a_name_that_changes_is_used_from_then_on() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    let me = principal(&world, &ada.token).await;
+    let called = async |name: &str| {
+        let change = Change { display_name: Some(name.to_owned()), ..Change::default() };
+        world.app.accounts.change_account(&me, change).await.unwrap();
+    };
+    let mut client = connect(&world, Subprotocol::Json, 1);
+    hello(&mut client, &ada, &[(room, 0)]).await;
+    assert_eq!(name_of_next(&mut client, 2, room).await, "ada");
+    called("Countess").await;
+    let renamed = async {
+        let mut id = 3;
+        while name_of_next(&mut client, id, room).await != "Countess" {
+            id += 1;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), renamed).await.expect("she is called so");
+
+    // Between hello and when the node knows of the connection.
+    let mut other = connect(&world, Subprotocol::Json, 2);
+    world.tails().hold(room);
+    let resume = [(room.to_string(), 0)].into();
+    other.ask(1, Ask::Hello(client::Hello { token: Some(ada.token.clone()), resume, ..Default::default() }));
+    world.tails().somebody_waits().await;
+    called("Lady Lovelace").await;
+    world.tails().open();
+    other.until(is_welcome).await;
+    assert_eq!(name_of_next(&mut other, 1_000_000, room).await, "Lady Lovelace");
 }

@@ -1,11 +1,11 @@
-//! Rate limits by the generic cell rate algorithm: <https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>.
+//! Counting by quotas, in memory: the generic cell rate algorithm, <https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>.
 
 use std::time::Duration;
 
 use crate::backend::{Quota, Rate};
 
 /// Takes one from a quota. `due` is the theoretical arrival time, in nanoseconds, as the last call left it.
-pub(super) fn take(due: &mut u64, now: u64, quota: Quota) -> Rate {
+pub(crate) fn take(due: &mut u64, now: u64, quota: Quota) -> Rate {
     let per = u64::try_from(quota.per.as_nanos()).unwrap_or(u64::MAX);
     let Some(each) = per.checked_div(quota.burst.into()) else { return Rate::RetryAfter(quota.per) };
     let start = (*due).max(now);
