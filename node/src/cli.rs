@@ -23,15 +23,15 @@ of them as they are in force.
 Exit codes: 0 stopped as asked · 1 failed while running · 2 wrong command line or configuration · 3 cannot listen · 4 cannot \
 use the data directory · 5 NATS or etcd cannot be used.
 
-On SIGTERM or Ctrl-C the node says it is not ready, asks its clients to reconnect elsewhere, spread over \
-server.drain_window_seconds, and exits. A second signal stops it at once; nothing acknowledged is lost either way.";
+On SIGTERM or Ctrl-C the node says it is not ready, and after server.drain_delay_seconds asks its clients to reconnect \
+elsewhere, spread over server.drain_window_seconds, and exits. A second signal stops it at once; nothing acknowledged is lost either way.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole service in this one process, with its data in a directory.
     ///
-    /// Needs no configuration. Mails are not sent: they are shown at /dev/mailbox.
+    /// Needs no configuration. Without an SMTP server mails are not sent: they are shown at /dev/mailbox, on this machine alone.
     Standalone(Common),
     /// Run a node of a cluster, on NATS JetStream, etcd and Redis.
     ///

@@ -39,6 +39,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(500);
 /// etcd hears within this time that this node drains, or that it left; else the lease says so later.
 const TELL: Duration = Duration::from_secs(2);
+/// Seconds in which those who send clients here notice that the node is not ready any more.
+const DRAIN_DELAY: u32 = 3;
 /// How long a view of this node may lag behind its own key.
 const SEE: Duration = Duration::from_secs(2);
 
@@ -50,6 +52,7 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
     let wrong = |wrong| Failure::Config(crate::config::ConfigError::Values(vec![wrong]));
     settings.server.node = settings.server.node_in_cluster().map_err(wrong)?;
     settings.edge.url_token.get_or_insert(false);
+    settings.server.drain_delay_seconds.get_or_insert(DRAIN_DELAY);
     let mut process = Process::begin(&settings)?;
     let bound = Bound::new(settings.peer.clone()).await.map_err(peers_failed)?;
     let (metrics, readiness) = (process.metrics.clone(), process.readiness.clone());
@@ -90,7 +93,9 @@ pub async fn run(mut settings: Settings) -> Result<(), Failure> {
     };
     let ending = drain.begin(Instant::now(), served.edge().registry.count());
     let drained = async {
-        begun.hand_over(ending.for_rooms(Instant::now())).await;
+        // Whoever comes meanwhile is served as before.
+        let noticed = tokio::time::sleep(drain.delay);
+        tokio::join!(begun.hand_over(ending.for_rooms(Instant::now())), noticed);
         let (window, more) = ending.for_clients(Instant::now());
         served.drain(window, more).await;
     };

@@ -75,7 +75,7 @@ impl Configuration for Settings {
 mod tests {
     use std::{collections::BTreeMap, path::Path};
 
-    use toml::{Table, Value};
+    use serde_json::Value;
 
     use super::*;
 
@@ -148,12 +148,16 @@ mod tests {
         assert!(error.starts_with("server.listen (command line): "), "{error}");
     }
 
-    /// Keys of all tables below `prefix`.
-    fn keys(prefix: &str, table: &Table, into: &mut Vec<String>) {
-        for (key, value) in table {
+    /// Keys of all tables below `prefix`, and their values.
+    fn keys(prefix: &str, table: &Value, into: &mut Vec<(String, Value)>) {
+        for (key, value) in table.as_object().unwrap() {
             match value {
-                Value::Table(inner) => keys(&format!("{prefix}{key}."), inner, into),
-                _ => into.push(format!("{prefix}{key}")),
+                // A table whose keys are its user's to choose.
+                Value::Object(inner) if inner.is_empty() => {
+                    into.push((format!("{prefix}{key}"), Value::Null));
+                }
+                Value::Object(_) => keys(&format!("{prefix}{key}."), value, into),
+                _ => into.push((format!("{prefix}{key}"), value.clone())),
             }
         }
     }
@@ -162,14 +166,28 @@ mod tests {
     fn every_setting_is_documented_with_its_default() {
         let documented = include_str!("../../docs/configuration.md");
         let mut all = Vec::new();
-        let table: Table = to_toml(&Settings::default()).unwrap().parse().unwrap();
-        keys("", &table, &mut all);
-        for key in all {
+        // Not as TOML, which has no word for what is not set.
+        keys("", &serde_json::to_value(Settings::default()).unwrap(), &mut all);
+        assert!(all.len() > 100, "{all:?}");
+        for (key, default) in all {
             let (section, name) = key.rsplit_once('.').unwrap();
             let text = documented.split(&format!("## `[{section}]`")).nth(1);
             let text = text.unwrap_or_else(|| panic!("docs/configuration.md has no section [{section}]"));
-            let rows = text.split("\n## ").next().unwrap();
-            assert!(rows.contains(&format!("| `{name}` |")), "docs/configuration.md does not explain {key}");
+            let mut rows = text.split("\n## ").next().unwrap().lines();
+            let row = rows.find_map(|row| row.strip_prefix(&format!("| `{name}` | ")));
+            let row = row.unwrap_or_else(|| panic!("docs/configuration.md does not explain {key}"));
+            let said = row.split(" | ").next().unwrap();
+            let said = match said.strip_prefix('`').and_then(|said| said.strip_suffix('`')) {
+                Some(value) => {
+                    let table: toml::Table = format!("value = {value}").parse().unwrap();
+                    serde_json::to_value(&table["value"]).unwrap()
+                }
+                None => {
+                    assert_eq!(said, "none", "{key}");
+                    Value::Null
+                }
+            };
+            assert_eq!(said, default, "docs/configuration.md says another default of {key}");
         }
     }
 

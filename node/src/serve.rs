@@ -12,9 +12,10 @@ use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use crate::{
-    config::Settings,
-    edge::{self, App, Tls},
+    config::{ConfigError, Settings},
+    edge::{self, App, Tls, TlsError},
     server::{self, Failure, Readiness, Signals},
+    settings::Wrong,
     telemetry::Metrics,
 };
 
@@ -42,6 +43,8 @@ pub struct Process {
 /// How much time the end may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Drain {
+    /// Serving goes on for so long: whoever asks whether the node is ready finds out first that it is not.
+    pub delay: Duration,
     /// Connections are told to leave, spread over this time.
     pub window: Duration,
     /// With few of them the window is shorter: so many a second. 0: never.
@@ -53,7 +56,9 @@ pub struct Drain {
 impl Drain {
     /// As the settings say.
     pub fn of(settings: &Settings) -> Self {
+        let delay = settings.server.drain_delay_seconds.unwrap_or_default();
         Self {
+            delay: Duration::from_secs(delay.into()),
             window: Duration::from_secs(settings.server.drain_window_seconds.into()),
             per_second: settings.server.drain_per_second,
             deadline: Duration::from_secs(settings.server.drain_deadline_seconds.into()),
@@ -67,7 +72,7 @@ impl Drain {
             rate => Duration::from_secs(connections as u64) / rate,
         };
         let window = self.window.min(enough);
-        Ending { window, until: now + window + self.deadline }
+        Ending { window, until: now + self.delay + window + self.deadline }
     }
 }
 
@@ -112,7 +117,7 @@ impl Process {
         server::raise_open_files();
         let (metrics, registry) = Metrics::register();
         let readiness = Arc::new(Readiness::default());
-        let tls = Tls::load(&settings.edge).map_err(|error| Failure::Other(error.to_string()))?;
+        let tls = Tls::load(&settings.edge).map_err(wrong_tls)?;
         let listener = bind(settings.server.listen, settings.edge.backlog, "listen")?;
         let management = bind(settings.server.management, MANAGEMENT_BACKLOG, "management")?;
         let address = management.local_addr().map_err(cannot_serve)?;
@@ -173,6 +178,12 @@ impl Process {
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it
+fn wrong_tls(error: TlsError) -> Failure {
+    let wrong = Wrong { key: error.key().to_owned(), why: error.to_string() };
+    Failure::Config(ConfigError::Values(vec![wrong]))
+}
+
+#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it
 fn cannot_serve(error: std::io::Error) -> Failure {
     Failure::Other(format!("cannot serve: {error}"))
 }
@@ -194,7 +205,7 @@ mod tests {
     #[test]
     fn a_drain_has_one_deadline_however_long_each_step_takes() {
         let seconds = Duration::from_secs;
-        let drain = Drain { window: seconds(2), per_second: 0, deadline: seconds(10) };
+        let drain = Drain { delay: seconds(0), window: seconds(2), per_second: 0, deadline: seconds(10) };
         let began = Instant::now();
         for (rooms, clients) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
             let ending = drain.begin(began, 1000);
@@ -207,6 +218,8 @@ mod tests {
             now += ending.for_rest(now);
             assert!(now - began <= seconds(12) + Ending::LEAST, "{:?}", now - began);
         }
+        let delayed = Drain { delay: seconds(3), ..drain }.begin(began, 1000);
+        assert_eq!(delayed.for_rooms(began + seconds(3)), seconds(10), "the others are not shorter for it");
         let late = drain.begin(began, 1000);
         assert_eq!(late.for_clients(began + seconds(11)), (seconds(1), seconds(0)));
         assert_eq!(late.for_rest(began + seconds(20)), Ending::LEAST);
@@ -215,7 +228,7 @@ mod tests {
     #[test]
     fn few_connections_do_not_take_the_whole_window() {
         let seconds = Duration::from_secs;
-        let drain = Drain { window: seconds(60), per_second: 50, deadline: seconds(10) };
+        let drain = Drain { delay: seconds(0), window: seconds(60), per_second: 50, deadline: seconds(10) };
         let now = Instant::now();
         let window = |connections: usize| drain.begin(now, connections).for_clients(now).0;
         assert_eq!(window(0), seconds(0));

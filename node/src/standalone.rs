@@ -22,7 +22,7 @@ use crate::{
     notices::{self, Running, Sources},
     rooms::Rooms,
     serve::{Drain, Process, greet},
-    server::Failure,
+    server::{Failure, Health, Readiness},
     telemetry::Metrics,
     translation::{InProcess, Mode, Translation},
     workers::Workers,
@@ -42,7 +42,7 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     let mut process = Process::begin(&settings)?;
     let data = settings.server.data.clone();
     let Services { app, store, notices, departures, mailer, outbox } =
-        services(&settings, &process.metrics, workers).await?;
+        services(&settings, &process.metrics, &process.readiness, workers).await?;
     if let Some(outbox) = outbox {
         let _ = process.keeping.set(dead_mails::router(outbox));
     }
@@ -60,8 +60,10 @@ pub async fn run(mut settings: Settings, workers: Arc<Workers>) -> Result<(), Fa
     greet(&greeting(process.scheme(), mails, listen, management, &data, took));
 
     process.stopped().await;
-    let ending = Drain::of(&settings).begin(Instant::now(), served.edge().registry.count());
+    let drain = Drain::of(&settings);
+    let ending = drain.begin(Instant::now(), served.edge().registry.count());
     let drained = async {
+        tokio::time::sleep(drain.delay).await;
         let (window, more) = ending.for_clients(Instant::now());
         served.drain(window, more).await;
         app.rooms.stop(ending.for_rest(Instant::now())).await;
@@ -91,6 +93,7 @@ struct Services {
 async fn services(
     settings: &Settings,
     metrics: &Metrics,
+    readiness: &Readiness,
     workers: Arc<Workers>,
 ) -> Result<Services, Failure> {
     let path = &settings.server.data;
@@ -100,6 +103,7 @@ async fn services(
     let commit = Arc::new(FjallCommit);
     let store = Store::open_with(path, &settings.store, metrics.store.clone(), commit, workers)
         .map_err(|e| unusable(e.to_string()))?;
+    show_store(readiness, &store);
     let clock = Arc::new(SystemClock);
     let ttl = Ttl::open(store.clone(), &settings.store, clock.clone()).await;
     let ttl = Arc::new(ttl.map_err(|e| unusable(e.to_string()))?);
@@ -165,6 +169,16 @@ async fn services(
     };
     let (mailer, outbox) = sending.unzip();
     Ok(Services { app: Arc::new(app), store, notices, departures, mailer, outbox })
+}
+
+/// A store that takes no writes any more is no reason to go on sending clients here.
+fn show_store(readiness: &Readiness, store: &Arc<Store>) {
+    let store = Arc::downgrade(store);
+    readiness.show("store", true, move || match store.upgrade().map(|store| store.writable()) {
+        Some(Ok(())) => Health { good: true, says: "takes writes".to_owned() },
+        Some(Err(why)) => Health { good: false, says: format!("takes no writes until a restart: {why}") },
+        None => Health { good: false, says: "ended".to_owned() },
+    });
 }
 
 /// Tells scripts where this process listens. Written whole or not at all.
@@ -249,7 +263,50 @@ Try it:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::backend::{
+        Expect, Row, Rows as _, Table,
+        embedded::{Commit, StoreMetrics, StoreSettings},
+    };
+
+    /// A disk that takes so many batches.
+    struct Failing(AtomicUsize);
+
+    impl Commit for Failing {
+        fn commit(&self, batch: fjall::OwnedWriteBatch) -> fjall::Result<()> {
+            if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
+                return FjallCommit.commit(batch);
+            }
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+        }
+    }
+
+    #[tokio::test]
+    async fn is_not_ready_with_a_store_that_takes_no_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let (commit, workers) = (Arc::new(Failing(AtomicUsize::new(1))), Arc::default());
+        let store =
+            Store::open_with(dir.path(), &StoreSettings::default(), metrics, commit, workers).unwrap();
+        let readiness = Readiness::default();
+        show_store(&readiness, &store);
+        readiness.serve();
+        let write = async |key: &'static [u8]| {
+            let (key, value) = (Bytes::from_static(key), Some(Bytes::new()));
+            store.write(vec![(Row { table: Table::Users, key, value }, Expect::Any)]).await
+        };
+        write(b"one").await.unwrap();
+        assert_eq!(readiness.report(), (true, "ready\nstore: ok: takes writes\n".to_owned()));
+        write(b"two").await.unwrap_err();
+        let (ready, says) = readiness.report();
+        assert!(!ready && says.contains("store: not ok: takes no writes until a restart: "), "{says}");
+        assert!(says.contains("no storage space"), "{says}");
+    }
 
     #[test]
     fn who_can_be_reached_and_sends_no_mails_is_warned() {

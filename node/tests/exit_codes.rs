@@ -25,6 +25,19 @@ fn a_wrong_setting_is_named() {
 }
 
 #[test]
+fn a_wrong_certificate_is_a_wrong_setting() {
+    let (data, key) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rookery-node"));
+    command
+        .args(["standalone", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
+        .arg(data.path());
+    command.env("ROOKERY_EDGE__TLS_CERTIFICATE", "/nowhere/tls.crt").env("ROOKERY_EDGE__TLS_KEY", key.path());
+    let (code, said) = end(&command.output().expect("the program starts"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("edge.tls_certificate") && said.contains("/nowhere/tls.crt"), "{said}");
+}
+
+#[test]
 fn a_wrong_command_line_is_explained() {
     let (code, said) = end(&standalone(&["--listne", "127.0.0.1:0"], None));
     assert_eq!(code, Some(2), "{said}");

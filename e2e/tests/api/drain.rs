@@ -98,3 +98,35 @@ async fn ends_at_once_when_nobody_is_there() {
     let status = tokio::task::block_in_place(|| server.wait());
     assert_eq!(status.code(), Some(0), "{status}");
 }
+
+/// Whoever looks at `/readyz` before he sends clients here has time to notice: until then all is as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_on_while_it_says_that_it_is_not_ready() {
+    if service::is_external() {
+        return rookery_e2e::skipped(
+            "serves_on_while_it_says_that_it_is_not_ready",
+            "the service is not ours to stop",
+        );
+    }
+    let options = Options::generous().set("server.drain_delay_seconds", 3600);
+    let mut server = tokio::task::block_in_place(|| Server::start(options));
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    let room = ada.room_with(&[]).await;
+    let mut before = ada.online(Subprotocol::Json).await;
+    server.terminate();
+    let management = Api::new(&server.management_url());
+    rookery_e2e::eventually("it is not ready", async || {
+        (management.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+    let mut after = ada.online(Subprotocol::Proto).await;
+    let seq = seq_of(&ada.say(&room, "still here").await);
+    for ws in [&mut before, &mut after] {
+        assert_eq!(seq_of(&ws.event_in("message", &room).await), seq);
+    }
+    // A second signal hurries.
+    server.terminate();
+    let status = tokio::task::block_in_place(|| server.wait());
+    assert_eq!(status.code(), Some(0), "{status}");
+}

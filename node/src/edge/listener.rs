@@ -22,6 +22,7 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -32,6 +33,7 @@ use tower::ServiceExt;
 use super::{
     App, EdgeMetrics, EdgeSettings, Tls,
     http::ClientAddress,
+    patient::Patient,
     ws::{Edge, handshake},
 };
 use crate::live::link::Signal;
@@ -40,8 +42,12 @@ use crate::live::link::Signal;
 const WEBSOCKET: &str = "/v1/ws";
 /// After an error of `accept` that will pass (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a TLS handshake.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection whose other end says nothing, and acknowledges none of three questions, 15 s apart, after a minute of silence, is
+/// gone. WebSockets have heartbeats besides.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(3);
 /// Connections that are told at the same time why they are refused; more are closed without a word.
 const REFUSALS: usize = 64;
 /// Time for that.
@@ -62,6 +68,8 @@ const FULL: &[u8] = concat!(
 pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // What is accepted has it from here.
+    SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
@@ -98,6 +106,9 @@ pub fn serve(
     let edge = Edge::start(app, settings, metrics);
     let (stop, stopped) = watch::channel(Stop::Serve);
     let open = Arc::new(Open { edge: edge.clone(), by_address: Mutex::default() });
+    if let Some(tls) = &tls {
+        tls.watch();
+    }
     let server = Server { edge, address, stop, open: Arc::downgrade(&open) };
     tokio::spawn(accept(listener, Port { open, router, tls, stopped }));
     Ok(server)
@@ -261,7 +272,7 @@ async fn accept(listener: TcpListener, port: Port) {
 async fn refuse(stream: TcpStream, tls: Option<Tls>) -> io::Result<()> {
     match tls {
         None => say_full(stream).await,
-        Some(Tls(acceptor)) => say_full(acceptor.accept(stream).await?).await,
+        Some(tls) => say_full(tls.acceptor().accept(stream).await?).await,
     }
 }
 
@@ -284,13 +295,12 @@ async fn until_drain(stopped: &mut watch::Receiver<Stop>) {
 }
 
 async fn greet(stream: TcpStream, peer: SocketAddr, port: Port, guard: Arc<Guard>) {
-    match port.tls.clone() {
-        None => http(stream, peer, port, guard).await,
-        Some(Tls(acceptor)) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, peer, port, guard).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
-        },
+    let Some(tls) = &port.tls else { return http(stream, peer, port, guard).await };
+    let within = port.open.edge.settings().tls_handshake_timeout();
+    match tokio::time::timeout(within, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => http(stream, peer, port, guard).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
     }
 }
 
@@ -300,6 +310,7 @@ where
 {
     let Port { open, router, mut stopped, .. } = port;
     let header_timeout = open.edge.settings().header_timeout();
+    let stream = Patient::new(stream, open.edge.settings().write_timeout());
     let service = service_fn(move |request: Request<Incoming>| {
         let (edge, router, guard) = (open.edge.clone(), router.clone(), guard.clone());
         answer(edge, router, guard, peer, request)

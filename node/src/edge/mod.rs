@@ -6,6 +6,7 @@ mod app;
 pub mod http;
 mod listener;
 mod metrics;
+mod patient;
 mod settings;
 #[cfg(test)]
 mod tests;

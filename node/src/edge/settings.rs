@@ -12,12 +12,16 @@ pub struct EdgeSettings {
     pub max_connections: usize,
     /// Connections at the same time from one address (IPv6: one network of 64 bits). Trusted proxies are exempt. 0: no limit.
     pub max_connections_per_address: usize,
-    /// New connections per second, with bursts of twice as many; more are answered 503. 0: no limit.
+    /// New connections per second, with bursts of ten times as many; more are answered 503. 0: no limit.
     pub connects_per_second: u32,
     /// Connections that the system keeps waiting to be accepted.
     pub backlog: u32,
     /// Time for the head of a request, and between two requests of a connection, in milliseconds.
     pub header_timeout_ms: u64,
+    /// A client that takes nothing of its answer over HTTP for so long is given up, in milliseconds.
+    pub write_timeout_ms: u64,
+    /// Time for a TLS handshake, in milliseconds.
+    pub tls_handshake_timeout_ms: u64,
     /// Time between the opening of a WebSocket and its `hello`, in milliseconds; then it is closed with 4408.
     pub hello_timeout_ms: u64,
     /// Time between two pings of the server, in milliseconds. Without a word of the client within two, it is dropped.
@@ -45,7 +49,7 @@ pub struct EdgeSettings {
     /// Whether `?token=` is accepted in the WebSocket's URL, where proxies may log it.
     /// Without a word about it: in `standalone` yes, in a cluster no.
     pub url_token: Option<bool>,
-    /// PEM file with the certificate and its chain. With `tls_key`: TLS on the public port.
+    /// PEM file with the certificate and its chain. With `tls_key`: TLS on the public port. Both are read again when they change.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the certificate's private key.
     pub tls_key: Option<PathBuf>,
@@ -59,6 +63,8 @@ impl Default for EdgeSettings {
             connects_per_second: 0,
             backlog: 4096,
             header_timeout_ms: 15_000,
+            write_timeout_ms: 30_000,
+            tls_handshake_timeout_ms: 10_000,
             hello_timeout_ms: 10_000,
             heartbeat_ms: 25_000,
             close_timeout_ms: 5_000,
@@ -93,6 +99,8 @@ impl EdgeSettings {
         range("max_connections", self.max_connections as u64, 1, 10_000_000);
         range("backlog", u64::from(self.backlog), 1, 1_000_000);
         range("header_timeout_ms", self.header_timeout_ms, 100, 3_600_000);
+        range("write_timeout_ms", self.write_timeout_ms, 100, 3_600_000);
+        range("tls_handshake_timeout_ms", self.tls_handshake_timeout_ms, 100, 600_000);
         range("hello_timeout_ms", self.hello_timeout_ms, 100, 3_600_000);
         range("heartbeat_ms", self.heartbeat_ms, 500, 3_600_000);
         range("close_timeout_ms", self.close_timeout_ms, 100, 60_000);
@@ -117,5 +125,13 @@ impl EdgeSettings {
 
     pub(super) fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub(super) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
+    pub(super) fn tls_handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.tls_handshake_timeout_ms)
     }
 }

@@ -19,11 +19,14 @@ pub struct ServerSettings {
     /// Name of this node in `welcome`, logs and records: 1-63 of `a-z A-Z 0-9 - .`. Empty: `standalone`, and in a cluster
     /// the host's name.
     pub node: String,
-    /// After SIGTERM: connections are told to leave, spread over so many seconds.
+    /// After SIGTERM, for so many seconds, the node says that it is not ready and goes on serving as before: who sends clients
+    /// here notices in the meantime. Unset: in `standalone` 0, in a cluster 3.
+    pub drain_delay_seconds: Option<u32>,
+    /// After that: connections are told to leave, spread over so many seconds.
     pub drain_window_seconds: u32,
     /// With few of them the window is shorter: so many a second are told to leave. 0: always the whole window.
     pub drain_per_second: u32,
-    /// Beside that: handing over rooms (in a cluster, before clients are told), requests under way and the end have so many
+    /// Beside those: handing over rooms (in a cluster, before clients are told), requests under way and the end have so many
     /// seconds, together.
     pub drain_deadline_seconds: u32,
     /// Threads that serve; 0: one per core.
@@ -37,6 +40,7 @@ impl Default for ServerSettings {
             management: ([127, 0, 0, 1], 9090).into(),
             data: "data".into(),
             node: String::new(),
+            drain_delay_seconds: None,
             drain_window_seconds: 2,
             drain_per_second: 0,
             drain_deadline_seconds: 10,
@@ -81,6 +85,9 @@ impl ServerSettings {
         }
         if !self.node.is_empty() && !is_node_name(&self.node) {
             add("node", "must be 1-63 of a-z, A-Z, 0-9, - and .");
+        }
+        if self.drain_delay_seconds.is_some_and(|seconds| seconds > 3600) {
+            add("drain_delay_seconds", "must be at most 3600");
         }
         if self.drain_window_seconds > 3600 {
             add("drain_window_seconds", "must be at most 3600");

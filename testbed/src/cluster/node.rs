@@ -54,7 +54,8 @@ impl Node {
         let mut text = format!("# Written at each start of the cluster.\n[server]\nnode = {name:?}\n");
         let _ = writeln!(text, "listen = \"{}\"", addresses.listen);
         let _ = writeln!(text, "management = \"{}\"", addresses.management);
-        let _ = writeln!(text, "data = {data:?}\n");
+        // Nobody but the tests looks whether it is ready.
+        let _ = writeln!(text, "drain_delay_seconds = 0\ndata = {data:?}\n");
         let _ = writeln!(text, "[http]\ndev_mailbox = true\n\n[edge]\nurl_token = true\n");
         let _ = writeln!(text, "[cluster]\nname = {:?}\nshard = {shard:?}", options.name);
         let _ = writeln!(text, "advertise = \"{advertised}\"\n");

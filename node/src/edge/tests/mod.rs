@@ -12,8 +12,10 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
+        ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     },
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
@@ -23,12 +25,16 @@ use crate::live::LiveSettings;
 
 async fn served(settings: EdgeSettings, tls: Option<Tls>) -> (World, Server) {
     let world = World::new(EdgeSettings::default(), LiveSettings::default()).await;
-    let router = Router::new().route("/", get(|| async { "here" }));
+    let router = Router::new()
+        .route("/", get(|| async { "here" }))
+        .route("/large", get(|| async { vec![b'x'; LARGE] }));
     let listener = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
     let server = serve(listener, world.app.clone(), router, settings, EdgeMetrics::default(), tls).unwrap();
     (world, server)
 }
 
+/// More than what sockets hold by themselves.
+const LARGE: usize = 64 << 20;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// The beginning of what is answered; empty if the connection ends instead.
@@ -105,6 +111,82 @@ async fn a_head_that_never_ends_ends_the_connection() {
         let said = answer(&mut stream).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
     }
+}
+
+/// Waits until no connection is open.
+async fn empty(server: &Server) {
+    let gone = async {
+        while server.edge().metrics.connections.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the connection is let go of");
+}
+
+#[tokio::test]
+async fn who_does_not_read_his_answer_is_given_up() {
+    let settings = || EdgeSettings { write_timeout_ms: 200, ..with_tls("localhost.pem", "localhost.key") };
+    let large = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_world, plain) = served(settings(), None).await;
+    let mut stream = TcpStream::connect(plain.address()).await.unwrap();
+    stream.write_all(large).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+    empty(&plain).await;
+    drop(stream);
+
+    let (_world, secure) = served(settings(), Tls::load(&settings()).unwrap()).await;
+    let mut stream = connect_tls(&secure).await;
+    stream.write_all(large).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+    empty(&secure).await;
+}
+
+#[tokio::test]
+async fn who_reads_slowly_gets_his_answer() {
+    let (_world, server) =
+        served(EdgeSettings { write_timeout_ms: 20_000, ..EdgeSettings::default() }, None).await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (mut buffer, mut got) = (vec![0; 1 << 20], 0);
+    let reading = async {
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                return;
+            }
+            got += read;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), reading).await.expect("all of it comes");
+    assert!(got > LARGE);
+}
+
+#[tokio::test]
+async fn who_never_ends_a_tls_handshake_is_given_up() {
+    let settings =
+        EdgeSettings { tls_handshake_timeout_ms: 100, ..with_tls("localhost.pem", "localhost.key") };
+    let tls = Tls::load(&settings).unwrap();
+    let (_world, server) = served(settings, tls).await;
+    // Nothing; and the beginning of a record.
+    for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        assert_eq!(answer(&mut stream).await, "");
+        empty(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn accepted_connections_are_asked_whether_they_are_there() {
+    let listener = bind(([127, 0, 0, 1], 0).into(), 16).unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (accepted, _client) = tokio::join!(listener.accept(), connecting);
+    let (stream, _) = accepted.unwrap();
+    let socket = socket2::SockRef::from(&stream);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
 }
 
 #[tokio::test]
@@ -187,15 +269,102 @@ async fn speaks_tls() {
     assert!(!said.starts_with("HTTP"), "{said}");
 }
 
+/// The certificate that a client is shown.
+async fn shown(server: &Server) -> Vec<u8> {
+    /// Takes any.
+    #[derive(Debug)]
+    struct Any(Arc<CryptoProvider>);
+    impl ServerCertVerifier for Any {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, tokio_rustls::rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
+            verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        }
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
+            verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.signature_verification_algorithms.supported_schemes()
+        }
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any(provider)))
+        .with_no_client_auth();
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = tempfile::tempdir().unwrap();
+    if !rookery_testbed::certificates(new.path(), "DNS:localhost") {
+        return;
+    }
+    let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    std::fs::copy(file("localhost.pem"), &certificate).unwrap();
+    std::fs::copy(file("localhost.key"), &key).unwrap();
+    let settings = EdgeSettings {
+        tls_certificate: Some(certificate.clone()),
+        tls_key: Some(key.clone()),
+        ..EdgeSettings::default()
+    };
+    let tls = Tls::load_and_look(&settings, Duration::from_millis(10)).unwrap();
+    let (_world, server) = served(settings, tls).await;
+    let first = shown(&server).await;
+    // One that does not go with the key changes nothing; when its key has come, it does.
+    std::fs::copy(new.path().join("cert.pem"), &certificate).unwrap();
+    for _ in 0..10 {
+        assert_eq!(shown(&server).await, first);
+    }
+    std::fs::copy(new.path().join("key.pem"), &key).unwrap();
+    let changed = async {
+        while shown(&server).await == first {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), changed).await.expect("the new one is shown");
+    let new = CertificateDer::from_pem_file(new.path().join("cert.pem")).unwrap();
+    assert_eq!(shown(&server).await, new.to_vec());
+}
+
 #[test]
 fn wrong_files_of_tls_are_named() {
     let wrong = |certificate, key| match Tls::load(&with_tls(certificate, key)) {
         Err(error) => error,
         Ok(_) => panic!("{certificate} with {key} is accepted"),
     };
-    assert!(matches!(wrong("absent.pem", "localhost.key"), TlsError::File { key: "tls_certificate", .. }));
-    assert!(matches!(wrong("localhost.pem", "absent.key"), TlsError::File { key: "tls_key", .. }));
-    assert!(matches!(wrong("localhost.key", "localhost.key"), TlsError::File { key: "tls_certificate", .. }));
-    let said = wrong("localhost.pem", "absent.key").to_string();
-    assert!(said.starts_with("edge.tls_key: ") && said.contains("absent.key"), "{said}");
+    assert!(matches!(
+        wrong("absent.pem", "localhost.key"),
+        TlsError::File { key: "edge.tls_certificate", .. }
+    ));
+    assert!(matches!(wrong("localhost.pem", "absent.key"), TlsError::File { key: "edge.tls_key", .. }));
+    let swapped = wrong("localhost.key", "localhost.key");
+    assert!(matches!(swapped, TlsError::File { key: "edge.tls_certificate", .. }));
+    let wrong = wrong("localhost.pem", "absent.key");
+    assert!(wrong.key() == "edge.tls_key" && wrong.to_string().contains("absent.key"), "{wrong}");
 }

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{connection::Connection, hello::UrlCredentials, node::Edge};
-use crate::problem::Problem;
+use crate::{edge::patient::Patient, problem::Problem};
 
 /// RFC 6455, section 1.3.
 const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -124,38 +124,29 @@ fn lists(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
 
 impl Upgrading {
     /// Waits for the connection, and serves it in a task of its own, so that nothing of HTTP is kept.
-    pub(crate) async fn run<G: Unpin + Send + 'static>(self, edge: Arc<Edge>, guard: G) {
-        let Ok(upgraded) = self.on.await else { return };
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(Parts { io, read_buf, .. }) => {
-                let connection =
-                    Connection::new(io.into_inner(), edge, self.protocol, self.credentials, &read_buf, guard);
-                serve(connection, self.origin_allowed);
-            }
+    pub(crate) async fn run<G: Unpin + Send + 'static>(mut self, edge: Arc<Edge>, guard: G) {
+        let Ok(upgraded) = (&mut self.on).await else { return };
+        match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
+            Ok(parts) => self.serve(edge, parts, guard),
             Err(upgraded) => {
-                if let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
-                    let connection = Connection::new(
-                        io.into_inner(),
-                        edge,
-                        self.protocol,
-                        self.credentials,
-                        &read_buf,
-                        guard,
-                    );
-                    serve(connection, self.origin_allowed);
+                if let Ok(parts) = upgraded.downcast::<TokioIo<Patient<TlsStream<TcpStream>>>>() {
+                    self.serve(edge, parts, guard);
                 }
             }
         }
     }
-}
 
-fn serve<S, G>(mut connection: Connection<S, G>, origin_allowed: bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    G: Unpin + Send + 'static,
-{
-    if !origin_allowed {
-        connection.close(4403, "pages of this origin may not use this service");
+    fn serve<S, G>(self, edge: Arc<Edge>, parts: Parts<TokioIo<Patient<S>>>, guard: G)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        G: Unpin + Send + 'static,
+    {
+        let Parts { io, read_buf, .. } = parts;
+        let socket = io.into_inner().into_inner();
+        let mut connection = Connection::new(socket, edge, self.protocol, self.credentials, &read_buf, guard);
+        if !self.origin_allowed {
+            connection.close(4403, "pages of this origin may not use this service");
+        }
+        tokio::spawn(connection);
     }
-    tokio::spawn(connection);
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -91,8 +92,11 @@ pub(super) fn open(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenE
 }
 
 fn open_now(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenError> {
-    std::fs::create_dir_all(dir).map_err(|source| io("create", dir, source))?;
+    // For its owner alone: keys, hashes and codes are in it.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| io("create", dir, source))?;
     let lock = lock(dir)?;
+    warn_if_open(dir);
     let db = dir.join("db");
     if !db.try_exists().map_err(|source| io("look for", &db, source))? {
         create(dir, &db, settings)?;
@@ -112,6 +116,17 @@ fn open_now(dir: &Path, settings: &StoreSettings) -> Result<Opened, OpenError> {
     }
     let counter = number(COUNTER)?.unwrap_or(0);
     Ok(Opened { engine, lock, counter })
+}
+
+/// A directory that was there already is left as whoever made it wants it, but not without a word.
+fn warn_if_open(dir: &Path) {
+    let Ok(mode) = std::fs::metadata(dir).map(|found| found.permissions().mode() & 0o777) else { return };
+    if mode & 0o077 != 0 {
+        let dir = dir.display();
+        tracing::warn!(
+            "{dir} is open to others than its owner (mode {mode:03o}), and holds keys: chmod 700 it"
+        );
+    }
 }
 
 /// Makes an empty store beside its place and moves it there when it is whole: the engine cannot open one whose making was

@@ -27,6 +27,17 @@ impl Commit for Failing {
     }
 }
 
+#[test]
+fn the_directory_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("below").join("data");
+    let metrics = StoreMetrics::register(&mut Registry::default());
+    let _store = Store::open(&dir, &StoreSettings::default(), metrics).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&dir), mode(dir.parent().unwrap())), (0o700, 0o700));
+}
+
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_written_until_a_restart() {
     for written in [false, true] {
