@@ -20,7 +20,7 @@ use rookery_protocol::peer::{
     room_admin_server::{RoomAdmin, RoomAdminServer},
 };
 use serde_json::{Value, json};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 use crate::world::{PATIENCE, World};
 
@@ -96,10 +96,14 @@ impl Town {
         assert!(mounted, "the node has no token: {volumes:#?}");
         town.known().token = String::from_utf8(secret.data.unwrap()["operator-token"].0.clone()).unwrap();
 
-        let address = SocketAddr::from(([127, 9, 0, NEXT.fetch_add(1, Ordering::Relaxed)], 7070));
+        // Of this run alone: nodes all have the same port.
+        let [low, high, ..] = std::process::id().to_le_bytes();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from(([127, 192 + high % 62, low, number], 7070));
+        let incoming = TcpIncoming::bind(address).unwrap();
         let serve = tonic::transport::Server::builder()
             .add_service(RoomAdminServer::new(town.clone()))
-            .serve(address);
+            .serve_with_incoming(incoming);
         tokio::spawn(serve);
         town.ready(&pods, address).await;
         town
