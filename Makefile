@@ -45,7 +45,7 @@ faults: ## 1,000 faults of every part of a cluster under load; writes docs/fault
 	scripts/faults
 
 sim: ## a minute of simulated clusters, new seeds each time
-	$(CARGO) run --release --locked -p rookery-sim -- --seconds 60
+	$(CARGO) run --release --locked -p rookery-sim -- --seconds 60 --seeds 1000000 --from $$(date +%s)000
 
 bench: ## measure the node against raw writers (about 8 minutes; needs two cores)
 	bench/run.sh
