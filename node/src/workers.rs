@@ -117,8 +117,8 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const LONG: Duration = Duration::from_secs(600);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// A runtime of one thread, which is watched.
     fn runtime(workers: &Arc<Workers>) -> tokio::runtime::Runtime {
@@ -135,7 +135,9 @@ mod tests {
             wait(&gatherer);
             let _ = over.send(());
         });
+        let began = Instant::now();
         while workers.doing.load(SeqCst) != doing {
+            assert!(began.elapsed() < PATIENCE, "nobody begins to wait");
             thread::yield_now();
         }
         is_over
@@ -161,7 +163,12 @@ mod tests {
         runtime(&workers).block_on(async {
             let gatherer = workers.clone();
             // It returns, though nobody rests: this thread waits for it without the runtime's knowledge.
-            thread::spawn(move || gatherer.gather(Duration::from_millis(20), true)).join().unwrap();
+            let (over, is_over) = mpsc::channel();
+            thread::spawn(move || {
+                gatherer.gather(Duration::from_millis(20), true);
+                let _ = over.send(());
+            });
+            is_over.recv_timeout(PATIENCE).expect("it ends by itself");
         });
     }
 

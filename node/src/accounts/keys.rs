@@ -287,3 +287,56 @@ pub(super) async fn mac_secret(rows: &dyn Rows) -> Result<[u8; 32], Problem> {
         Problem::internal()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::backend::embedded::{Store, StoreMetrics, StoreSettings};
+
+    /// Ids of the public keys, newest first.
+    fn kids(keys: &Keys) -> Vec<String> {
+        let jwks: serde_json::Value = serde_json::from_slice(&keys.jwks()).unwrap();
+        let keys = jwks["keys"].as_array().unwrap();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// As if the newest key had been made so much earlier.
+    async fn age(rows: &dyn Rows, by: Duration) {
+        let (key, mut newest) = all(rows).await.unwrap().pop().unwrap();
+        newest.created_at -= i64::try_from(by.as_millis()).unwrap();
+        let value = Some(serde_json::to_vec(&newest).unwrap().into());
+        rows.write(vec![(Row { table: Table::Secrets, key, value }, Expect::Any)]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_old_key_is_dropped_when_its_last_token_has_expired() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = StoreMetrics::register(&mut Registry::default());
+        let store = Store::open(dir.path(), &StoreSettings::default(), metrics).unwrap();
+        let settings = Arc::new(AccountsSettings::default());
+        let keys = Keys::load(store.clone(), settings.clone(), Arc::default()).await.unwrap();
+        let (token, _) = keys.sign(UserId(1), SessionId(2)).await.unwrap();
+        let old = kids(&keys);
+        assert_eq!(old.len(), 1);
+
+        age(&*store, Duration::from_secs(settings.key_rotation_days * 86_400)).await;
+        keys.reload().await.unwrap();
+        let both = kids(&keys);
+        assert_eq!((both.len(), &both[1..]), (2, &old[..]));
+        keys.verify(&token).await.unwrap();
+
+        // The other node's clock may be behind.
+        age(&*store, settings.access_token_life()).await;
+        keys.reload().await.unwrap();
+        assert_eq!(kids(&keys), both);
+        keys.verify(&token).await.unwrap();
+
+        age(&*store, CLOCKS_DIFFER).await;
+        keys.reload().await.unwrap();
+        assert_eq!(kids(&keys), both[..1]);
+        assert_eq!(keys.verify(&token).await.unwrap_err().code, "token_invalid");
+        assert_eq!(all(&*store).await.unwrap().len(), 1);
+    }
+}

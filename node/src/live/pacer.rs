@@ -103,9 +103,12 @@ mod tests {
         assert_eq!(woken.count(), 100, "nobody else would wake them yet");
         let runs = pacer.clone();
         tokio::spawn(async move { runs.run().await });
-        while !pacer.runs.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
+        let began = async {
+            while !pacer.runs.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), began).await.expect("it runs");
         for round in 2..=4 {
             let (mut before, mut most) = (woken.count(), 0);
             pacer.wake(&mut wakers(&woken, 100));
@@ -116,7 +119,7 @@ mod tests {
                     (most, before) = (most.max(now - before), now);
                 }
             };
-            tokio::time::timeout(Duration::from_secs(30), all).await.expect("all are woken");
+            tokio::time::timeout(Duration::from_secs(60), all).await.expect("all are woken");
             assert!(most <= AT_ONCE, "{most} at once");
         }
     }

@@ -111,7 +111,9 @@ fn a_lost_newest_record_is_noticed() {
 fn after_a_lost_connection_all_followed_rooms_are_looked_up() {
     let Some(servers) = rookery_testbed::nats_single() else { return };
     run(async {
-        let log = open(&servers, "lost", None).await;
+        // So long that it is told apart from "at once" also on a busy machine.
+        let patient = NatsSettings { append_timeout_ms: 10_000, ..settings(&servers) };
+        let log = open_with(&patient, "lost").await;
         let heard = sink(&log);
         for room in 1..=200 {
             log.follow(RoomId(room), true);
@@ -119,16 +121,16 @@ fn after_a_lost_connection_all_followed_rooms_are_looked_up() {
         log.tail(RoomId(1)).await.unwrap();
         assert!(log.connected());
         servers.kill(0);
-        let waited = tokio::time::timeout(Duration::from_secs(10), async {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
             while log.connected() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        waited.await.unwrap();
+        waited.await.expect("the loss is noticed");
         // Nothing is queued: it fails at once.
         let began = std::time::Instant::now();
         assert_eq!(log.append(record(1, 0, 1..=1, "queued?")).await, Appended::Unknown);
-        assert!(began.elapsed() < Duration::from_millis(500));
+        assert!(began.elapsed() < Duration::from_secs(5));
         servers.restart(0);
         heard.until("all rooms", |heard| heard.missed.lock().unwrap().len() >= 200).await;
         // The subscriptions are there again. What is stored though its answer was lost, the tail shows.

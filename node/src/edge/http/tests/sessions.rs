@@ -1,5 +1,7 @@
 //! Tokens, refresh, logout, tickets, restarts.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -229,6 +231,24 @@ async fn a_ticket_is_good_once_and_ends_with_its_login() {
     let refused = world.accounts.redeem_ticket(second["ticket"].as_str().unwrap()).await.unwrap_err();
     assert_eq!(refused.code, "session_revoked");
     ticket().await.refused(401, "session_revoked");
+}
+
+#[tokio::test]
+async fn a_ticket_is_good_for_so_long() {
+    // So long that what this test itself takes makes no difference.
+    let settings = AccountsSettings { ticket_seconds: 600, ..unlimited() };
+    let world = World::with(settings, HttpSettings::default()).await;
+    let session = world.user("ada").await;
+    for (passed, good) in [(300, true), (600, false)] {
+        let ticket = world.call(access(&session), "POST", "/v1/auth/ticket", json!(null)).await.accepted(200);
+        assert_eq!(ticket["expires_in"], 600);
+        world.pass(Duration::from_secs(passed));
+        let redeemed = world.accounts.redeem_ticket(ticket["ticket"].as_str().unwrap()).await;
+        match redeemed {
+            Ok(_) => assert!(good, "after {passed} s"),
+            Err(problem) => assert_eq!((problem.code, good), ("ticket_invalid", false)),
+        }
+    }
 }
 
 /// Not a promise of a test but a figure: `cargo test -p rookery-node --lib -- --ignored --nocapture authenticated`.

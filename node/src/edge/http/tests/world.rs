@@ -1,6 +1,14 @@
 //! A node's HTTP with accounts on a real store in a directory of its own.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -10,11 +18,21 @@ use super::client::{Answer, send};
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Limit, LimitSettings},
     backend::embedded::{
-        EmbeddedReminders, Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl,
+        Clock, EmbeddedReminders, Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl,
     },
     edge::{App, http::HttpSettings},
     notices::{self, NoticesMetrics, NoticesSettings},
 };
+
+/// The machine's clock, so many milliseconds ahead.
+#[derive(Default)]
+struct Ahead(AtomicU64);
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() + self.0.load(Ordering::SeqCst)
+    }
+}
 
 /// What standalone has below accounts.
 struct Backends {
@@ -25,7 +43,7 @@ struct Backends {
 
 impl Backends {
     /// Opens the store, once a former holder has let go of it.
-    async fn open(dir: &Path) -> Self {
+    async fn open(dir: &Path, clock: Arc<Ahead>) -> Self {
         let settings = StoreSettings::default();
         let metrics = StoreMetrics::register(&mut Registry::default());
         let let_go = async {
@@ -37,7 +55,7 @@ impl Backends {
             }
         };
         let store = tokio::time::timeout(Duration::from_secs(60), let_go).await.expect("it is let go of");
-        let ephemeral = Ttl::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
+        let ephemeral = Ttl::open(store.clone(), &settings, clock).await.unwrap();
         let mailbox = Mailbox::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
         Self { store, ephemeral: Arc::new(ephemeral), mailbox: Arc::new(mailbox) }
     }
@@ -51,6 +69,7 @@ pub(super) struct World {
     mailbox: Arc<Mailbox>,
     server: tokio::task::JoinHandle<()>,
     _notices: notices::Running,
+    clock: Arc<Ahead>,
     dir: Arc<TempDir>,
 }
 
@@ -110,7 +129,8 @@ impl World {
         http: HttpSettings,
         notices: NoticesSettings,
     ) -> Self {
-        let Backends { store, ephemeral, mailbox } = Backends::open(dir.path()).await;
+        let clock = Arc::<Ahead>::default();
+        let Backends { store, ephemeral, mailbox } = Backends::open(dir.path(), clock.clone()).await;
         let metrics = AccountsMetrics::default();
         let rooms = crate::rooms::Rooms::start(
             crate::rooms::RoomsSettings::default(),
@@ -146,7 +166,12 @@ impl World {
         let at = listener.local_addr().unwrap();
         let service = super::super::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        Self { at, app, accounts, mailbox, server, _notices: running, dir }
+        Self { at, app, accounts, mailbox, server, _notices: running, clock, dir }
+    }
+
+    /// So much time passes for what is kept for a while: codes, tickets, logins.
+    pub(super) fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Answer {

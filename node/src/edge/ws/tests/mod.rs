@@ -1,6 +1,7 @@
 //! Connections over sockets in memory, on the store that standalone uses.
 
 mod admission;
+mod limits;
 mod neighbours;
 mod wire;
 pub(in crate::edge) mod world;
@@ -253,24 +254,6 @@ async fn nothing_is_left_of_a_connection() {
     tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("nothing is left");
     assert!(world.edge.registry.links(ada.profile.id).is_empty());
     assert_eq!(world.app.hub.open(room).followers(), 0);
-}
-
-/// Somebody who sends what is no frame is told so each time, and not for ever.
-#[tokio::test]
-async fn too_much_that_is_malformed_closes() {
-    let world = World::new(EdgeSettings { max_malformed: 2, ..settings() }, LiveSettings::default()).await;
-    let mut client = connect(&world, Subprotocol::Json, 1);
-    // So many that a minute may begin in between.
-    for _ in 0..6 {
-        client.send(1, b"{");
-    }
-    let got = client.until(|got| matches!(got, Got::Close(_))).await;
-    assert_eq!(got.last(), Some(&Got::Close(1008)));
-    let told = |got: &Got| matches!(got, Got::Frame(Frame::Error(error)) if error.code == "malformed");
-    assert!(
-        (3..=5).contains(&got.len().saturating_sub(1)) && got[..got.len() - 1].iter().all(told),
-        "{got:?}"
-    );
 }
 
 /// An idle connection holds next to nothing.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rookery_core::{
     ring::View,
     room::{Kind, Profile, Reply, Visibility, What},
 };
-use rookery_protocol::id::RoomId;
+use rookery_protocol::id::{RoomId, UserId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -173,6 +174,13 @@ impl World {
     /// Removes events of a room that are before this seq.
     pub(super) async fn forget(&self, room: RoomId, before: u64) {
         self.store.forget(room, before).await.unwrap();
+    }
+
+    /// Makes what is stored of a user unreadable.
+    pub(super) async fn spoil(&self, user: UserId) {
+        let key = Bytes::copy_from_slice(&user.to_bytes());
+        let row = Row { table: Table::Users, key, value: Some(Bytes::from_static(b"?")) };
+        assert_eq!(self.store.write(vec![(row, Expect::Any)]).await.unwrap(), Written::Done);
     }
 
     pub(in crate::edge) async fn new(settings: EdgeSettings, live: LiveSettings) -> Self {

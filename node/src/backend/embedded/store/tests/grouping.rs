@@ -1,9 +1,12 @@
 //! One sync for all that waits.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use super::*;
@@ -24,6 +27,16 @@ impl Commit for Gated {
     }
 }
 
+/// Waits until a first commit waits at the gate.
+async fn begun(gated: &Gated) {
+    let begun = async {
+        while gated.commits.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begun).await.expect("the first append is committed");
+}
+
 /// One thread runs all tasks here, some at a time: after this, each of the 200 that there are at most has queued its append.
 async fn let_all_queue() {
     for _ in 0..=200 {
@@ -42,9 +55,7 @@ async fn what_collects_while_the_disk_is_busy_shares_one_sync() {
         tokio::spawn(async move { store.append(record(room, 0, 1..=1, "hello")).await })
     };
     let first = append(0);
-    while gated.commits.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    begun(&gated).await;
     let others: Vec<_> = (1..=200).map(append).collect();
     let_all_queue().await;
     drop(open);
@@ -66,9 +77,7 @@ async fn two_appends_to_one_room_fit_into_one_batch() {
         tokio::spawn(async move { store.append(append).await })
     };
     let first = append(record(9, 0, 1..=1, "first"));
-    while gated.commits.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    begun(&gated).await;
     // Positions are counted up by one for each record: the second one's condition is the position of the first.
     let one = append(record(1, 0, 1..=1, "one"));
     let again = append(record(1, 0, 1..=1, "again"));
