@@ -1,5 +1,7 @@
 //! Bad input: each has a defined answer, and nobody else is disturbed.
 
+use std::time::Duration;
+
 use rookery_e2e::{
     history::Body,
     http::Api,
@@ -18,7 +20,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::raw::Raw;
 
-/// Somebody who minds his own business on the same node, all the while.
+/// A bystander says something about so often.
+const OFTEN: Duration = Duration::from_millis(100);
+
+/// Somebody who minds his own business on the same node, all the while: he talks to himself, and hears each word once.
 struct Bystander {
     user: User,
     checks: mpsc::Sender<oneshot::Sender<()>>,
@@ -30,29 +35,48 @@ impl Bystander {
         let user = User::register(service, "bystander").await;
         let room = user.room_with(&[]).await;
         let mut ws = user.online(Subprotocol::Json).await;
+        let mut hears = user.online(Subprotocol::Proto).await;
         let (checks, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
         let me = user.clone();
         let life = tokio::spawn(async move {
+            let mut last = Self::chat(&me, &room, &mut ws, &mut hears, None).await;
             loop {
-                tokio::select! {
-                    frame = ws.try_next() => { frame.expect("a bystander's connection stays"); }
-                    check = asked.recv() => {
-                        let Some(check) = check else { return };
-                        Self::chat(&me, &room, &mut ws).await;
-                        let _ = check.send(());
+                let check = tokio::select! {
+                    frame = ws.try_next() => {
+                        frame.expect("a bystander's connection stays");
+                        continue;
                     }
+                    () = tokio::time::sleep(OFTEN) => None,
+                    check = asked.recv() => match check {
+                        Some(check) => Some(check),
+                        None => return,
+                    },
+                };
+                last = Self::chat(&me, &room, &mut ws, &mut hears, Some(last)).await;
+                if let Some(check) = check {
+                    let _ = check.send(());
                 }
             }
         });
         Self { user, checks, _life: life }
     }
 
-    async fn chat(user: &User, room: &str, ws: &mut Ws) {
+    /// Says something and hears it over both connections, right after what was said `last`; its seq.
+    async fn chat(user: &User, room: &str, ws: &mut Ws, hears: &mut Ws, last: Option<u64>) -> u64 {
         let send = json!({"t": "send", "room": room, "text": "still here", "client_msg_id": unique("m")});
         let seq = seq_of(&ws.ask(send).await.ok());
-        let heard = ws.event_in("message", room).await;
-        assert_eq!(seq_of(&heard), seq);
+        assert!(last.is_none_or(|last| seq == last + 1), "{seq} comes after {last:?}");
+        for socket in [ws, hears] {
+            let event = |event: &Value| event["room"] == room && Body::of(event).is_some();
+            let heard = socket.event_where("what he said", event).await;
+            assert_eq!(
+                (&heard["t"], seq_of(&heard)),
+                (&json!("message"), seq),
+                "lost, or heard twice: {heard}"
+            );
+        }
         assert_eq!(user.message(room, seq).await["text"], "still here");
+        seq
     }
 
     /// Panics unless his connection is open since the beginning and still does all that it should.
@@ -97,12 +121,14 @@ async fn http_bodies_that_are_none() {
 /// Unknown paths and methods are problems, too.
 #[tokio::test]
 async fn paths_and_methods_that_are_none() {
-    let ada = User::register(Service::shared(), "ada").await;
+    let bystander = Bystander::at(Service::shared()).await;
+    let ada = bystander.user.clone();
     for path in ["/v1/nothing", "/v2/rooms", "/v1/rooms/x/y/z", "/v1/%00"] {
         ada.api.get(path).await.refused(404);
     }
     ada.api.delete("/v1/auth/login").await.refused(405);
     ada.api.patch("/v1/rooms", json!({})).await.refused(405);
+    bystander.is_undisturbed().await;
 }
 
 /// Frames that are no requests: an `error` without closing, or a close with a policy code; never silence.
@@ -199,6 +225,7 @@ async fn bytes_that_are_no_http() {
 /// An upgrade without a subprotocol that the node speaks, or that is no upgrade.
 #[tokio::test]
 async fn upgrades_that_are_none() {
+    let bystander = Bystander::at(Service::shared()).await;
     let api = Service::shared().api();
     let answer = api.get("/v1/ws").await;
     assert!((400..500).contains(&answer.status), "{}", answer.status);
@@ -212,6 +239,7 @@ async fn upgrades_that_are_none() {
     raw.write(&[0x88, 0x80, 0, 0, 0, 0]).await;
     let answer = String::from_utf8_lossy(&raw.read_to_end().await).into_owned();
     assert!(!answer.contains("soap"), "{answer}");
+    bystander.is_undisturbed().await;
 }
 
 // Oversized.
@@ -239,6 +267,7 @@ async fn http_bodies_that_are_too_large() {
 #[tokio::test]
 async fn http_headers_that_are_too_large() {
     let service = Service::shared();
+    let bystander = Bystander::at(service).await;
     let mut raw = Raw::connect(service.url()).await;
     raw.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n").await;
     for number in 0..2_000 {
@@ -247,6 +276,7 @@ async fn http_headers_that_are_too_large() {
     raw.write(b"\r\n").await;
     let answer = String::from_utf8_lossy(&raw.read_to_end().await).into_owned();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    bystander.is_undisturbed().await;
 }
 
 /// "1009 frame too large", by the length alone, before the content comes.
@@ -351,6 +381,7 @@ async fn hello_with_bad_credentials() {
 #[tokio::test]
 async fn pages_of_other_origins() {
     let service = Service::shared();
+    let bystander = Bystander::at(service).await;
     let ada = User::register(service, "ada").await;
     for subprotocol in Subprotocol::BOTH {
         for origin in ["https://evil.example", "null"] {
@@ -364,6 +395,7 @@ async fn pages_of_other_origins() {
         connect.origin = Some(ada.api.base().to_owned());
         connect.open().await.expect("its own pages").hello(json!({"token": ada.token()})).await;
     }
+    bystander.is_undisturbed().await;
 }
 
 /// "No valid `hello` within 10 s closes the socket": 4408.

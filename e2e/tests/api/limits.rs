@@ -41,6 +41,47 @@ async fn one_connection_too_many_is_told_so() {
     .await;
 }
 
+/// `?token=`, "a setting", and which pages' `Origin` is on the allow list.
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_and_origins_are_what_the_settings_allow() {
+    if service::is_external() {
+        return rookery_e2e::skipped(
+            "urls_and_origins_are_what_the_settings_allow",
+            "its settings are other ones",
+        );
+    }
+    let options = Options::generous()
+        .set("edge.url_token", false)
+        .set("http.allowed_origins", r#"["https://chat.example.org"]"#);
+    let server = tokio::task::block_in_place(|| Server::start(options));
+    let service = Service::of(&server);
+    let ada = User::register(&service, "ada").await;
+    for subprotocol in Subprotocol::BOTH {
+        let mut in_url = Connect::to(&server.url(), subprotocol);
+        in_url.query = format!("?token={}", ada.token());
+        let mut ws = in_url.open().await.expect("refused by a close code that pages can read");
+        let _ = ws.try_send(json!({"t": "hello"})).await;
+        assert_eq!(ws.closed().await.code, 4401);
+
+        for (origin, allowed) in [
+            ("https://chat.example.org", true),
+            ("http://chat.example.org", false),
+            ("https://chat.example.org.evil.example", false),
+            ("https://other.example.org", false),
+        ] {
+            let mut from = Connect::to(&server.url(), subprotocol);
+            from.origin = Some(origin.to_owned());
+            let mut ws = from.open().await.expect("refused by a close code that pages can read");
+            if allowed {
+                ws.hello(json!({"token": ada.token()})).await;
+            } else {
+                let _ = ws.try_send(json!({"t": "hello", "token": ada.token()})).await;
+                assert_eq!(ws.closed().await.code, 4403, "{origin}");
+            }
+        }
+    }
+}
+
 /// `"rooms": "all"` of more rooms than a connection follows: what is left out is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_that_a_connection_cannot_follow_are_told_of() {

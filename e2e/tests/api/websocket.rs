@@ -40,6 +40,27 @@ async fn hello_is_welcomed() {
     }
 }
 
+/// hello: `rooms` may name those that are followed. One that one is not in is left out.
+#[tokio::test]
+async fn hello_follows_the_rooms_that_it_names() {
+    let [ada, bob] = people(["ada", "bob"]).await;
+    let (named, other) = (ada.room_with(&[&bob]).await, ada.room_with(&[&bob]).await);
+    let strange = ada.room_with(&[]).await;
+    for subprotocol in Subprotocol::BOTH {
+        let mut ws = bob.connect(subprotocol).await;
+        let welcome = ws.hello(json!({"token": bob.token(), "rooms": [named, strange]})).await;
+        let rooms = welcome["rooms"].as_array().expect("welcome lists rooms");
+        assert_eq!(rooms.iter().map(|state| &state["room"]).collect::<Vec<_>>(), [&json!(named)]);
+        ada.say(&other, "elsewhere").await;
+        ada.say(&strange, "where he is not").await;
+        let said = ada.say(&named, "here").await;
+        let heard = ws.event("message").await;
+        assert_eq!((heard["room"].as_str(), seq_of(&heard)), (Some(named.as_str()), seq_of(&said)));
+        let more = ws.settle().await;
+        assert!(more.iter().all(|event| event["t"] != "message"), "{more:?}");
+    }
+}
+
 /// Credentials: the first frame (token or ticket); `?ticket=`; `?token=`.
 #[tokio::test]
 async fn credentials_may_come_in_four_ways() {
@@ -219,9 +240,13 @@ async fn changes_are_heard() {
             let edited = next("edited", 1, &ada).await;
             assert_eq!(edited["text"], format!("hello @{}", bob.username));
             assert_eq!(edited["mentions"], json!([bob.id]));
-            assert_eq!(next("reaction", 2, &ada).await["emoji"], "👍");
-            assert_eq!(next("reaction", 3, &bob).await["emoji"], "👍");
-            next("reaction", 4, &bob).await;
+            for (number, user, op, count) in
+                [(2, &ada, "add", 1), (3, &bob, "add", 2), (4, &bob, "remove", 1)]
+            {
+                let reaction = next("reaction", number, user).await;
+                let said = ["emoji", "op", "count"].map(|field| reaction[field].clone());
+                assert_eq!(said, [json!("👍"), json!(op), json!(count)], "{reaction}");
+            }
             next("deleted", 5, &ada).await;
         }
     }
