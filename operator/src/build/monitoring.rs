@@ -17,8 +17,11 @@ const ALL: &str = "chatcluster!=\"\"";
 /// The group of alerts that are not about chats.
 const NOT_OF_CHATS: &str = "rookery-operator";
 /// The chart's dashboards of a chat: name and content.
-const DASHBOARDS: [(&str, &str); 1] =
-    [("cluster", include_str!("../../../charts/rookery-operator/files/dashboards/cluster.json"))];
+const DASHBOARDS: [(&str, &str); 3] = [
+    ("cluster", include_str!("../../../charts/rookery-operator/files/dashboards/cluster.json")),
+    ("node", include_str!("../../../charts/rookery-operator/files/dashboards/node.json")),
+    ("sides", include_str!("../../../charts/rookery-operator/files/dashboards/sides.json")),
+];
 
 pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
     let monitoring = &inputs.spec.monitoring;
@@ -165,7 +168,7 @@ mod tests {
         let (tea, coffee) = (of("tea"), of("coffee"));
         assert_eq!(
             tea.iter().map(|manifest| &*manifest.name).collect::<Vec<_>>(),
-            ["tea-pods", "tea-alerts", "tea-dashboard-cluster"]
+            ["tea-pods", "tea-alerts", "tea-dashboard-cluster", "tea-dashboard-node", "tea-dashboard-sides"]
         );
         let labels = &tea[0].value["metadata"]["labels"];
         assert_eq!((&labels["release"], &labels[CLUSTER]), (&json!("main"), &json!("tea")));

@@ -368,19 +368,22 @@ fn what_is_not_declared_any_more_goes() {
         less.as_object_mut().unwrap().remove("ingress");
         world.declare("chat", less).await.unwrap();
         world.look("chat").await;
-        let config = before.iter().find(|name| name.starts_with("ConfigMap/chat-mailer-")).unwrap().clone();
+        let settings = |of: &str| before.iter().find(|name| name.starts_with(of)).unwrap().clone();
+        // Nodes have others: they know no public URL any more.
+        let (config, nodes) = (settings("ConfigMap/chat-mailer-"), settings("ConfigMap/chat-node-"));
         // Settings stay as long as a pod has them. Nobody runs pods here: without its Deployment its pods go at once.
         let gone = world
-            .look_until("chat", "the mailer's settings go", async |_| {
+            .look_until("chat", "the settings of the mailer and the old ones of nodes go", async |_| {
                 let after = names().await;
                 let gone: Vec<_> = before.iter().filter(|name| !after.contains(name)).cloned().collect();
-                gone.contains(&config).then_some(gone)
+                (gone.contains(&config) && gone.contains(&nodes)).then_some(gone)
             })
             .await;
         assert_eq!(
             gone,
             [
                 config.as_str(),
+                nodes.as_str(),
                 "Deployment/chat-mailer",
                 "Ingress/chat-client",
                 "NetworkPolicy/chat-mailer",
