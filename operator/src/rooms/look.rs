@@ -17,11 +17,12 @@ use super::{
     calls::{CallError, Nodes},
     near::{self, Near},
     request::{key, request},
-    status::{self, NAMED, Says},
+    status::{self, NAMED},
 };
 use crate::{
     build::OPERATOR,
     cluster::{Context, LookError, api},
+    status::Says,
 };
 
 /// Whether somebody is called like a member that is declared, no watch tells.

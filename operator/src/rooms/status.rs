@@ -1,18 +1,13 @@
 //! What is told of a room. Written when something turns; what only grows is written rarely.
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Resource as _, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::events::EventType,
-};
-use rookery_crds::{ChatRoom, ChatRoomStatus, Condition};
+use kube::{Resource as _, runtime::events::EventType};
+use rookery_crds::{ChatRoom, ChatRoomStatus};
 use rookery_protocol::{id::RoomId, peer::RoomReply};
-use serde_json::json;
 
 use crate::{
-    build::OPERATOR,
-    cluster::{Context, LookError, api},
+    cluster::{Context, LookError},
+    status::{self, Conditions, Says},
 };
 
 /// Longest message of a condition, in characters.
@@ -20,34 +15,19 @@ const LONGEST: usize = 1024;
 /// So many unknown users are named.
 pub(super) const NAMED: usize = 20;
 
-/// What is to be said by the condition Ready: whether it is so, why in a word, why in a sentence.
-pub(super) type Says = (bool, &'static str, String);
-
-/// The status, as far as conditions go. `available`: `None` leaves that as it was.
+/// The status, as far as conditions go: what is to be said by Ready. `available`: `None` leaves that as it was.
 pub(super) fn said(room: &ChatRoom, says: &Says, available: Option<bool>) -> ChatRoomStatus {
     let mut status = room.status.clone().unwrap_or_default();
     let generation = room.metadata.generation.unwrap_or_default();
     let before = std::mem::take(&mut status.conditions);
-    let last = |kind: &str| before.iter().find(|condition| condition.kind == kind);
-    let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
-        let word = if holds { "True" } else { "False" };
-        let since =
-            last(kind).filter(|last| last.status == word).map(|last| last.last_transition_time.clone());
-        Condition {
-            kind: kind.to_owned(),
-            status: word.to_owned(),
-            reason: reason.to_owned(),
-            message: message.chars().take(LONGEST).collect(),
-            last_transition_time: since
-                .unwrap_or_else(|| Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            observed_generation: generation,
-        }
-    };
-    let mut conditions = vec![condition("Ready", says.0, says.1, &says.2)];
+    let told = Conditions { before: &before, now: Timestamp::now(), generation, longest: LONGEST };
+    let mut conditions = vec![told.put("Ready", says)];
     match available {
-        Some(true) => conditions.push(condition("Available", true, "RoomThere", "the room is there")),
-        Some(false) => conditions.push(condition("Available", false, says.1, &says.2)),
-        None => conditions.extend(last("Available").cloned()),
+        Some(true) => {
+            conditions.push(told.put("Available", &(true, "RoomThere", "the room is there".to_owned())));
+        }
+        Some(false) => conditions.push(told.put("Available", &(false, says.1, says.2.clone()))),
+        None => conditions.extend(told.last("Available").cloned()),
     }
     status.observed_generation = generation;
     status.conditions = conditions;
@@ -85,21 +65,8 @@ pub(super) async fn write(
     if room.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let rooms: Api<ChatRoom> = Api::namespaced(context.client.clone(), &room.namespace().unwrap_or_default());
-    let patch = json!({
-        "apiVersion": "rookery.chat/v1alpha1",
-        "kind": "ChatRoom",
-        // Not of another one that was made under the same name.
-        "metadata": { "name": room.name_any(), "uid": room.uid() },
-        "status": status,
-    });
-    let params =
-        PatchParams { field_manager: Some(OPERATOR.to_owned()), force: true, ..PatchParams::default() };
-    match rooms.patch_status(&room.name_any(), &params, &Patch::Apply(&patch)).await {
-        Ok(_) => context.metrics.wrote("ChatRoom", "status"),
-        // Gone, or another one by now.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
-        Err(error) => return Err(api("write the status of a room")(error)),
+    if !status::write(context, room, &status, ("ChatRoom", "write the status of a room")).await? {
+        return Ok(());
     }
     let ready = |status: &ChatRoomStatus| {
         status.conditions.iter().find(|condition| condition.kind == "Ready").cloned()
@@ -116,6 +83,8 @@ pub(super) async fn write(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn room(status: ChatRoomStatus) -> ChatRoom {

@@ -1,20 +1,11 @@
 //! The conditions of a cluster.
 
-use k8s_openapi::jiff::Timestamp;
-use rookery_crds::{ChatClusterStatus, Condition};
-
 use super::{
     Facts, count,
     parts::Part,
     waits::{self, Waits},
 };
-use crate::roll::Waiting;
-
-/// Longest message of a condition, in characters; the definition allows 1,024 bytes more or less.
-const LONGEST: usize = 900;
-
-/// What a condition says.
-pub(super) type Says = (bool, &'static str, String);
+use crate::{roll::Waiting, status::Says};
 
 pub(super) fn degraded(facts: &Facts<'_>, parts: &[Part], waits: &[Waits], overdue: &[String]) -> Says {
     let all = |sentences: Vec<&str>| sentences.join("; ");
@@ -86,25 +77,4 @@ pub(super) fn progressing(facts: &Facts<'_>, parts: &[Part]) -> Says {
         return (true, "Starting", message);
     }
     (false, "Settled", "nothing is being changed".to_owned())
-}
-
-pub(super) fn condition(
-    kind: &str,
-    says: Says,
-    before: &ChatClusterStatus,
-    now: Timestamp,
-    generation: i64,
-) -> Condition {
-    let (holds, reason, message) = says;
-    let status = if holds { "True" } else { "False" };
-    let last = before.conditions.iter().find(|condition| condition.kind == kind);
-    let since = last.filter(|last| last.status == status).map(|last| last.last_transition_time.clone());
-    Condition {
-        kind: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.chars().take(LONGEST).collect(),
-        last_transition_time: since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        observed_generation: generation,
-    }
 }

@@ -7,22 +7,21 @@ mod tests;
 mod waits;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::events::EventType,
-};
+use kube::{ResourceExt, runtime::events::EventType};
 use rookery_crds::{
     ChatCluster, ChatClusterStatus,
     cluster::{NodeState, NodeStatus, ShardStatus},
 };
-use serde_json::json;
 
-use super::{Context, Look, LookError, Observed, Problem, api, validate};
+use super::{Context, Look, LookError, Observed, Problem, validate};
 use crate::{
-    build::{CLUSTER, COMPONENT, OPERATOR, VERSION},
+    build::{CLUSTER, COMPONENT, VERSION},
     roll::{Millis, Node, Seen, Verdict},
+    status::{self, Conditions},
 };
+
+/// Longest message of a condition, in characters.
+const LONGEST: usize = 900;
 
 /// All that a status is made of.
 pub(super) struct Facts<'a> {
@@ -75,9 +74,8 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     };
     let conditions =
         [("Ready", is_ready), ("Available", available), ("Progressing", progressing), ("Degraded", degraded)];
-    let conditions = conditions
-        .into_iter()
-        .map(|(kind, says)| conditions::condition(kind, says, &before, facts.now, generation));
+    let told = Conditions { before: &before.conditions, now: facts.now, generation, longest: LONGEST };
+    let conditions = conditions.into_iter().map(|(kind, says)| told.put(kind, &says));
 
     let mut shards: Vec<ShardStatus> = facts
         .seen
@@ -162,9 +160,10 @@ pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: Strin
     let mut status = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation.unwrap_or_default();
     status.observed_generation = generation;
+    let before = status.conditions.clone();
+    let told = Conditions { before: &before, now: Timestamp::now(), generation, longest: LONGEST };
     for (kind, holds) in [("Ready", false), ("Degraded", true)] {
-        let says = (holds, "Refused", why.clone());
-        let condition = conditions::condition(kind, says, &status, Timestamp::now(), generation);
+        let condition = told.put(kind, &(holds, "Refused", why.clone()));
         match status.conditions.iter_mut().find(|condition| condition.kind == kind) {
             Some(there) => *there = condition,
             None => status.conditions.push(condition),
@@ -177,26 +176,13 @@ pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: Strin
 
 /// Writes a status if it says something new, and tells Events of what has turned.
 pub(super) async fn write(look: &Look<'_>, status: ChatClusterStatus) -> Result<(), LookError> {
-    let Look { context, cluster, namespace, .. } = *look;
+    let Look { context, cluster, .. } = *look;
     let before = cluster.status.as_ref();
     if before == Some(&status) {
         return Ok(());
     }
-    let clusters: Api<ChatCluster> = Api::namespaced(context.client.clone(), namespace);
-    let patch = json!({
-        "apiVersion": "rookery.chat/v1alpha1",
-        "kind": "ChatCluster",
-        // Not of another one that was made under the same name.
-        "metadata": { "name": cluster.name_any(), "uid": cluster.uid() },
-        "status": status,
-    });
-    let params =
-        PatchParams { field_manager: Some(OPERATOR.to_owned()), force: true, ..PatchParams::default() };
-    match clusters.patch_status(&cluster.name_any(), &params, &Patch::Apply(&patch)).await {
-        Ok(_) => context.metrics.wrote("ChatCluster", "status"),
-        // Gone, or another one by now.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
-        Err(error) => return Err(api("write the status of a cluster")(error)),
+    if !status::write(context, cluster, &status, ("ChatCluster", "write the status of a cluster")).await? {
+        return Ok(());
     }
     for condition in &status.conditions {
         let last =
