@@ -1,5 +1,6 @@
 //! What can be measured: one file per command.
 
+mod beside;
 mod closed;
 pub mod cluster;
 pub mod connect;

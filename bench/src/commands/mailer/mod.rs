@@ -7,26 +7,26 @@ mod jobs;
 mod sink;
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use rookery_testbed::{Process, eventually};
 
-use super::cluster::{SENDERS, Town, progress};
+use super::{
+    beside::{Chat, Service, TARGET, program},
+    cluster::{SENDERS, Town, progress},
+};
 use crate::{
-    bed::{self, Bed, Plan},
+    bed::Bed,
     clock, limits,
     report::{Output, Report},
     socket::Wire,
-    target::{Cluster, ClusterSettings, Http, Usage},
+    target::{Cluster, ClusterSettings, Usage},
 };
 use jobs::Jobs;
 use sink::Sink;
 
-const TARGET: &str = "cluster";
 const REST: &str = "a mailer at rest";
 const AGAIN: &str = "a mailer at rest, once more";
 const SAME_ROUND: &str = "against that at rest in the same round";
@@ -41,8 +41,6 @@ const SPARE: f64 = 5.0;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Of coreutils.
 const NICE: &str = "/usr/bin/nice";
-/// A mailer that does not end by itself for so long is killed.
-const LEAVING: Duration = Duration::from_secs(20);
 
 /// Flags of `mailer`.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,24 +62,11 @@ pub struct Arguments {
     /// Niceness of the mailer: its CPU weight where it shares cores, as requests of CPU are on Kubernetes
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
     nice: u8,
-    /// Chat messages per second
-    #[arg(long, default_value_t = 100.0)]
-    rate: f64,
-    /// Rooms that they go to
-    #[arg(long, default_value_t = 100)]
-    rooms: usize,
-    /// Connections that read all of the rooms, spread over the nodes
-    #[arg(long, default_value_t = 3)]
-    readers: usize,
+    #[command(flatten)]
+    chat: Chat,
     /// Rounds: in each, every kind of window is measured once, beginning with another one each time
     #[arg(long, default_value_t = 3)]
     repetitions: usize,
-    /// Seconds of warm-up of each step
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
-    /// Seconds measured in each step
-    #[arg(long, default_value_t = 5.0)]
-    window: f64,
     #[command(flatten)]
     output: Output,
 }
@@ -92,21 +77,21 @@ pub struct Arguments {
 /// When a server cannot be started, prepared or reached, or a mail does not come. That the servers' programs are not installed is said,
 /// and is none.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    limits::allow_connections(arguments.readers + SENDERS)?;
+    limits::allow_connections(arguments.chat.readers + SENDERS)?;
     let mut report = Report::for_this_command();
     let Some(cluster) = Cluster::start(&arguments.cluster)? else { return Ok(()) };
     let sink = Sink::start()?;
     let of_run = super::run_name();
     let mut jobs = Jobs::new(&cluster.nats(), cluster.name(), of_run)?;
-    let fast = Mailer::new(&cluster, arguments, &sink, 0)?;
+    let fast = mailer(&cluster, arguments, &sink, 0)?;
     for _ in 0..arguments.repetitions.max(1) {
         mails(&fast, (&mut jobs, &sink), arguments, &mut report)?;
     }
 
-    let steady = Mailer::new(&cluster, arguments, &sink, arguments.steady)?;
+    let steady = mailer(&cluster, arguments, &sink, arguments.steady)?;
     let town = Town::new(&cluster, (Wire::Json, TEXT_BYTES))?;
-    let rooms = town.rooms(arguments.rooms)?;
-    let mut bed = town.bed(&rooms, arguments.readers)?;
+    let rooms = town.rooms(arguments.chat.rooms)?;
+    let mut bed = town.bed(&rooms, arguments.chat.readers)?;
     let most =
         report.figures.iter().find(|figure| figure.name == MAILS).and_then(|figure| figure.median(TARGET));
     let kinds = [
@@ -152,67 +137,31 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 struct Kind<'a> {
     what: String,
     /// Which runs.
-    mailer: Option<&'a Mailer>,
+    mailer: Option<&'a Service>,
     /// How many mails it is expected to send; 0: it has none.
     per_second: f64,
 }
 
-/// A mailer that is started and stopped.
-struct Mailer {
-    process: Process,
-    management: SocketAddr,
-}
-
-impl Mailer {
-    fn new(cluster: &Cluster, arguments: &Arguments, sink: &Sink, per_second: u32) -> anyhow::Result<Self> {
-        let program = arguments.mailer.canonicalize().with_context(|| {
-            format!("there is no {}: build it with cargo build --release", arguments.mailer.display())
-        })?;
-        let management = SocketAddr::from(([127, 0, 0, 1], rookery_testbed::free_port()));
-        let nats = cluster.nats();
-        let settings = [
-            ("SERVER__MANAGEMENT", management.to_string()),
-            ("CLUSTER__NAME", cluster.name().to_owned()),
-            ("NATS__URLS", nats.join(",")),
-            ("NATS__REPLICAS", nats.len().to_string()),
-            ("MAIL__FROM", "chat@example.org".to_owned()),
-            ("SMTP__HOST", sink.address.ip().to_string()),
-            ("SMTP__PORT", sink.address.port().to_string()),
-            ("SMTP__SECURITY", "plain".to_owned()),
-            ("SMTP__CONNECTIONS", arguments.connections.to_string()),
-            ("SMTP__PER_SECOND", per_second.to_string()),
-            ("LOG__LEVEL", "warn".to_owned()),
-        ];
-        // `nice` becomes the program that it starts.
-        let words =
-            ["-n".to_owned(), arguments.nice.to_string(), program.display().to_string(), "run".to_owned()];
-        let process = cluster.process(&format!("mailer-{per_second}"), Path::new(NICE), words.to_vec());
-        let process = settings
-            .iter()
-            .fold(process, |process, (key, value)| process.with_env(&format!("ROOKERY_{key}"), value));
-        Ok(Self { process, management })
-    }
-
-    /// Starts it, and returns when it is ready.
-    fn start(&self) {
-        self.process.start();
-        let answers = || Http::to(self.management).text("GET", "/readyz", None, None);
-        eventually(
-            "the mailer is ready",
-            || self.process.log_tail(10),
-            || {
-                self.process.assert_running();
-                answers().is_ok_and(|(status, _)| status == 200).then_some(())
-            },
-        );
-    }
-
-    fn stop(&self) {
-        self.process.terminate();
-        if self.process.wait(LEAVING).is_none() {
-            self.process.kill();
-        }
-    }
+/// A mailer that sends so many mails per second; 0: as many as it can.
+fn mailer(cluster: &Cluster, arguments: &Arguments, sink: &Sink, per_second: u32) -> anyhow::Result<Service> {
+    let nats = cluster.nats();
+    let settings = [
+        ("CLUSTER__NAME", cluster.name().to_owned()),
+        ("NATS__URLS", nats.join(",")),
+        ("NATS__REPLICAS", nats.len().to_string()),
+        ("MAIL__FROM", "chat@example.org".to_owned()),
+        ("SMTP__HOST", sink.address.ip().to_string()),
+        ("SMTP__PORT", sink.address.port().to_string()),
+        ("SMTP__SECURITY", "plain".to_owned()),
+        ("SMTP__CONNECTIONS", arguments.connections.to_string()),
+        ("SMTP__PER_SECOND", per_second.to_string()),
+        ("LOG__LEVEL", "warn".to_owned()),
+    ];
+    // `nice` becomes the program that it starts.
+    let program = program(&arguments.mailer)?.display().to_string();
+    let words = ["-n".to_owned(), arguments.nice.to_string(), program, "run".to_owned()];
+    let process = cluster.process(&format!("mailer-{per_second}"), Path::new(NICE), words.to_vec());
+    Ok(Service::new("the mailer", process, &settings))
 }
 
 /// Waits until all mails have come.
@@ -227,7 +176,7 @@ fn drained(jobs: &Jobs, sink: &Sink) -> anyhow::Result<()> {
 
 /// How fast one mailer empties an outbox.
 fn mails(
-    mailer: &Mailer,
+    mailer: &Service,
     (jobs, sink): (&mut Jobs, &Sink),
     arguments: &Arguments,
     report: &mut Report,
@@ -260,11 +209,11 @@ fn mails(
 /// Chat beside this, and its p99 in milliseconds. Afterwards no mailer runs and no mail waits.
 fn window(
     kind: &Kind<'_>,
-    (jobs, sink, fast): (&mut Jobs, &Sink, &Mailer),
+    (jobs, sink, fast): (&mut Jobs, &Sink, &Service),
     (bed, arguments): (&mut Bed, &Arguments),
     report: &mut Report,
 ) -> anyhow::Result<f64> {
-    let seconds = arguments.warm_up + arguments.window + SPARE;
+    let seconds = arguments.chat.warm_up + arguments.chat.window + SPARE;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Some thousands.
     let mails = (kind.per_second * seconds * 1.2).ceil() as u64;
     jobs.put(if kind.mailer.is_some() { mails } else { WAITING })?;
@@ -272,7 +221,7 @@ fn window(
         mailer.start();
     }
     let (before, begun) = (sink.taken(), clock::now());
-    let p99 = chat(bed, arguments, &kind.what, report)?;
+    let p99 = arguments.chat.run(bed, &kind.what, report)?;
     #[allow(clippy::cast_precision_loss)] // Far below 2^53.
     let rate = (sink.taken() - before) as f64 / clock::seconds(clock::now() - begun);
     if mails > 0 {
@@ -288,18 +237,5 @@ fn window(
         drained(jobs, sink)?;
         fast.stop();
     }
-    Ok(p99)
-}
-
-/// Chat at its rate, whatever else goes on.
-fn chat(bed: &mut Bed, arguments: &Arguments, what: &str, report: &mut Report) -> anyhow::Result<f64> {
-    let plan = Plan { rate: arguments.rate, warm_up: arguments.warm_up, window: arguments.window };
-    let step = bed::run(bed, plan)?;
-    anyhow::ensure!(step.lost == 0, "{what}: {} messages were lost: {step:?}", step.lost);
-    let (p50, p99) = (step.latency_ms.p50, step.latency_ms.p99);
-    progress(&format!("chat with {what}: p50 {p50:.1} p99 {p99:.1} ms"));
-    report.add(&format!("chat with {what}: p50"), "ms", None, TARGET, p50);
-    report.add(&format!("chat with {what}: p99"), "ms", None, TARGET, p99);
-    report.detail(what, TARGET, &step);
     Ok(p99)
 }

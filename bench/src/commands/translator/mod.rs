@@ -12,7 +12,7 @@ mod reader;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use rookery_testbed::{Process, eventually, find_models, find_modes};
+use rookery_testbed::{find_models, find_modes};
 use serde_json::json;
 
 pub use self::burner::{BurnArguments, burn};
@@ -21,16 +21,18 @@ use self::{
     burner::Burner,
     reader::Reader,
 };
-use super::cluster::{SENDERS, Town, progress};
+use super::{
+    beside::{Chat, Service, TARGET, program},
+    cluster::{SENDERS, Town, progress},
+};
 use crate::{
-    bed::{self, Bed, Plan},
+    bed::Bed,
     clock, limits,
     report::{Output, Report},
     socket::Wire,
     target::{Cluster, ClusterSettings, Http, Usage, api},
 };
 
-const TARGET: &str = "cluster";
 const REST: &str = "a translator at rest";
 const AGAIN: &str = "a translator at rest, once more";
 const AWAY: &str = "no translator, translations wanted";
@@ -40,8 +42,6 @@ const IDLE: &str = "a translator at full load in the idle class";
 const SAME_ROUND: &str = "that at rest in the same round";
 /// What is said in chat: something to translate.
 const WORDS: &str = " The house is big and the water is cold, I think, and the dog is in the garden.";
-/// A translator that does not end by itself for so long is killed.
-const LEAVING: Duration = Duration::from_secs(20);
 /// A translation that does not come by then never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Lines that are asked for again and again.
@@ -64,24 +64,11 @@ pub struct Arguments {
     /// Messages per second of which it is measured when their translations come
     #[arg(long, default_value_t = 10.0)]
     spoken: f64,
-    /// Chat messages per second
-    #[arg(long, default_value_t = 100.0)]
-    rate: f64,
-    /// Rooms that they go to
-    #[arg(long, default_value_t = 100)]
-    rooms: usize,
-    /// Connections that read all of the rooms, spread over the nodes
-    #[arg(long, default_value_t = 3)]
-    readers: usize,
+    #[command(flatten)]
+    chat: Chat,
     /// How often each is measured, in turn
     #[arg(long, default_value_t = 3)]
     repetitions: usize,
-    /// Seconds of warm-up of each step
-    #[arg(long, default_value_t = 1.0)]
-    warm_up: f64,
-    /// Seconds measured in each step
-    #[arg(long, default_value_t = 5.0)]
-    window: f64,
     #[command(flatten)]
     output: Output,
 }
@@ -124,7 +111,7 @@ impl EngineName {
 /// When a server cannot be started, prepared or reached, or a translation does not come. That a server's program or all engines are not
 /// installed is said, and is none.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    limits::allow_connections(arguments.readers + SENDERS)?;
+    limits::allow_connections(arguments.chat.readers + SENDERS)?;
     let (engines, missing): (Vec<_>, Vec<_>) =
         arguments.engines.iter().copied().partition(|engine| engine.is_installed());
     for engine in missing {
@@ -134,12 +121,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut report = Report::for_this_command();
-    let started = Cluster::start_with(&arguments.cluster, &[("ROOKERY_TRANSLATION__MODE", "nats")])?;
-    let Some(cluster) = started else { return Ok(()) };
+    let cluster = Cluster::start_with(&arguments.cluster, &[("ROOKERY_TRANSLATION__MODE", "nats")])?;
+    let Some(cluster) = cluster else { return Ok(()) };
     let asks = Asks::new(&cluster.nats(), cluster.name())?;
     for _ in 0..arguments.repetitions.max(1) {
         for engine in &engines {
-            let translator = Translator::new(&cluster, arguments, &[*engine], Class::Usual)?;
+            let translator = started(&cluster, arguments, &[*engine], Class::Usual)?;
             speed(&translator, *engine, &asks, arguments, &mut report)?;
             delay(&cluster, *engine, arguments, &mut report)?;
             translator.stop();
@@ -157,85 +144,42 @@ enum Class {
     Idle,
 }
 
-/// A translator that is started and stopped.
-struct Translator {
-    process: Process,
-    management: SocketAddr,
+/// Starts a translator, and returns when it is ready.
+fn started(
+    cluster: &Cluster,
+    arguments: &Arguments,
+    engines: &[EngineName],
+    class: Class,
+) -> anyhow::Result<Service> {
+    let program = program(&arguments.translator)?;
+    let names: Vec<_> = engines.iter().map(|engine| engine.name()).collect();
+    let models = find_models().filter(|_| engines.contains(&EngineName::Firefox)).unwrap_or_default();
+    let settings = [
+        ("SERVER__CLUSTER", cluster.name().to_owned()),
+        ("NATS__URLS", cluster.nats().join(",")),
+        ("REDIS__URL", cluster.redis()),
+        ("TRANSLATOR__ENGINES", names.join(" ")),
+        ("TRANSLATOR__FIREFOX__MODELS", models.to_string_lossy().into_owned()),
+        ("LOG__LEVEL", "warn".to_owned()),
+    ];
+    let name = format!("translator-{}-{class:?}", names.join("-")).to_lowercase();
+    let serve = vec!["serve".to_owned()];
+    let process = match class {
+        Class::Usual => cluster.process(&name, &program, serve),
+        Class::Idle => {
+            let mut args = vec!["--idle".to_owned(), "0".to_owned(), program.to_string_lossy().into_owned()];
+            args.extend(serve);
+            cluster.process(&name, "chrt".as_ref(), args)
+        }
+    };
+    let translator = Service::new("the translator", process, &settings);
+    translator.start();
+    Ok(translator)
 }
 
-impl Translator {
-    /// Starts one, and returns when it is ready.
-    fn new(
-        cluster: &Cluster,
-        arguments: &Arguments,
-        engines: &[EngineName],
-        class: Class,
-    ) -> anyhow::Result<Self> {
-        let program = arguments.translator.canonicalize().with_context(|| {
-            format!("there is no {}: build it with cargo build --release", arguments.translator.display())
-        })?;
-        let management = SocketAddr::from(([127, 0, 0, 1], rookery_testbed::free_port()));
-        let names: Vec<_> = engines.iter().map(|engine| engine.name()).collect();
-        let models = find_models().filter(|_| engines.contains(&EngineName::Firefox)).unwrap_or_default();
-        let settings = [
-            ("SERVER__MANAGEMENT", management.to_string()),
-            ("SERVER__CLUSTER", cluster.name().to_owned()),
-            ("NATS__URLS", cluster.nats().join(",")),
-            ("REDIS__URL", cluster.redis()),
-            ("TRANSLATOR__ENGINES", names.join(" ")),
-            ("TRANSLATOR__FIREFOX__MODELS", models.to_string_lossy().into_owned()),
-            ("LOG__LEVEL", "warn".to_owned()),
-        ];
-        let name = format!("translator-{}-{class:?}", names.join("-")).to_lowercase();
-        let serve = vec!["serve".to_owned()];
-        let process = match class {
-            Class::Usual => cluster.process(&name, &program, serve),
-            Class::Idle => {
-                let mut args =
-                    vec!["--idle".to_owned(), "0".to_owned(), program.to_string_lossy().into_owned()];
-                args.extend(serve);
-                cluster.process(&name, "chrt".as_ref(), args)
-            }
-        };
-        let process = settings
-            .iter()
-            .fold(process, |process, (key, value)| process.with_env(&format!("ROOKERY_{key}"), value));
-        process.start();
-        let answers = || Http::to(management).text("GET", "/readyz", None, None);
-        eventually(
-            "the translator is ready",
-            || process.log_tail(10),
-            || {
-                process.assert_running();
-                answers().is_ok_and(|(status, _)| status == 200).then_some(())
-            },
-        );
-        Ok(Self { process, management })
-    }
-
-    /// The same one again, with nothing in its memory.
-    fn restart(&self) {
-        self.stop();
-        self.process.start();
-        let answers = || Http::to(self.management).text("GET", "/readyz", None, None);
-        eventually(
-            "the translator is ready again",
-            || self.process.log_tail(10),
-            || answers().is_ok_and(|(status, _)| status == 200).then_some(()),
-        );
-    }
-
-    /// What it and the programs of its engines use.
-    fn usage(&self) -> anyhow::Result<Usage> {
-        Ok(Usage::of_tree(self.process.pid().context("the translator has ended")?))
-    }
-
-    fn stop(&self) {
-        self.process.terminate();
-        if self.process.wait(LEAVING).is_none() {
-            self.process.kill();
-        }
-    }
+/// What it and the programs of its engines use.
+fn usage(translator: &Service) -> anyhow::Result<Usage> {
+    Ok(Usage::of_tree(translator.process.pid().context("the translator has ended")?))
 }
 
 #[allow(clippy::cast_precision_loss)] // Far below 2^53.
@@ -245,17 +189,17 @@ fn per_second(asked: &Asked) -> f64 {
 
 /// How fast it translates: what is new, what it knows, and what Redis knows.
 fn speed(
-    translator: &Translator,
+    translator: &Service,
     engine: EngineName,
     asks: &Asks,
     arguments: &Arguments,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let (name, target) = (engine.name(), engine.target());
-    let window = Duration::from_secs_f64(arguments.window);
+    let window = Duration::from_secs_f64(arguments.chat.window);
     // Its programs and models are started when they are first needed.
-    asks.ask(target, Lines::New, 1, Duration::from_secs_f64(arguments.warm_up))?;
-    let (first, usage) = (asks.next(), translator.usage()?);
+    asks.ask(target, Lines::New, 1, Duration::from_secs_f64(arguments.chat.warm_up))?;
+    let (first, usage) = (asks.next(), usage(translator)?);
     for at_once in [1, arguments.at_once] {
         let before = usage.cpu_seconds()?;
         let new = asks.ask(target, Lines::New, at_once, window)?;
@@ -278,7 +222,9 @@ fn speed(
     let count = asks.next() - first;
     let known = Lines::Known { first, count: KNOWN.min(count) };
     let local = asks.ask(target, known, arguments.at_once, window)?;
-    translator.restart();
+    // The same one again, with nothing in its memory.
+    translator.stop();
+    translator.start();
     let shared = asks.ask(target, Lines::Once { first, count }, arguments.at_once, window)?;
     for (what, asked) in [("known to the translator", local), ("known to Redis", shared)] {
         let what = format!("{name}, lines {what}");
@@ -306,7 +252,7 @@ fn delay(
     let pause = Duration::from_secs_f64(1.0 / arguments.spoken);
     let mut said = 0;
     let run = super::run_name();
-    while clock::seconds(clock::now() - begun) < arguments.warm_up + arguments.window || said < 2 {
+    while clock::seconds(clock::now() - begun) < arguments.chat.warm_up + arguments.chat.window || said < 2 {
         if said > 0 && reads.translations() == 0 {
             // The first one waits for the engine to start.
             anyhow::ensure!(clock::now() - begun < clock::nanos(PATIENCE), "no translation comes");
@@ -355,12 +301,12 @@ fn beside_chat(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let town = Town::saying(cluster, Wire::Json, WORDS)?;
-    let rooms = town.rooms(arguments.rooms)?;
-    let mut bed = town.bed(&rooms, arguments.readers)?;
+    let rooms = town.rooms(arguments.chat.rooms)?;
+    let mut bed = town.bed(&rooms, arguments.chat.readers)?;
     let http = cluster.http()?;
     for _ in 0..arguments.repetitions.max(1) {
-        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
-        let first = chat(&mut bed, arguments, REST, report)?;
+        let translator = started(cluster, arguments, engines, Class::Usual)?;
+        let first = arguments.chat.run(&mut bed, REST, report)?;
         translator.stop();
 
         // Somebody on each node reads another language from here on.
@@ -372,16 +318,16 @@ fn beside_chat(
         let open = |server: SocketAddr| Reader::open(server, &foreign.token);
         let readers: Vec<Reader> =
             cluster.addresses().into_iter().map(open).collect::<anyhow::Result<_>>()?;
-        let away = chat(&mut bed, arguments, AWAY, report)?;
+        let away = arguments.chat.run(&mut bed, AWAY, report)?;
 
-        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
+        let translator = started(cluster, arguments, engines, Class::Usual)?;
         let (full, cores) = loaded(&translator, engines, asks, (&mut bed, arguments), FULL, report)?;
         translator.stop();
         let burner = {
             let _burner = Burner::start(cores)?;
-            chat(&mut bed, arguments, BURNER, report)?
+            arguments.chat.run(&mut bed, BURNER, report)?
         };
-        let translator = Translator::new(cluster, arguments, engines, Class::Idle)?;
+        let translator = started(cluster, arguments, engines, Class::Idle)?;
         let (idle, _) = loaded(&translator, engines, asks, (&mut bed, arguments), IDLE, report)?;
         translator.stop();
         let come: u64 = readers.iter().map(Reader::translations).sum();
@@ -390,8 +336,8 @@ fn beside_chat(
         // Nobody here is foreign in the next round's first window.
         http.json("DELETE", "/v1/users/me", Some(&foreign.token), None)?;
 
-        let translator = Translator::new(cluster, arguments, engines, Class::Usual)?;
-        let again = chat(&mut bed, arguments, AGAIN, report)?;
+        let translator = started(cluster, arguments, engines, Class::Usual)?;
+        let again = arguments.chat.run(&mut bed, AGAIN, report)?;
         translator.stop();
         // Of one round, so that what the machine does in the meantime is the same for both, nearly.
         let rest = f64::midpoint(first, again);
@@ -409,7 +355,7 @@ fn beside_chat(
 
 /// Chat while a translator always has lines to translate: its p99 in milliseconds, and how many cores those took.
 fn loaded(
-    translator: &Translator,
+    translator: &Service,
     engines: &[EngineName],
     asks: &Asks,
     (bed, arguments): (&mut Bed, &Arguments),
@@ -419,10 +365,10 @@ fn loaded(
     let floods: Vec<_> =
         engines.iter().map(|engine| asks.flood(engine.target(), arguments.at_once)).collect();
     // Its programs and models are started by then.
-    std::thread::sleep(Duration::from_secs_f64(arguments.warm_up));
-    let (usage, begun) = (translator.usage()?, clock::now());
+    std::thread::sleep(Duration::from_secs_f64(arguments.chat.warm_up));
+    let (usage, begun) = (usage(translator)?, clock::now());
     let before = usage.cpu_seconds()?;
-    let stepped = chat(bed, arguments, what, report);
+    let stepped = arguments.chat.run(bed, what, report);
     let cores = (usage.cpu_seconds()? - before) / clock::seconds(clock::now() - begun);
     let mut rate = 0.0;
     for flood in floods {
@@ -433,17 +379,4 @@ fn loaded(
     report.add(&format!("chat with {what}: CPU of the translator"), "cores", None, TARGET, cores);
     progress(&format!("{what}: {rate:.0} translations/s, {cores:.2} cores"));
     Ok((p99, cores))
-}
-
-/// Chat at its rate, whatever else goes on: its p99 in milliseconds.
-fn chat(bed: &mut Bed, arguments: &Arguments, what: &str, report: &mut Report) -> anyhow::Result<f64> {
-    let plan = Plan { rate: arguments.rate, warm_up: arguments.warm_up, window: arguments.window };
-    let step = bed::run(bed, plan)?;
-    anyhow::ensure!(step.lost == 0, "{what}: {} messages were lost: {step:?}", step.lost);
-    let (p50, p99) = (step.latency_ms.p50, step.latency_ms.p99);
-    progress(&format!("chat with {what}: p50 {p50:.1} p99 {p99:.1} ms"));
-    report.add(&format!("chat with {what}: p50"), "ms", None, TARGET, p50);
-    report.add(&format!("chat with {what}: p99"), "ms", None, TARGET, p99);
-    report.detail(what, TARGET, &step);
-    Ok(p99)
 }

@@ -1,0 +1,104 @@
+//! Chat beside a service of its cluster: what `mailer` and `translator` have in common. The service is a process that is started and
+//! stopped, and chat goes on at its rate whatever that does.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rookery_testbed::{Process, eventually};
+
+use super::cluster::progress;
+use crate::{
+    bed::{self, Bed, Plan},
+    report::Report,
+    target::Http,
+};
+
+pub(super) const TARGET: &str = "cluster";
+/// A service that does not end by itself for so long is killed.
+const LEAVING: Duration = Duration::from_secs(20);
+
+/// Flags of the chat, and of how long anything is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Chat {
+    /// Chat messages per second
+    #[arg(long, default_value_t = 100.0)]
+    pub(super) rate: f64,
+    /// Rooms that they go to
+    #[arg(long, default_value_t = 100)]
+    pub(super) rooms: usize,
+    /// Connections that read all of the rooms, spread over the nodes
+    #[arg(long, default_value_t = 3)]
+    pub(super) readers: usize,
+    /// Seconds of warm-up of each step
+    #[arg(long, default_value_t = 1.0)]
+    pub(super) warm_up: f64,
+    /// Seconds measured in each step
+    #[arg(long, default_value_t = 5.0)]
+    pub(super) window: f64,
+}
+
+impl Chat {
+    /// Chat at its rate, whatever else goes on: its p99 in milliseconds.
+    pub(super) fn run(&self, bed: &mut Bed, what: &str, report: &mut Report) -> anyhow::Result<f64> {
+        let plan = Plan { rate: self.rate, warm_up: self.warm_up, window: self.window };
+        let step = bed::run(bed, plan)?;
+        anyhow::ensure!(step.lost == 0, "{what}: {} messages were lost: {step:?}", step.lost);
+        let (p50, p99) = (step.latency_ms.p50, step.latency_ms.p99);
+        progress(&format!("chat with {what}: p50 {p50:.1} p99 {p99:.1} ms"));
+        report.add(&format!("chat with {what}: p50"), "ms", None, TARGET, p50);
+        report.add(&format!("chat with {what}: p99"), "ms", None, TARGET, p99);
+        report.detail(what, TARGET, &step);
+        Ok(p99)
+    }
+}
+
+/// A service that is started and stopped.
+pub(super) struct Service {
+    /// What it is, in a sentence.
+    what: &'static str,
+    pub(super) process: Process,
+    management: SocketAddr,
+}
+
+impl Service {
+    /// The process with these settings, and a management port of its own.
+    pub(super) fn new(what: &'static str, process: Process, settings: &[(&str, String)]) -> Self {
+        let management = SocketAddr::from(([127, 0, 0, 1], rookery_testbed::free_port()));
+        let process = process.with_env("ROOKERY_SERVER__MANAGEMENT", &management.to_string());
+        let process = settings
+            .iter()
+            .fold(process, |process, (key, value)| process.with_env(&format!("ROOKERY_{key}"), value));
+        Self { what, process, management }
+    }
+
+    /// Starts it, and returns when it is ready.
+    pub(super) fn start(&self) {
+        self.process.start();
+        let answers = || Http::to(self.management).text("GET", "/readyz", None, None);
+        eventually(
+            &format!("{} is ready", self.what),
+            || self.process.log_tail(10),
+            || {
+                self.process.assert_running();
+                answers().is_ok_and(|(status, _)| status == 200).then_some(())
+            },
+        );
+    }
+
+    pub(super) fn stop(&self) {
+        self.process.terminate();
+        if self.process.wait(LEAVING).is_none() {
+            self.process.kill();
+        }
+    }
+}
+
+/// Where a service's program is, from everywhere.
+pub(super) fn program(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("there is no {}: build it with cargo build --release", path.display()))
+}
