@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use tonic::{Code, Request, Status};
 
-use crate::support::{options, post, start, texts, user_at};
-
-const TOKEN: &str = "what-only-the-operator-knows";
+use crate::support::{OPERATOR_TOKEN, operated, post, start, texts, user_at};
 
 struct Operator<'a>(&'a Cluster);
 
@@ -26,7 +24,9 @@ impl Operator<'_> {
 
     fn says<T>(call: T) -> Request<T> {
         let mut request = Request::new(call);
-        request.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().expect("text"));
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {OPERATOR_TOKEN}").parse().expect("text"));
         request
     }
 
@@ -73,11 +73,7 @@ fn id(reply: &RoomReply) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declared_room_lives_in_a_cluster() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("token");
-    std::fs::write(&file, TOKEN).expect("it is written");
-    let mut options = options();
-    options.settings.push(("ROOKERY_PEER__OPERATOR_TOKEN_FILE".into(), file.to_string_lossy().into_owned()));
-    let Some(cluster) = start(&options) else { return };
+    let Some(cluster) = start(&operated(dir.path())) else { return };
     let operator = Operator(&cluster);
     let ada = user_at(&cluster, 0, "ada").await;
     let bobs_name = unique("bob");

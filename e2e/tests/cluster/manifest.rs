@@ -11,9 +11,7 @@ use rookery_operator::rooms::{
 use rookery_protocol::id::RoomId;
 use serde_json::{Value, json};
 
-use crate::support::{options, post, start, user_at};
-
-const TOKEN: &str = "what-only-the-operator-knows";
+use crate::support::{OPERATOR_TOKEN, operated, post, start, user_at};
 
 /// The operator's own example, with other members.
 fn room(members: &Value) -> ChatRoom {
@@ -28,17 +26,13 @@ fn room(members: &Value) -> ChatRoom {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_makes_the_room_that_clients_see() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("token");
-    std::fs::write(&file, TOKEN).expect("it is written");
-    let mut options = options();
-    options.settings.push(("ROOKERY_PEER__OPERATOR_TOKEN_FILE".into(), file.to_string_lossy().into_owned()));
-    let Some(cluster) = start(&options) else { return };
+    let Some(cluster) = start(&operated(dir.path())) else { return };
     // Nobody listens at the first one: the next one is asked.
     let nobody =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let mut addresses = vec![format!("http://{nobody}")];
     addresses.extend(cluster.nodes().iter().map(|node| format!("http://{}", node.peer())));
-    let nodes = Nodes { addresses, token: TOKEN.to_owned() };
+    let nodes = Nodes { addresses, token: OPERATOR_TOKEN.to_owned() };
 
     let ada = user_at(&cluster, 0, "ada").await;
     let bobs_name = unique("bob");
@@ -76,7 +70,7 @@ async fn a_manifest_makes_the_room_that_clients_see() {
     let stranger = Nodes { token: "somebody-who-guesses".into(), ..nodes.clone() };
     let refused = stranger.remove(&key(&declared)).await.expect_err("it is not the operator's");
     assert!(matches!(refused, CallError::TokenRefused(_)), "{refused}");
-    let alone = Nodes { addresses: vec![format!("http://{nobody}")], token: TOKEN.to_owned() };
+    let alone = Nodes { addresses: vec![format!("http://{nobody}")], token: OPERATOR_TOKEN.to_owned() };
     let silent = alone.remove(&key(&declared)).await.expect_err("nobody is there");
     assert!(matches!(silent, CallError::NoAnswer(_)), "{silent}");
 

@@ -1,6 +1,9 @@
 //! A cluster of the test's own, and users on each of its nodes.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rookery_e2e::{
     server::{self, Options},
@@ -19,6 +22,18 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
 pub(crate) fn options() -> ClusterOptions {
     let settings = Options::generous().set("server.drain_window_seconds", 1).environment().to_vec();
     ClusterOptions { settings, ..ClusterOptions::of(server::program()) }
+}
+
+/// The token of [`operated`].
+pub(crate) const OPERATOR_TOKEN: &str = "what-only-the-operator-knows";
+
+/// Options for a cluster whose nodes do what the operator asks. Its token lies in `dir`.
+pub(crate) fn operated(dir: &Path) -> ClusterOptions {
+    let file = dir.join("token");
+    std::fs::write(&file, OPERATOR_TOKEN).expect("it is written");
+    let mut options = options();
+    options.settings.push(("ROOKERY_PEER__OPERATOR_TOKEN_FILE".into(), file.to_string_lossy().into_owned()));
+    options
 }
 
 /// Starts it. `None`, said loudly, when a server is not installed.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use prometheus_client::registry::Registry;
 use rookery_core::{
     ring::View,
     room::{Reply, Visibility},
@@ -12,7 +11,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     accounts::{AccountsMetrics, AccountsSettings, Principal, Registration},
-    backend::embedded::{Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+    backend::embedded::{
+        Mailbox, StoreSettings, SystemClock, Ttl,
+        for_tests::{code, open_when_free},
+    },
     rooms::{NewRoom, RoomsMetrics, RoomsSettings},
 };
 
@@ -25,16 +27,7 @@ impl Node {
     /// Opens the store, once a former holder has let go of it.
     async fn on(dir: &Path) -> Self {
         let settings = StoreSettings::default();
-        let metrics = StoreMetrics::register(&mut Registry::default());
-        let let_go = async {
-            loop {
-                match Store::open(dir, &settings, metrics.clone()) {
-                    Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    opened => break opened.unwrap(),
-                }
-            }
-        };
-        let store = tokio::time::timeout(Duration::from_secs(60), let_go).await.expect("it is let go of");
+        let store = open_when_free(dir, &settings).await;
         let ttl = Arc::new(Ttl::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap());
         let mailbox = Arc::new(Mailbox::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap());
         let (metrics, settings) = (AccountsMetrics::default(), AccountsSettings::default());
@@ -54,9 +47,7 @@ impl Node {
             language: None,
         };
         accounts.register(&registration, address).await.unwrap();
-        let mails = self.mailbox.list(Some(&registration.email));
-        let is_code = |word: &&str| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
-        let code = mails[0].text.split_whitespace().find(is_code).unwrap().to_owned();
+        let code = code(&self.mailbox, &registration.email);
         let session = accounts.verify(&registration.email, &code.into(), address).await.unwrap();
         accounts.authenticate(&session.access_token).await.unwrap()
     }

@@ -5,6 +5,8 @@
 //! Why the store is built as it is, with figures: `docs/storage.md`.
 
 mod clock;
+#[cfg(test)]
+pub(crate) mod for_tests;
 pub(super) mod mailbox;
 mod metrics;
 mod outbox;

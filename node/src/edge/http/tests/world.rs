@@ -18,7 +18,8 @@ use super::client::{Answer, send};
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Limit, LimitSettings},
     backend::embedded::{
-        Clock, EmbeddedReminders, Mailbox, OpenError, Store, StoreMetrics, StoreSettings, SystemClock, Ttl,
+        Clock, EmbeddedReminders, Mailbox, Store, StoreSettings, SystemClock, Ttl,
+        for_tests::{code, open_when_free},
     },
     edge::{App, http::HttpSettings},
     notices::{self, NoticesMetrics, NoticesSettings},
@@ -45,16 +46,7 @@ impl Backends {
     /// Opens the store, once a former holder has let go of it.
     async fn open(dir: &Path, clock: Arc<Ahead>) -> Self {
         let settings = StoreSettings::default();
-        let metrics = StoreMetrics::register(&mut Registry::default());
-        let let_go = async {
-            loop {
-                match Store::open(dir, &settings, metrics.clone()) {
-                    Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    opened => break opened.unwrap(),
-                }
-            }
-        };
-        let store = tokio::time::timeout(Duration::from_secs(60), let_go).await.expect("it is let go of");
+        let store = open_when_free(dir, &settings).await;
         let ephemeral = Ttl::open(store.clone(), &settings, clock).await.unwrap();
         let mailbox = Mailbox::open(store.clone(), &settings, Arc::new(SystemClock)).await.unwrap();
         Self { store, ephemeral: Arc::new(ephemeral), mailbox: Arc::new(mailbox) }
@@ -197,10 +189,7 @@ impl World {
 
     /// The code of the newest mail with one.
     pub(super) fn code(&self, to: &str) -> String {
-        let is_code = |word: &&str| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
-        let mails = self.mailbox.list(Some(to));
-        let code = mails.iter().find_map(|mail| mail.text.split_whitespace().find(is_code));
-        code.expect("a mail with a code").to_owned()
+        code(&self.mailbox, to)
     }
 
     /// Registers a user whose e-mail is `NAME@example.org` and answers the session.

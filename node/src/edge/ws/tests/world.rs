@@ -26,7 +26,7 @@ use crate::{
     backend::{
         Append, Appended, CommitSink as _, Committed, Entry, Expect, Read, RoomLog, Row, Rows, Table,
         Unavailable, Written,
-        embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl},
+        embedded::{Mailbox, Store, StoreMetrics, StoreSettings, SystemClock, Ttl, for_tests::code},
     },
     edge::{App, EdgeMetrics, EdgeSettings, http::HttpSettings},
     live::{Hub, LiveMetrics, LiveSettings},
@@ -269,9 +269,7 @@ impl World {
             language: None,
         };
         self.app.accounts.register(&registration, address).await.unwrap();
-        let mails = self.mailbox.list(Some(&email));
-        let is_code = |word: &&str| (6..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit());
-        let code = mails[0].text.split_whitespace().find(is_code).unwrap().to_owned();
+        let code = code(&self.mailbox, &email);
         let session = self.app.accounts.verify(&email, &code.into(), address).await.unwrap();
         let token = session.access_token;
         let profile = self.app.accounts.authenticate(&token).await.unwrap().profile;
