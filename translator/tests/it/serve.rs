@@ -43,6 +43,9 @@ async fn answers_over_grpc_and_says_what_it_serves() {
     let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
     let mut client = TranslatorClient::new(channel.clone());
     check(client.translate(house(&["es-MX", "en-US", "ja"])).await.unwrap().get_ref());
+    let guessed = TranslateRequest { source: String::new(), ..house(&["es"]) };
+    let guessed = client.translate(guessed).await.unwrap().into_inner();
+    assert_eq!((&*guessed.source, guessed.texts.len()), ("en", 1), "the language is detected: {guessed:?}");
     let refused = client.translate(house(&["Klingon!"])).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
