@@ -103,12 +103,13 @@ fn a_translator_is_measured_beside_chat() {
 #[test]
 fn a_cluster_is_measured_through_all_its_nodes() {
     let Some(node) = node() else { return };
-    let flags = "cluster --nodes 2 --measure sends,rooms,history --levels 32:4 --rooms 2,4 --history 20,300 --rate 60 \
+    let flags = "cluster --nodes 2 --measure sends,rooms,history --levels 32:4 --rooms 2,4 --history 20,300 --rate 200 \
                  --readers 2 --rest 0 --repetitions 1 --warm-up 0.2 --window 0.6";
     let Some((report, words)) = measured(flags, &[("--server", node)]) else { return };
     let value = |name: &str| value(&report, name);
     assert!(value("32 sends at once to 4 rooms") > 1.0);
     for what in ["2 rooms", "4 rooms", "history of 20", "history of 300"] {
+        // The kernel counts in steps of 10 ms: a window has several times as much.
         for part in ["nodes", "nats"] {
             assert!(value(&format!("{what}: CPU of {part}")) > 0.0, "{words}");
         }
@@ -117,8 +118,8 @@ fn a_cluster_is_measured_through_all_its_nodes() {
     let of_rooms: Vec<&Value> = report["details"].as_array().unwrap().iter().collect();
     let of = |what: &str| &of_rooms.iter().find(|detail| detail["what"] == what).unwrap()["value"];
     let step = &of("4 rooms")["step"];
-    assert_eq!((step["lost"].as_u64(), step["due"].as_u64()), (Some(0), Some(72)), "{step}");
+    assert_eq!((step["lost"].as_u64(), step["due"].as_u64()), (Some(0), Some(240)), "{step}");
     // Half of the connections are at a room's other node.
     let forwarded = of("4 rooms")["metrics"]["rookery_peer_forwarded_total"].as_f64().unwrap_or(0.0);
-    assert!((10.0..40.0).contains(&forwarded), "{forwarded} of 48 sends were forwarded");
+    assert!((32.0..128.0).contains(&forwarded), "{forwarded} of 160 sends were forwarded");
 }
