@@ -28,7 +28,8 @@ pub fn shared() -> Option<&'static Cluster> {
 fn start(nodes: usize) -> Cluster {
     let options = ClusterOptions {
         shards: ["blue", "blue", "green"].iter().cycle().take(nodes).map(ToString::to_string).collect(),
-        settings: Options::generous().environment().to_vec(),
+        // As in standalone: the suite tries each way to show who one is.
+        settings: Options::generous().set("edge.url_token", true).environment().to_vec(),
         translators: 2,
         ..ClusterOptions::of(server::program())
     };

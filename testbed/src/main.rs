@@ -92,6 +92,8 @@ fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
         durable_redis: true,
         ports: args.ports,
         bed: Some(Bed::lasting(&args.data)),
+        // The README's session can be typed against it, too.
+        settings: vec![("ROOKERY_EDGE__URL_TOKEN".into(), "true".into())],
         ..ClusterOptions::of(program)
     };
     let translator = (translators > 0).then(|| options.translator_program());

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rookery_e2e::{
+    service::Service,
     user::User,
-    ws::{Subprotocol, Ws},
+    ws::{Connect, Subprotocol, Ws},
 };
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -42,6 +43,13 @@ async fn chat_goes_on_when_nodes_die_and_leave() {
     let ada = user_at(&cluster, 0, "ada").await;
     let bob = user_at(&cluster, 1, "bob").await;
     let eve = user_at(&cluster, 2, "eve").await;
+    // Proxies write URLs down: where nothing else is set, a cluster takes no token there.
+    let mut in_url = Connect::to(Service::of_node(&cluster.nodes()[0]).url(), Subprotocol::Json);
+    in_url.query = format!("?token={}", ada.token());
+    let mut refused = in_url.open().await.expect("refused by a close code that pages can read");
+    let _ = refused.try_send(json!({"t": "hello"})).await;
+    assert_eq!(refused.closed().await.code, 4401);
+
     let mut rooms = Vec::new();
     for _ in 0..ROOMS {
         rooms.push(ada.room_with(&[&bob, &eve]).await);
@@ -55,8 +63,16 @@ async fn chat_goes_on_when_nodes_die_and_leave() {
     assert_eq!(refused, 0, "nothing has happened yet");
 
     // Whatever the third node owned is owned by others before its lease has run out.
+    let mut ada_watches = ada.online(Subprotocol::Json).await;
     block_in_place(|| cluster.nodes()[2].process().kill());
     talk("one is dead", &rooms, &[&ada, &bob], &mut [&mut ada_hears, &mut bob_hears]).await;
+    // Who was there by way of it cannot say that he has gone.
+    ada_watches
+        .event_where("eve is offline", |event| {
+            event["t"] == "presence" && event["user"] == *eve.id && event["status"] == "offline"
+        })
+        .await;
+    ada_watches.close().await;
 
     block_in_place(|| cluster.nodes()[2].restart());
     let mut eve_hears = eve.online(Subprotocol::Json).await;

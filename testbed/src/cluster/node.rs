@@ -56,7 +56,7 @@ impl Node {
         let _ = writeln!(text, "management = \"{}\"", addresses.management);
         // Nobody but the tests looks whether it is ready.
         let _ = writeln!(text, "drain_delay_seconds = 0\ndata = {data:?}\n");
-        let _ = writeln!(text, "[http]\ndev_mailbox = true\n\n[edge]\nurl_token = true\n");
+        let _ = writeln!(text, "[http]\ndev_mailbox = true\n");
         let _ = writeln!(text, "[cluster]\nname = {:?}\nshard = {shard:?}", options.name);
         let _ = writeln!(text, "advertise = \"{advertised}\"\n");
         let _ = writeln!(text, "[peer]\nlisten = \"{}\"\n", addresses.peer);
