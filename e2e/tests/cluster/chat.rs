@@ -7,7 +7,7 @@ use rookery_e2e::{
     user::User,
     ws::{Connect, Subprotocol, Ws},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::{options, post, start, texts, user_at};
@@ -56,22 +56,23 @@ async fn chat_goes_on_when_nodes_die_and_leave() {
     }
     let mut ada_hears = ada.online(Subprotocol::Json).await;
     let mut bob_hears = bob.online(Subprotocol::Proto).await;
+    let mut ada_watches = ada.online(Subprotocol::Json).await;
     let mut eve_hears = eve.online(Subprotocol::Json).await;
+    let about_eve = |status: &'static str| {
+        let eve = eve.id.clone();
+        move |event: &Value| event["t"] == "presence" && event["user"] == *eve && event["status"] == status
+    };
+    ada_watches.event_where("eve is online", about_eve("online")).await;
     let all = [&ada, &bob, &eve];
     let refused =
         talk("all there", &rooms, &all, &mut [&mut ada_hears, &mut bob_hears, &mut eve_hears]).await;
     assert_eq!(refused, 0, "nothing has happened yet");
 
     // Whatever the third node owned is owned by others before its lease has run out.
-    let mut ada_watches = ada.online(Subprotocol::Json).await;
     block_in_place(|| cluster.nodes()[2].process().kill());
     talk("one is dead", &rooms, &[&ada, &bob], &mut [&mut ada_hears, &mut bob_hears]).await;
     // Who was there by way of it cannot say that he has gone.
-    ada_watches
-        .event_where("eve is offline", |event| {
-            event["t"] == "presence" && event["user"] == *eve.id && event["status"] == "offline"
-        })
-        .await;
+    ada_watches.event_where("eve is offline", about_eve("offline")).await;
     ada_watches.close().await;
 
     block_in_place(|| cluster.nodes()[2].restart());
