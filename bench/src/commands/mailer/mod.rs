@@ -37,6 +37,8 @@ const TEXT_BYTES: usize = 128;
 const WAITING: u64 = 300;
 /// Mails for so many seconds more than a window are put in before it: the outbox must not run dry before the last message has come.
 const SPARE: f64 = 5.0;
+/// Of those that a mailer is to be busy with: so many at least.
+const LEAST: u64 = 600;
 /// Mails that do not come by then never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Of coreutils.
@@ -215,7 +217,9 @@ fn window(
 ) -> anyhow::Result<f64> {
     let seconds = arguments.chat.warm_up + arguments.chat.window + SPARE;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Some thousands.
-    let mails = (kind.per_second * seconds * 1.2).ceil() as u64;
+    let expected = (kind.per_second * seconds * 1.2).ceil() as u64;
+    // A rate that few mails were measured by is not to be believed.
+    let mails = if expected > 0 { expected.max(LEAST) } else { 0 };
     jobs.put(if kind.mailer.is_some() { mails } else { WAITING })?;
     if let Some(mailer) = kind.mailer {
         mailer.start();
