@@ -366,7 +366,7 @@ fn what_is_not_declared_any_more_goes() {
         // Nodes have other settings without an Ingress: they know no public URL any more.
         let settings = |of: &str| before.iter().find(|name| name.starts_with(of)).unwrap().clone();
         let (mailer, nodes) = (settings("ConfigMap/chat-mailer-"), settings("ConfigMap/chat-node-"));
-        // Everybody has the pod by now that has the old ones.
+        // A pod has the old ones before there are others.
         let pod = || world.kubectl(&["get", "pods", "chat-blue-0", "--ignore-not-found", "-o", "name"]);
         world.look_until("chat", "a node's pod", async |_| (!pod().is_empty()).then_some(())).await;
         let mut less = spec();
@@ -375,7 +375,7 @@ fn what_is_not_declared_any_more_goes() {
         world.declare("chat", less).await.unwrap();
         world.look("chat").await;
         assert!(names().await.contains(&nodes), "settings stay as long as a pod has them");
-        // Nobody runs pods here, so that none is ever ready and the next one's turn: what has the old settings is deleted by hand.
+        // Nobody runs pods here, so none is ever ready, which the next one's turn waits for: those with old settings are deleted by hand.
         // The mailer's pods go with its Deployment.
         let gone = world
             .look_until("chat", "the settings of the mailer and the old ones of nodes go", async |_| {

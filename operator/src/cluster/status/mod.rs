@@ -160,8 +160,8 @@ pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: Strin
     let mut status = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation.unwrap_or_default();
     status.observed_generation = generation;
-    let before = status.conditions.clone();
-    let told = Conditions { before: &before, now: Timestamp::now(), generation, longest: LONGEST };
+    let before = cluster.status.as_ref().map_or(&[][..], |before| &before.conditions);
+    let told = Conditions { before, now: Timestamp::now(), generation, longest: LONGEST };
     for (kind, holds) in [("Ready", false), ("Degraded", true)] {
         let condition = told.put(kind, &(holds, "Refused", why.clone()));
         match status.conditions.iter_mut().find(|condition| condition.kind == kind) {
