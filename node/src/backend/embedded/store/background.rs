@@ -12,16 +12,32 @@ const NICER: i32 = 10;
 /// one has that of the thread which started it (sched(7)). Looking for them afterwards would be too early: a thread names itself.
 pub(super) fn run<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let low = || {
-        let now = getpriority_process(None).unwrap_or(0);
-        if let Err(error) = setpriority_process(None, now + NICER) {
-            tracing::warn!(%error, "background threads have the weight of all others");
-        }
+        lower();
         what()
     };
     thread::scope(|scope| match scope.spawn(low).join() {
         Ok(result) => result,
         Err(why) => panic::resume_unwind(why),
     })
+}
+
+/// Runs it on a thread of low weight, which nobody waits for. Where there can be no thread it is not run.
+pub(super) fn later(name: &str, what: impl FnOnce() + Send + 'static) {
+    let low = || {
+        lower();
+        what();
+    };
+    if let Err(error) = thread::Builder::new().name(name.into()).spawn(low) {
+        tracing::warn!(%error, name, "no thread for work in the background");
+    }
+}
+
+/// Gives this thread its low weight.
+fn lower() {
+    let now = getpriority_process(None).unwrap_or(0);
+    if let Err(error) = setpriority_process(None, now + NICER) {
+        tracing::warn!(%error, "background threads have the weight of all others");
+    }
 }
 
 #[cfg(test)]
