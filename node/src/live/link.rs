@@ -94,6 +94,8 @@ pub struct Mail {
     pub orders: Vec<Order>,
     /// Bits of [`Signal`].
     pub signals: u16,
+    /// All of it waits for the connection's turn to write ([`Link::turn`]).
+    paced: bool,
     waker: Option<Waker>,
 }
 
@@ -252,12 +254,23 @@ impl Link {
         }
     }
 
-    /// There is something to read in room `index`. Returns whom to wake for it, if nothing waited before.
-    fn ready(&self, index: u32) -> Option<Waker> {
+    /// There is something to read in room `index`. Says whether nothing waited before: then the connection is to be woken, or, if
+    /// `paced`, given its turn.
+    pub(super) fn ready(&self, index: u32, paced: bool) -> bool {
         let mut mail = self.mail.lock();
         let was_empty = mail.is_empty();
         mail.ready.push(index);
-        mail.waker.clone().filter(|_| was_empty)
+        mail.paced |= was_empty && paced;
+        was_empty
+    }
+
+    /// Lets the connection take what waits.
+    pub(super) fn turn(&self) {
+        let mut mail = self.mail.lock();
+        mail.paced = false;
+        if let Some(waker) = &mail.waker {
+            waker.wake_by_ref();
+        }
     }
 
     /// Leaves a frame for this connection alone.
@@ -322,16 +335,19 @@ impl Link {
         self.change(|mail| mail.orders.extend(orders));
     }
 
-    /// Takes all that waits. `waker` is woken by what comes later. `into` must be empty; its memory is reused.
+    /// Takes all that waits, unless it waits for its turn: a connection that is only read from in between writes nothing yet, and more
+    /// at once then. `waker` is woken by what comes later. `into` must be empty; its memory is reused.
     pub fn collect(&self, waker: &Waker, into: &mut Mail) {
         let mut mail = self.mail.lock();
-        let known = match mail.waker.take() {
-            Some(known) if known.will_wake(waker) => known,
-            _ => waker.clone(),
-        };
-        std::mem::swap(&mut *mail, into);
-        // The swapped-in vectors may be large from use; an idle connection keeps none.
-        *mail = Mail { waker: Some(known), ..Mail::default() };
+        if !mail.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            mail.waker = Some(waker.clone());
+        }
+        if !mail.paced {
+            let waker = mail.waker.take();
+            std::mem::swap(&mut *mail, into);
+            // The swapped-in vectors may be large from use; an idle connection keeps none.
+            *mail = Mail { waker, ..Mail::default() };
+        }
     }
 
     /// The connection is over: nothing more is collected. What still waited is returned.
@@ -405,16 +421,20 @@ impl Sub {
 
     /// Says that the tape has grown. One atomic load if that is known already.
     pub fn mark(&self) {
-        if !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst) {
-            self.link.ready(self.index).into_iter().for_each(Waker::wake);
+        if self.is_first_mark() && self.link.ready(self.index, false) {
+            self.link.turn();
         }
     }
 
-    /// As [`Self::mark`]; whom to wake for it is added to `wakers`.
-    pub(super) fn mark_for(&self, wakers: &mut Vec<Waker>) {
-        if !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst) {
-            wakers.extend(self.link.ready(self.index));
+    /// As [`Self::mark`]; if the connection is to be given its turn for it, it is added to `turns`.
+    pub(super) fn mark_for(&self, turns: &mut Vec<Arc<Link>>) {
+        if self.is_first_mark() && self.link.ready(self.index, true) {
+            turns.push(self.link.clone());
         }
+    }
+
+    fn is_first_mark(&self) -> bool {
+        !self.marked.load(Ordering::SeqCst) && !self.marked.swap(true, Ordering::SeqCst)
     }
 
     /// To be called before the tape is read: what is appended later marks again.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
-    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -106,7 +105,7 @@ pub(super) struct Lane {
 pub(super) struct Scratch {
     payload: Vec<u8>,
     batches: [Batch; PROTOCOLS],
-    wakers: Vec<Waker>,
+    turns: Vec<Arc<Link>>,
 }
 
 /// How an attempt to follow a room went.
@@ -520,13 +519,13 @@ impl Inner {
                 let end = lane.tape.append(batch);
                 live.metrics.published(batch.len(), lane.subs.len());
                 for sub in &lane.subs {
-                    sub.mark_for(&mut scratch.wakers);
+                    sub.mark_for(&mut scratch.turns);
                 }
                 lane.look(end, live);
             }
             batch.clear();
         }
-        live.pacer.wake(&mut scratch.wakers);
+        live.pacer.take(&mut scratch.turns);
     }
 
     /// Frames that are no durable events, for everybody here.
