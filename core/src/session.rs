@@ -120,8 +120,8 @@ impl Subscription {
         Offer::Send { from }
     }
 
-    /// What it takes to have everything up to `to`.
-    fn reach(&mut self, to: u64) -> Step {
+    /// The room's newest event is `to` by now: what it takes to have everything up to there.
+    pub fn reach(&mut self, to: u64) -> Step {
         self.reading_to = to;
         if to.saturating_sub(self.last_seq()) > self.replay_limit {
             let from = self.next;
@@ -137,23 +137,6 @@ impl Subscription {
         } else {
             Step::Join
         }
-    }
-}
-
-/// How far a live connection may fall behind before it is closed as too slow (4409): it resumes from its
-/// last `seq` without loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lag {
-    /// Events waiting to be written, at most.
-    pub events: u64,
-    /// Bytes waiting to be written, at most.
-    pub bytes: u64,
-}
-
-impl Lag {
-    /// Whether that much is too much.
-    pub fn too_slow(&self, events: u64, bytes: u64) -> bool {
-        events > self.events || bytes > self.bytes
     }
 }
 
@@ -239,12 +222,5 @@ mod tests {
         assert_eq!(subscription.offer(6, 9), Offer::Skip);
         assert_eq!(subscription.offer(8, 11), Offer::Send { from: 10 });
         assert_eq!(subscription.offer(13, 13), Offer::Missed(Step::Read { from: 12, to: 13 }));
-    }
-
-    #[test]
-    fn lag_is_bounded() {
-        let lag = Lag { events: 10, bytes: 100 };
-        assert!(!lag.too_slow(10, 100));
-        assert!(lag.too_slow(11, 0) && lag.too_slow(0, 101));
     }
 }

@@ -29,6 +29,8 @@ const ENOUGH: usize = 128 * 1024;
 const SOON: Duration = Duration::from_millis(2);
 /// After so many tries it will not be there.
 const PATIENCE: u32 = 2_500;
+/// Pages of one attempt are read one after the other: none is of another.
+const ATTEMPT: u64 = 0;
 
 /// One attempt to follow a room.
 pub(super) struct Follow {
@@ -90,7 +92,10 @@ impl Attempt<'_> {
         let hub = &self.edge.app.hub;
         let room_id = self.follow.room;
         let user = self.link.user().ok_or_else(Problem::internal)?;
+        let limit = self.edge.settings.replay_events;
+        // What it has; `None`: it follows from now on.
         let mut after = self.follow.after;
+        let mut replay: Option<Subscription> = None;
         let mut replayed = 0;
         let mut waited = 0;
         let mut reached = false;
@@ -115,23 +120,34 @@ impl Attempt<'_> {
                     continue;
                 }
                 (after, self.resync) = (None, Some(1));
-            } else if replayed == 0 && after.is_some() {
-                let limit = self.edge.settings.replay_events;
-                if let (_, Step::Resync { from, .. }) = Subscription::start(after, last, limit, 0) {
-                    (after, self.resync) = (None, Some(from));
+            }
+            let step = match (&mut replay, after) {
+                (_, None) => Step::Join,
+                (Some(replay), _) => replay.reach(last),
+                (none, _) => {
+                    let (begun, step) = Subscription::start(after, last, limit, ATTEMPT);
+                    *none = Some(begun);
+                    step
                 }
+            };
+            if let Step::Resync { from, .. } = step {
+                (after, self.resync) = (None, Some(from));
             }
             let first = |last: u64| self.before_live(last);
             match room.join(self.link, self.follow.index, after, dismissals, first, &hub.live) {
                 Joined::Yes(following) => return Ok(following),
                 Joined::NotNow => tokio::task::yield_now().await,
                 Joined::Behind => {
+                    let (Some(replay), Step::Read { from, to }) = (&mut replay, step) else {
+                        // More has come since.
+                        tokio::task::yield_now().await;
+                        continue;
+                    };
                     if replayed == 0 {
                         self.edge.metrics.replays.inc();
                     }
                     self.say_ok(last);
-                    let from = after.unwrap_or_default() + 1;
-                    let page = self.page(from).await?;
+                    let page = self.page(from, to).await?;
                     if let Some((first, _)) = page.events.first().filter(|(first, _)| *first > from) {
                         // The log begins later: what was before is older than what is kept.
                         (after, self.resync) = (None, Some(*first));
@@ -146,13 +162,14 @@ impl Attempt<'_> {
                     }
                     replayed += page.events.len() as u64;
                     for (seq, frame) in &page.events {
+                        replay.sent(ATTEMPT, *seq).ok_or_else(Problem::internal)?;
                         self.link.post(frame);
                         after = Some(*seq);
                         // Not only after the page: one of long messages would be more than a reader may be behind.
                         self.wait_for_room_to_write().await?;
                     }
                     // Whoever reads more slowly than others write is too slow.
-                    if replayed > self.edge.settings.replay_events.saturating_mul(2) {
+                    if replayed > limit.saturating_mul(2) {
                         self.link.signal(Signal::Lagging);
                         return Err(Problem::internal());
                     }
@@ -161,10 +178,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// Events from seq `from` on. Few pages are read at the same time, and none while its reader is waited for.
-    async fn page(&self, from: u64) -> Result<EventPage, Problem> {
+    /// Events from seq `from` to `to`. Few pages are read at the same time, and none while its reader is waited for.
+    async fn page(&self, from: u64, to: u64) -> Result<EventPage, Problem> {
         let _permit = self.edge.replays.acquire().await;
-        self.edge.app.rooms.events(self.follow.room, from, u64::MAX, PAGE).await
+        self.edge.app.rooms.events(self.follow.room, from, to, PAGE).await
     }
 
     /// What the client is told before its first live event; called when nothing can come in between.
