@@ -1,4 +1,6 @@
-//! Who is mentioned: found in texts, and counted per user.
+//! Who is mentioned: found in texts, and remembered per user.
+//!
+//! How many mentions are unread is counted by the node, over the rows that it stores with records (`node/src/rooms/marks.rs`).
 
 use std::collections::BTreeMap;
 
@@ -73,11 +75,6 @@ impl Mentions {
     pub(super) fn by(&self, seq: u64) -> impl Iterator<Item = UserId> {
         self.0.iter().filter(move |(_, seqs)| seqs.binary_search(&seq).is_ok()).map(|(user, _)| *user)
     }
-
-    pub(super) fn after(&self, user: UserId, seq: u64) -> u32 {
-        let Some(seqs) = self.0.get(&user) else { return 0 };
-        u32::try_from(seqs.len() - seqs.partition_point(|s| *s <= seq)).unwrap_or(u32::MAX)
-    }
 }
 
 #[cfg(test)]
@@ -106,8 +103,10 @@ mod tests {
         for seq in 1..=150 {
             mentions.add(UserId(1), seq);
         }
-        assert_eq!(mentions.after(UserId(1), 0), 100);
-        assert_eq!(mentions.after(UserId(1), 149), 1);
-        assert_eq!(mentions.after(UserId(2), 0), 0);
+        mentions.add(UserId(2), 50);
+        let by = |seq: u64| mentions.by(seq).map(|user| user.0).collect::<Vec<_>>();
+        assert_eq!(by(50), [2]);
+        assert!((51..=150).all(|seq| by(seq) == [1]));
+        assert_eq!(by(151), []);
     }
 }

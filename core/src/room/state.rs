@@ -166,11 +166,6 @@ impl State {
         self.mentions.by(seq)
     }
 
-    /// How many messages after `seq` mentioned `user`, whatever they say now; at most 100 are counted.
-    pub fn mentions_after(&self, user: UserId, seq: u64) -> u32 {
-        self.mentions.after(user, seq)
-    }
-
     /// Whether `user` may read the room: with what role.
     ///
     /// # Errors

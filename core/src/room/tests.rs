@@ -241,8 +241,15 @@ fn direct_rooms_are_two_people_for_good() {
 fn messages_are_edited_deleted_and_reacted_to() {
     let mut room = Room::group(Kind::Group, Visibility::Public);
     let seq = room.post(3, "a", "hello @u4").unwrap();
-    assert_eq!(room.state.mentions_after(UserId(4), 0), 1);
-    assert_eq!(room.state.mentions_after(UserId(4), seq), 0);
+    // Whom an event mentions, and whom the state remembers of its message: rows to count are made and removed by these.
+    let named = |room: &Room| match &room.events.last().unwrap().body {
+        Body::Posted(posted) => posted.mentions.clone(),
+        Body::Edited { mentions, .. } => mentions.clone(),
+        other => panic!("{other:?}"),
+    };
+    let remembered = |room: &Room| room.state.mentioned_by(seq).collect::<Vec<_>>();
+    assert_eq!((named(&room), remembered(&room)), (vec![UserId(4)], vec![UserId(4)]));
+    assert_eq!(room.state.mentioned_by(seq - 1).count(), 0);
     let edit = |text: &str| What::Edit { seq, text: text.into() };
     assert_eq!(room.ask(4, edit("x")), Err(Refusal::Forbidden));
     assert_eq!(room.ask(3, What::Edit { seq: 1, text: "x".into() }), Err(Refusal::MessageNotFound));
@@ -250,7 +257,7 @@ fn messages_are_edited_deleted_and_reacted_to() {
     assert!(room.ask(3, edit("hi @u2")).is_ok());
     let known = Box::new(room.head(seq).unwrap().amendment);
     assert_eq!(room.ask(3, edit("hi @u2")), Ok(Reply::Edited { seq: None, amendment: known }));
-    assert_eq!(room.state.mentions_after(UserId(2), 0), 1);
+    assert_eq!((named(&room), remembered(&room)), (vec![UserId(2)], vec![UserId(2), UserId(4)]));
     let react = |emoji: &str| What::React { seq, emoji: emoji.into() };
     for emoji in (0..20u32).map(|n| char::from_u32(0x1F600 + n).unwrap().to_string()) {
         assert!(room.ask(4, react(&emoji)).is_ok());
@@ -265,6 +272,7 @@ fn messages_are_edited_deleted_and_reacted_to() {
     assert_eq!(room.state.head(seq), room.head(seq).as_ref());
     assert!(room.ask(2, What::Delete { seq }).is_ok());
     assert_eq!(room.ask(3, What::Delete { seq }), DONE);
+    assert_eq!(remembered(&room), [UserId(2), UserId(4)]);
     assert_eq!(room.ask(3, edit("late")), Err(Refusal::MessageDeleted));
     assert_eq!(room.ask(3, react("👍")), Err(Refusal::MessageDeleted));
     let bytes = room.state.head(seq).unwrap().amendment.encode();
