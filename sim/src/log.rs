@@ -97,10 +97,13 @@ pub enum Fate {
         /// When the owner hears.
         back: u64,
     },
-    /// Acknowledged as a duplicate at sequence 0 with nothing stored, which the backend must call unknown.
+    /// Acknowledged as a duplicate at sequence 0 with nothing stored. The backend must call that unknown, and the owner must not
+    /// believe one that does not.
     SequenceZero {
         /// When the owner hears.
         back: u64,
+        /// Whether the owner is told of a commit at position 0.
+        passed_on: bool,
     },
 }
 
@@ -123,7 +126,7 @@ impl Fate {
             1 => Self::Late { timeout: rng.between(50, 1000), late: rng.between(1, 4000) },
             2 => Self::Lost { timeout: rng.between(50, 1000) },
             3 => Self::NotNow { back: rng.between(1, 10) },
-            _ => Self::SequenceZero { back: rng.between(1, 10) },
+            _ => Self::SequenceZero { back: rng.between(1, 10), passed_on: rng.per_mille(500) },
         }
     }
 }

@@ -7,8 +7,10 @@ use crate::rng::Rng;
 pub enum Mutation {
     /// The log stores records whatever their condition.
     ConditionOff,
-    /// Owners take rooms over without storing an epoch record.
+    /// Owners take rooms over with the epoch of the owner before.
     EpochOff,
+    /// Owners that find a record of a higher epoch do not stop: they append after it.
+    FenceOff,
     /// Owners remember no `client_msg_id`.
     DedupeOff,
     /// Owners are told that an append is committed when it is sent.

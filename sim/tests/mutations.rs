@@ -31,6 +31,11 @@ fn epoch_off() {
 }
 
 #[test]
+fn fence_off() {
+    is_noticed(Mutation::FenceOff, EPOCHS);
+}
+
+#[test]
 fn dedupe_off() {
     is_noticed(Mutation::DedupeOff, ONCE);
 }

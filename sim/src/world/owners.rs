@@ -29,6 +29,8 @@ pub(super) struct Hosted {
     wake: Option<u64>,
     /// Who waits for which answer: the edge (node, incarnation) and its call.
     callers: BTreeMap<u64, ((NodeId, u64), CallId)>,
+    /// The record that overtook it, if it goes on nevertheless; 0: none.
+    overtaken: LogSeq,
 }
 
 impl Hosted {
@@ -89,7 +91,8 @@ impl World {
             let generation = self.fresh();
             let owner = Owner::new(identity, self.owner_settings(node));
             self.say(|| format!("node {node} hosts {room} (generation {generation})"));
-            let hosted = Hosted { owner, generation, wake: None, callers: BTreeMap::new() };
+            let (callers, overtaken) = (BTreeMap::new(), LogSeq(0));
+            let hosted = Hosted { owner, generation, wake: None, callers, overtaken };
             self.nodes[node].owners.insert(room, hosted);
         }
         command.now = self.wall(node);
@@ -126,7 +129,12 @@ impl World {
         for action in actions {
             match action {
                 Action::LoadTail { sure } => {
-                    let tail = self.tail(room, sure).map(|tail| tail.as_ref().map(owner_view));
+                    let mut tail = self.tail(room, sure).map(|tail| tail.as_ref().map(owner_view));
+                    if self.plan.mutation == Some(Mutation::FenceOff)
+                        && let Ok(Some(tail)) = &mut tail
+                    {
+                        self.overlook(node, room, tail);
+                    }
                     self.answer_owner(node, room, generation, Input::Tail(tail));
                 }
                 Action::LoadSnapshot => {
@@ -242,6 +250,17 @@ impl World {
         if sure && tail.is_none() && records > 0 { Err(owner::Failed) } else { Ok(tail) }
     }
 
+    /// Of another owner's record with a higher epoch, an owner that serves is told that its own is still the last one. What it
+    /// appends from now on has that record as its condition.
+    fn overlook(&mut self, node: NodeId, room: RoomId, tail: &mut owner::Stored) {
+        let Some(hosted) = self.nodes[node].owners.get_mut(&room) else { return };
+        let epoch = Record::open(&tail.bytes, room).map_or(0, |opened| opened.record.epoch);
+        if hosted.owner.serves() && epoch > hosted.owner.epoch() {
+            hosted.overtaken = tail.at;
+            tail.at = hosted.owner.place().at;
+        }
+    }
+
     /// How many of so many records who answers as the log's leader has.
     fn known_by_a_leader(&mut self, all: usize) -> usize {
         if self.healed() || !self.rng.per_mille(self.plan.stale_leader) {
@@ -290,7 +309,10 @@ impl World {
     }
 
     /// Sends an append on its way.
-    fn append(&mut self, node: NodeId, room: RoomId, generation: u64, append: owner::Append) {
+    fn append(&mut self, node: NodeId, room: RoomId, generation: u64, mut append: owner::Append) {
+        if let Some(hosted) = self.nodes[node].owners.get(&room) {
+            append.expected = append.expected.max(hosted.overtaken);
+        }
         let now = self.queue.now();
         let gap = self.leaderless().then(|| self.leaderless_until - now + self.rng.below(50));
         let trouble = if self.healed() { 0 } else { self.plan.append_trouble };
@@ -322,7 +344,10 @@ impl World {
         }
         match fate {
             Fate::NotNow { back } => self.inside_now(node, back, done(Appended::ConditionFailed)),
-            Fate::SequenceZero { back } => self.inside_now(node, back, done(Appended::Unknown)),
+            Fate::SequenceZero { back, passed_on } => {
+                let outcome = if passed_on { Appended::Committed(LogSeq(0)) } else { Appended::Unknown };
+                self.inside_now(node, back, done(outcome));
+            }
             Fate::Lost { timeout } | Fate::AckLost { timeout, .. } | Fate::Late { timeout, .. } => {
                 self.inside_now(node, timeout, done(Appended::Unknown));
                 self.travel(node, room, generation, append, fate, false);
