@@ -5,8 +5,8 @@ use std::{io::Write as _, sync::Arc, time::Duration};
 use prometheus_client::registry::Registry;
 use rookery_protocol::outbox::{Mail, MailJob};
 use rookery_service::{
-    Failure, Health, Readiness, Signals, config::ConfigError, management_router, register_process,
-    serve_management,
+    Failure, Health, Readiness, Signals, management_router, register_process, serve_management,
+    settings::Wrong,
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -29,8 +29,8 @@ pub fn courier(
     metrics: MailerMetrics,
 ) -> Result<Courier, Failure> {
     let wrong = |key: &str, why: String| {
-        let wrong = rookery_service::settings::Wrong { key: key.to_owned(), why };
-        Failure::Config(ConfigError::Values(vec![wrong]))
+        let wrong = Wrong { key: key.to_owned(), why };
+        Failure::Config(wrong.into())
     };
     let composer = Composer::new(mail).map_err(|why| wrong("mail", why.to_string()))?;
     let smtp = Smtp::new(server.clone()).map_err(|why| wrong("smtp", why.to_string()))?;

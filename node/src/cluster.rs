@@ -49,8 +49,8 @@ const SEE: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`Failure`]: what cannot be used, in words for whoever started it.
 pub async fn run(mut settings: Settings) -> Result<(), Failure> {
-    let wrong = |wrong| Failure::Config(crate::config::ConfigError::Values(vec![wrong]));
-    settings.server.node = settings.server.node_in_cluster().map_err(wrong)?;
+    let node = settings.server.node_in_cluster().map_err(|wrong| Failure::Config(wrong.into()))?;
+    settings.server.node = node;
     settings.edge.url_token.get_or_insert(false);
     settings.server.drain_delay_seconds.get_or_insert(DRAIN_DELAY);
     let mut process = Process::begin(&settings)?;

@@ -148,6 +148,25 @@ mod tests {
         assert!(error.starts_with("server.listen (command line): "), "{error}");
     }
 
+    #[test]
+    fn values_out_of_range_are_named_with_their_layers() {
+        let (_dir, path) = file("[server]\nthreads = 2000\ndrain_window_seconds = 4000\n");
+        let variables = environment(&[("ROOKERY_SERVER__DRAIN_WINDOW_SECONDS", "5000")]);
+        let flags = BTreeMap::from([
+            ("server.listen", "127.0.0.1:9090".to_owned()),
+            ("server.node", "no name".to_owned()),
+        ]);
+        let error = load(Some(&path), variables, &flags).unwrap_err().to_string();
+        let expected = [
+            // Nobody set it: it has the address that was given to another.
+            "server.management: must differ from server.listen".to_owned(),
+            "server.node (command line): must be 1-63 of a-z, A-Z, 0-9, - and .".to_owned(),
+            "server.drain_window_seconds (environment): must be at most 3600".to_owned(),
+            format!("server.threads (file {}): must be at most 1024", path.display()),
+        ];
+        assert_eq!(error, expected.join("\n"));
+    }
+
     /// Keys of all tables below `prefix`, and their values.
     fn keys(prefix: &str, table: &Value, into: &mut Vec<(String, Value)>) {
         for (key, value) in table.as_object().unwrap() {

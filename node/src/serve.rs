@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use crate::{
-    config::{ConfigError, Settings},
+    config::Settings,
     edge::{self, App, Tls, TlsError},
     server::{self, Failure, Readiness, Signals},
     settings::Wrong,
@@ -180,7 +180,7 @@ impl Process {
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it
 fn wrong_tls(error: TlsError) -> Failure {
     let wrong = Wrong { key: error.key().to_owned(), why: error.to_string() };
-    Failure::Config(ConfigError::Values(vec![wrong]))
+    Failure::Config(wrong.into())
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it

@@ -69,7 +69,33 @@ pub enum ConfigError {
     },
     /// Values that cannot work.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Values(Vec<Wrong>),
+    Values(Vec<Unusable>),
+}
+
+/// Of a value that proves wrong only when it is used, nobody knows any more which layer set it.
+impl From<Wrong> for ConfigError {
+    fn from(wrong: Wrong) -> Self {
+        Self::Values(vec![Unusable { wrong, from: None }])
+    }
+}
+
+/// A value that cannot work, and where it was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which, and why.
+    pub wrong: Wrong,
+    /// Which layer set it; `None`: none did, or it is not known.
+    pub from: Option<String>,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Wrong { key, why } = &self.wrong;
+        match &self.from {
+            Some(from) => write!(f, "{key} ({from}): {why}"),
+            None => write!(f, "{key}: {why}"),
+        }
+    }
 }
 
 /// Reads and checks the configuration.
@@ -103,10 +129,15 @@ pub fn load<S: Configuration>(
         {
             key = if key == "." { name.to_owned() } else { format!("{key}.{name}") };
         }
-        ConfigError::Key { from: origin(&layers, &key), key, why: why.trim().to_owned() }
+        let from = origin(&layers, &key).unwrap_or_else(|| "configuration".to_owned());
+        ConfigError::Key { from, key, why: why.trim().to_owned() }
     })?;
     let wrong = settings.check();
-    if wrong.is_empty() { Ok(settings) } else { Err(ConfigError::Values(wrong)) }
+    if wrong.is_empty() {
+        return Ok(settings);
+    }
+    let located = wrong.into_iter().map(|wrong| Unusable { from: origin(&layers, &wrong.key), wrong });
+    Err(ConfigError::Values(located.collect()))
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
@@ -177,7 +208,7 @@ fn merge(into: &mut Table, from: &Table) {
 }
 
 /// The last layer that sets `key`.
-fn origin(layers: &[(Layer, Table)], key: &str) -> String {
+fn origin(layers: &[(Layer, Table)], key: &str) -> Option<String> {
     layers
         .iter()
         .rev()
@@ -186,7 +217,7 @@ fn origin(layers: &[(Layer, Table)], key: &str) -> String {
             let first = parts.next().and_then(|part| table.get(part));
             parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten().is_some()
         })
-        .map_or_else(|| "configuration".to_owned(), |(layer, _)| layer.to_string())
+        .map(|(layer, _)| layer.to_string())
 }
 
 /// All settings as TOML, as they are in force: what a program's `config` command prints.
