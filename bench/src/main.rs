@@ -14,7 +14,8 @@ struct Cli {
 }
 
 const AFTER: &str = "Latency counts from the time a message was due by an open-loop schedule, so a server that stalls cannot \
-hide it. Pin the generator and the server to a core each (`taskset -c 0 rookery-bench … --server-cpu 1`) in a network \
+hide it. Only `send`, `connect` and the highest rates of `cluster --measure sends` are closed loops: they keep a number waiting, and \
+count from when each was begun. Pin the generator and the server to a core each (`taskset -c 0 rookery-bench … --server-cpu 1`) in a network \
 namespace with loopback alone: bench/run.sh does, and runs the whole set.";
 
 #[derive(Debug, Subcommand)]
