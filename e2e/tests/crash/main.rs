@@ -4,6 +4,8 @@
 //! message, reconnect where they were, and write down every request, answer and delivery. The server is killed at
 //! random moments, also while it starts. Then the rules of `rookery_e2e::history` are applied.
 
+mod synced;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
