@@ -12,6 +12,7 @@
 //! | `ROOKERY_E2E_MAILBOX` | with the former: base URL of `GET /dev/mailbox?to=`; default: the first URL |
 //! | `ROOKERY_E2E_MANAGEMENT` | with the former: management URLs, in the same order |
 //! | `ROOKERY_E2E_CLUSTER` | `3`: test a cluster of so many nodes over NATS, etcd and Redis, started for the tests |
+//! | `ROOKERY_REQUIRE_SERVERS` | `1`: a test fails that would be skipped because a server of a cluster, curl or Python's websockets is missing |
 //! | `ROOKERY_TESTBED_KEEP` | `1`: keep the data directories and logs of the servers that were started |
 //! | `ROOKERY_E2E_KILLS` | how often the crash test kills its server (50) |
 //! | `ROOKERY_E2E_FAULTS` | how many faults the fault suite does (a few, fixed; `make faults`: 1000) |

@@ -1,13 +1,13 @@
 //! Accounts: registering, logging in, staying logged in, logging out.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use rookery_e2e::{
     service::{Service, code_in},
     unique,
     user::{PASSWORD, User, id_of},
-    ws::Subprotocol,
+    ws::{Subprotocol, Ws},
 };
 use serde_json::{Value, json};
 
@@ -249,7 +249,7 @@ async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
     let ada = User::register(service, "ada").await;
     let time = async |login: String| {
         let request = json!({"login": login, "password": "wrong-horse-7-battery-staple"});
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         service.api().post("/v1/auth/login", request).await.is(401);
         began.elapsed()
     };
@@ -319,6 +319,18 @@ async fn nonsense_does_not_refresh() {
     }
 }
 
+/// Panics unless these are closed soon after a logout, which was answered just now.
+///
+/// The specification says within a second. A cluster of many processes may share two cores here, so that a little more is let pass.
+async fn end_soon(sockets: &mut [Ws]) {
+    let answered = Instant::now();
+    for socket in sockets {
+        assert_eq!(socket.closed().await.code, 4401);
+    }
+    let took = answered.elapsed();
+    assert!(took < Duration::from_secs(5), "they were closed {took:?} after the answer");
+}
+
 /// logout: 204; closes that session's sockets within a second, and no others.
 #[tokio::test]
 async fn logging_out_ends_one_session() {
@@ -327,10 +339,12 @@ async fn logging_out_ends_one_session() {
     let other = ada.login(service).await;
     for subprotocol in Subprotocol::BOTH {
         let session = ada.login(service).await;
-        let mut socket = session.online(subprotocol).await;
+        // In a cluster, perhaps at another node.
+        let elsewhere = session.at(service.url());
+        let mut sockets = [session.online(subprotocol).await, elsewhere.online(subprotocol).await];
         let mut others = other.online(subprotocol).await;
         session.api.post("/v1/auth/logout", json!({})).await.is(204);
-        assert_eq!(socket.closed().await.code, 4401);
+        end_soon(&mut sockets).await;
         session.api.get("/v1/users/me").await.refused(401);
         let refresh = json!({"refresh_token": session.refresh_token()});
         service.api().post("/v1/auth/refresh", refresh).await.problem(401, "session_revoked");
@@ -339,7 +353,7 @@ async fn logging_out_ends_one_session() {
     other.api.get("/v1/users/me").await.is(200);
 }
 
-/// logout `{all: true}`: ends every session of the user.
+/// logout `{all: true}`: ends every session of the user, as soon.
 #[tokio::test]
 async fn logging_out_everywhere_ends_all_sessions() {
     let service = Service::shared();
@@ -347,9 +361,7 @@ async fn logging_out_everywhere_ends_all_sessions() {
     let other = ada.login(service).await;
     let mut sockets = [ada.online(Subprotocol::Json).await, other.online(Subprotocol::Proto).await];
     ada.api.post("/v1/auth/logout", json!({"all": true})).await.is(204);
-    for socket in &mut sockets {
-        assert_eq!(socket.closed().await.code, 4401);
-    }
+    end_soon(&mut sockets).await;
     for session in [&ada, &other] {
         session.api.get("/v1/users/me").await.refused(401);
         let refresh = json!({"refresh_token": session.refresh_token()});

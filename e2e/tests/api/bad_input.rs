@@ -1,6 +1,6 @@
 //! Bad input: each has a defined answer, and nobody else is disturbed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookery_e2e::{
     history::Body,
@@ -171,6 +171,32 @@ async fn is_answered_or_closed(mut ws: Ws, message: Message) {
     ws.ask(json!({"t": "ping"})).await.is("pong");
 }
 
+/// Who sends malformed frames again and again is told so each time, and then closed with 1008.
+#[tokio::test]
+async fn frames_that_are_none_again_and_again() {
+    let service = Service::shared();
+    let bystander = Bystander::at(service).await;
+    let ada = User::register(service, "ada").await;
+    for (subprotocol, malformed) in
+        [(Subprotocol::Json, Message::text("{")), (Subprotocol::Proto, Message::binary(vec![0xFF; 20]))]
+    {
+        let mut ws = ada.online(subprotocol).await;
+        let mut told = 0;
+        let closed = loop {
+            ws.send_raw(malformed.clone()).await;
+            match ws.next().await {
+                Ok(frame) => assert_eq!(frame["code"], "malformed", "{frame}"),
+                Err(closed) => break closed,
+            }
+            told += 1;
+            assert!(told < 100, "100 malformed frames at once are not too many");
+        };
+        assert_eq!(closed.code, 1008, "{closed}");
+        assert!(told > 1, "one is no reason to close");
+    }
+    bystander.is_undisturbed().await;
+}
+
 /// What breaks RFC 6455: the connection is closed with 1002 or 1007.
 #[tokio::test]
 async fn bytes_that_are_no_frames() {
@@ -323,14 +349,9 @@ async fn requests_out_of_order() {
     for subprotocol in Subprotocol::BOTH {
         let send = json!({"t": "send", "room": room, "text": "too early", "client_msg_id": unique("m")});
         let mut ws = user.connect(subprotocol).await;
-        ws.send(send).await;
-        match tokio::time::timeout(rookery_e2e::PATIENCE, ws.try_next()).await.expect("no silence") {
-            Ok(frame) => assert_eq!(frame["t"], "error", "{frame}"),
-            Err(closed) => assert!(matches!(closed.code, 1008 | 4401), "{closed}"),
-        }
+        ws.ask(send).await.refused("hello_required");
         let mut ws = user.online(subprotocol).await;
-        let again = ws.ask(json!({"t": "hello", "token": user.token()})).await;
-        assert_eq!(again.frame["t"], "error", "{}", again.frame);
+        ws.ask(json!({"t": "hello", "token": user.token()})).await.refused("already_welcome");
         ws.ask(json!({"t": "ping"})).await.is("pong");
         ws.ask(json!({"t": "unsubscribe", "room": room})).await;
         ws.ask(json!({"t": "unsubscribe", "room": room})).await;
@@ -504,6 +525,22 @@ async fn requests_that_never_end() {
         let ended = raw.ends_within(rookery_e2e::PATIENCE).await;
         assert!(ended, "{:?} holds a connection for ever", String::from_utf8_lossy(bytes));
     }
+    bystander.is_undisturbed().await;
+}
+
+/// A connection over which everything is answered, and nothing more is asked: it ends, too, but not at once.
+#[tokio::test]
+async fn connections_that_ask_nothing_more() {
+    let Some(service) = strict("connections_that_ask_nothing_more") else { return };
+    let bystander = Bystander::at(service).await;
+    let mut raw = Raw::connect(service.url()).await;
+    let began = Instant::now();
+    raw.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2).as_bytes()).await;
+    let said = String::from_utf8_lossy(&raw.read_to_end().await).into_owned();
+    let took = began.elapsed();
+    assert_eq!(said.matches("HTTP/1.1 200 ").count(), 2, "{said}");
+    // `Options::strict` gives it two.
+    assert!(took >= Duration::from_secs(1), "who asks again after {took:?} finds it closed");
     bystander.is_undisturbed().await;
 }
 

@@ -4,14 +4,13 @@ use rookery_e2e::{
     http::Api,
     server::{Options, Server},
     service::{self, Service},
-    user::User,
+    user::{User, seq_of},
     ws::{Connect, ConnectError, Subprotocol},
 };
 use serde_json::json;
 
-use crate::raw::Raw;
-
-/// Problems are `application/problem+json`, and 503 says when to come again: also where there is no place for the connection.
+/// Problems are `application/problem+json`, and 503 says when to come again: also where there is no place for the connection. Who has
+/// a place goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_too_many_is_told_so() {
     if service::is_external() {
@@ -20,19 +19,35 @@ async fn one_connection_too_many_is_told_so() {
             "it would shut out the other tests",
         );
     }
-    let options = Options::generous().set("edge.max_connections", 3);
+    // Those who only take a place say no hello.
+    let options =
+        Options::generous().set("edge.max_connections", 10).set("edge.hello_timeout_ms", 3_600_000_u64);
     let server = tokio::task::block_in_place(|| Server::start(options));
+    let ada = User::register(&Service::of(&server), "ada").await;
+    let room = ada.room_with(&[]).await;
+    let mut held = ada.online(Subprotocol::Json).await;
+    // The connections of her calls over HTTP end with her.
+    drop(ada);
     let mut taken = Vec::new();
-    for _ in 0..3 {
-        taken.push(Raw::upgraded(&server.url(), Subprotocol::Json).await);
+    while taken.len() < 9 {
+        let place = rookery_e2e::eventually("there is a place", async || {
+            Connect::to(&server.url(), Subprotocol::Json).open().await.ok()
+        });
+        taken.push(place.await);
     }
-    let refused = Api::new(&server.url()).get("/").await;
-    assert_eq!(refused.headers["retry-after"], "1");
-    refused.problem(503, "overloaded");
-    match Connect::to(&server.url(), Subprotocol::Json).open().await {
-        Err(ConnectError::Refused(status, _)) => assert_eq!(status, 503),
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("one too many is let in"),
+    for _ in 0..5 {
+        let refused = Api::new(&server.url()).get("/").await;
+        assert_eq!(refused.headers["retry-after"], "1");
+        refused.problem(503, "overloaded");
+        match Connect::to(&server.url(), Subprotocol::Json).open().await {
+            Err(ConnectError::Refused(status, _)) => assert_eq!(status, 503),
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("one too many is let in"),
+        }
+        let id = rookery_e2e::unique("m");
+        let send = json!({"t": "send", "room": room, "text": "still here", "client_msg_id": id});
+        let seq = seq_of(&held.ask(send).await.ok());
+        assert_eq!(seq_of(&held.event_in("message", &room).await), seq);
     }
     taken.pop();
     rookery_e2e::eventually("there is room again", async || {

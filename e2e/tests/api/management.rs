@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rookery_e2e::{http::Api, service::Service, user::User, ws::Subprotocol};
+use rookery_e2e::{
+    http::Api,
+    server::{Options, Server},
+    service::{self, Service},
+    user::{User, seq_of},
+    ws::Subprotocol,
+};
 
 /// Samples of the OpenMetrics text format: name with labels → value; panics at what is no line of it.
 /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
@@ -71,6 +77,37 @@ async fn says_what_is_going_on() {
     for private in [&ada.id, &ada.username, &ada.email, &room] {
         assert!(!text.contains(private.as_str()), "{private} is a label");
     }
+}
+
+/// A message is encoded once for each subprotocol, however many read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_encoded_once_per_subprotocol() {
+    if service::is_external() {
+        return rookery_e2e::skipped(
+            "a_message_is_encoded_once_per_subprotocol",
+            "what others do is counted there, too",
+        );
+    }
+    let server = tokio::task::block_in_place(|| Server::start(Options::generous()));
+    let ada = User::register(&Service::of(&server), "ada").await;
+    let room = ada.room_with(&[]).await;
+    let mut readers = Vec::new();
+    for number in 0..6 {
+        readers.push(ada.online(Subprotocol::BOTH[number % 2]).await);
+    }
+    let management = Api::new(&server.management_url());
+    let counted = async || {
+        let text = management.get("/metrics").await.is(200);
+        let samples = parse(text.as_str().expect("metrics are text"));
+        ["rookery_live_frames_total", "rookery_live_deliveries_total"].map(|name| samples[name])
+    };
+    let before = counted().await;
+    let seq = seq_of(&ada.say(&room, "hello").await);
+    for reader in &mut readers {
+        assert_eq!(seq_of(&reader.event_in("message", &room).await), seq);
+    }
+    let [frames, deliveries] = counted().await;
+    assert_eq!((frames - before[0], deliveries - before[1]), (2.0, 6.0), "frames and deliveries");
 }
 
 /// The management port is apart: clients cannot reach it at theirs.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use axum::{Router, routing::get};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{
@@ -52,6 +52,22 @@ async fn ask(server: &Server) -> (TcpStream, String) {
     (stream, answer)
 }
 
+/// Whether somebody is served over a connection that is open: he asks, and reads the answer to its end.
+async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+    if stream.write_all(REQUEST).await.is_err() {
+        return false;
+    }
+    let mut said = String::new();
+    while !said.ends_with("\r\n\r\nhere") {
+        let more = answer(stream).await;
+        if more.is_empty() {
+            return false;
+        }
+        said += &more;
+    }
+    said.starts_with("HTTP/1.1 200")
+}
+
 /// Whether it is the answer to one too many: a problem, and when to come again.
 fn is_refused(answer: &str) -> bool {
     if !answer.starts_with("HTTP/1.1 503") {
@@ -94,9 +110,11 @@ async fn one_too_many_is_refused_until_another_goes() {
 async fn connects_over_the_rate_are_refused() {
     let (_world, server) =
         served(EdgeSettings { connects_per_second: 1, ..EdgeSettings::default() }, None).await;
+    let mut other = TcpStream::connect(server.address()).await.unwrap();
     let mut refused = 0;
     for _ in 0..40 {
         refused += u32::from(is_refused(&ask(&server).await.1));
+        assert!(is_served(&mut other).await, "who is here already is disturbed");
     }
     assert!(refused > 0, "40 at once are more than bursts of 10 and one per second");
 }
@@ -113,14 +131,16 @@ async fn a_head_that_never_ends_ends_the_connection() {
     }
 }
 
-/// Waits until no connection is open.
-async fn empty(server: &Server) {
+/// Waits until no connection is open but that of somebody else, who is served all the while.
+async fn alone(server: &Server, other: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let gone = async {
-        while server.edge().metrics.connections.get() > 0 {
+        while server.edge().metrics.connections.get() > 1 {
+            assert!(is_served(other).await, "somebody else is disturbed");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), gone).await.expect("the connection is let go of");
+    assert!(is_served(other).await, "somebody else is let go of");
 }
 
 #[tokio::test]
@@ -128,17 +148,21 @@ async fn who_does_not_read_his_answer_is_given_up() {
     let settings = || EdgeSettings { write_timeout_ms: 200, ..with_tls("localhost.pem", "localhost.key") };
     let large = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let (_world, plain) = served(settings(), None).await;
+    let mut other = TcpStream::connect(plain.address()).await.unwrap();
+    assert!(is_served(&mut other).await);
     let mut stream = TcpStream::connect(plain.address()).await.unwrap();
     stream.write_all(large).await.unwrap();
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
-    empty(&plain).await;
+    alone(&plain, &mut other).await;
     drop(stream);
 
     let (_world, secure) = served(settings(), Tls::load(&settings()).unwrap()).await;
+    let mut other = connect_tls(&secure).await;
+    assert!(is_served(&mut other).await);
     let mut stream = connect_tls(&secure).await;
     stream.write_all(large).await.unwrap();
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
-    empty(&secure).await;
+    alone(&secure, &mut other).await;
 }
 
 #[tokio::test]
@@ -164,16 +188,21 @@ async fn who_reads_slowly_gets_his_answer() {
 
 #[tokio::test]
 async fn who_never_ends_a_tls_handshake_is_given_up() {
+    // Enough for one who does end his, on a busy machine.
     let settings =
-        EdgeSettings { tls_handshake_timeout_ms: 100, ..with_tls("localhost.pem", "localhost.key") };
+        EdgeSettings { tls_handshake_timeout_ms: 1_000, ..with_tls("localhost.pem", "localhost.key") };
     let tls = Tls::load(&settings).unwrap();
     let (_world, server) = served(settings, tls).await;
+    let mut other = connect_tls(&server).await;
+    assert!(is_served(&mut other).await);
     // Nothing; and the beginning of a record.
     for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         stream.write_all(said).await.unwrap();
+        // Nobody waits for him meanwhile.
+        assert!(is_served(&mut other).await, "somebody else is disturbed");
         assert_eq!(answer(&mut stream).await, "");
-        empty(&server).await;
+        alone(&server, &mut other).await;
     }
 }
 

@@ -301,6 +301,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, G> Connection<S, G> {
     }
 }
 
+#[cfg(test)]
+impl<S, G> Connection<S, G> {
+    /// Bytes of memory that it holds for what it reads and writes.
+    pub(super) fn buffers(&self) -> usize {
+        let of_waiting = self.waiting.capacity() * size_of::<u32>();
+        self.writing.capacity() + self.held.capacity() + of_waiting
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin, G: Unpin> Future for Connection<S, G> {
     type Output = ();
 

@@ -8,6 +8,7 @@ pub(in crate::edge) mod world;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use rookery_core::room::What;
 use rookery_protocol::{
     Subprotocol,
@@ -254,6 +255,53 @@ async fn nothing_is_left_of_a_connection() {
     tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("nothing is left");
     assert!(world.edge.registry.links(ada.profile.id).is_empty());
     assert_eq!(world.app.hub.open(room).followers(), 0);
+}
+
+/// What a burst took is given back when all of it is read: an idle connection holds no buffers.
+#[tokio::test]
+async fn nothing_is_held_for_what_is_read() {
+    let world = World::new(settings(), LiveSettings::default()).await;
+    let ada = world.user("ada").await;
+    let room = world.room(&ada).await;
+    let (socket, mut client) = wire::pair(Subprotocol::Json, 1);
+    let connection = Connection::new(socket, world.edge.clone(), Subprotocol::Json, None, &[], ());
+    let connection = Arc::new(Mutex::new(connection));
+    let polled = connection.clone();
+    tokio::spawn(std::future::poll_fn(move |context| {
+        let mut connection = polled.lock();
+        std::pin::Pin::new(&mut *connection).poll(context)
+    }));
+    let holds = || connection.lock().buffers() > 0;
+    hello(&mut client, &ada, &[(room, 0)]).await;
+    client.until(|got| matches!(got, Got::Frame(Frame::CaughtUp(_)))).await;
+    for _ in 0..2 {
+        client.open_window(1_000);
+        let mut last = 0;
+        for _ in 0..20 {
+            last = world.post(&ada, room, "x".repeat(4_000)).await;
+        }
+        eventually("something waits", holds).await;
+        client.open_window(usize::MAX);
+        client.ask(2, Ask::Ping(client::Ping {}));
+        let (mut read, mut answered) = (false, false);
+        client
+            .until(|got| {
+                read |= event(got).is_some_and(|(_, seq)| seq == last);
+                answered |= matches!(got, Got::Frame(Frame::Pong(_)));
+                read && answered
+            })
+            .await;
+        eventually("nothing is held", || !holds()).await;
+    }
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waited).await.expect(what);
 }
 
 /// An idle connection holds next to nothing.

@@ -320,7 +320,7 @@ async fn of_large_rooms_a_number_crosses() {
 
 /// All of it once over core NATS, and how long it takes there.
 #[tokio::test]
-async fn over_nats_news_cross_within_a_second() {
+async fn over_nats_news_cross_within_ten_seconds() {
     let Some(nats) = rookery_testbed::nats_single() else { return };
     let live = LiveSettings { presence_grace_seconds: 0, ..LiveSettings::default() };
     let one = World::new(settings(), live.clone()).await;
@@ -362,6 +362,6 @@ async fn over_nats_news_cross_within_a_second() {
     is_closed(&mut there).await;
     took(since);
     here.until(presence(&bob, "offline")).await;
-    // A promise, with room for a busy machine: a few milliseconds are usual.
+    // A second is promised, and a few milliseconds are usual: the rest is for a busy machine.
     assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 }
