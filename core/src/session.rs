@@ -1,6 +1,7 @@
 //! A connection's subscription to a room: replay, then live, every event once and in order.
 //!
-//! Here belongs what is sent next and what is not. Reading pages and writing frames are the shell's business.
+//! Here belongs what is sent next and what is not. Reading pages and writing frames are the shell's business. So is, in the node, going
+//! on live: a room's frames are on a tape there, and who joins it behind [`Subscription::last_seq`] reads what follows, each once.
 
 /// What a subscription wants done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
