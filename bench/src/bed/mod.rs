@@ -140,6 +140,11 @@ impl Bed {
         self.parts.iter().map(|part| Ok((part.name, part.usage.cpu_seconds()?))).collect()
     }
 
+    /// Resident memory of all parts, MiB.
+    fn resident_mib(&self) -> anyhow::Result<f64> {
+        self.parts.iter().map(|part| Ok(part.usage.memory()?.resident_mib())).sum()
+    }
+
     /// Cores that each part uses while nothing is asked of it.
     ///
     /// # Errors

@@ -68,6 +68,8 @@ pub struct Step {
     pub cpu_us_per_delivery: f64,
     /// What each part of the servers used.
     pub parts: BTreeMap<String, Use>,
+    /// Resident memory of the servers at the end, MiB.
+    pub resident_mib: f64,
     /// Cores that the generator used: near 1, it measures itself.
     pub generator_cores: f64,
     /// Bytes of a delivery's frame.
@@ -123,7 +125,9 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
     while marks.len() < 2 {
         marks.push(Mark::of(bed, &tally)?);
     }
-    Ok(evaluate(bed, &schedule, from..to, tally, &marks, hopeless))
+    // After the window: to count pages takes the kernel a while.
+    let resident_mib = bed.resident_mib()?;
+    Ok(Step { resident_mib, ..evaluate(bed, &schedule, from..to, tally, &marks, hopeless) })
 }
 
 /// What was used and had come at one time.
@@ -183,6 +187,7 @@ fn evaluate(
         server_cores: parts.values().map(|part| part.cores).sum(),
         cpu_us_per_delivery: parts.values().map(|part| part.cpu_us_per_delivery).sum(),
         parts,
+        resident_mib: 0.0,
         generator_cores: (last.generator - first.generator) / elapsed,
         frame_bytes: bed.frame_bytes(),
         kept: !hopeless && tally.problems.is_empty() && latency.p99 < P99_BOUND_MS,

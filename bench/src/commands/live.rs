@@ -118,6 +118,7 @@ impl Live {
         report.add(&format!("{at}: p50"), "ms", None, &bed.name, step.latency_ms.p50);
         report.add(&format!("{at}: p99"), "ms", None, &bed.name, step.latency_ms.p99);
         report.add(&format!("{at}: p99.9"), "ms", None, &bed.name, step.latency_ms.p999);
+        report.add(&format!("{at}: server, resident"), "MiB", None, &bed.name, step.resident_mib);
         report.detail(&at, &bed.name, &step);
         Ok(())
     }
@@ -131,6 +132,7 @@ impl Live {
         if let Some(step) = &best {
             let name = |part: &str| format!("{} at that rate: {part}", shape.name);
             report.add(&name("server"), "cores", None, &bed.name, step.server_cores);
+            report.add(&name("server, resident"), "MiB", None, &bed.name, step.resident_mib);
             report.add(&name("generator"), "cores", None, &bed.name, step.generator_cores);
         }
         report.detail(&what, &bed.name, &best);

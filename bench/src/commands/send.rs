@@ -86,8 +86,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.add(&what, "durable/s", None, "rookery", result.per_second);
         report.add(&format!("{what}: p50"), "ms", None, "rookery", result.latency_ms.p50);
         report.add(&format!("{what}: p99"), "ms", None, "rookery", result.latency_ms.p99);
+        report.add(&format!("{what}: p99.9"), "ms", None, "rookery", result.latency_ms.p999);
         let cores = (node.usage().cpu_seconds()? - before.0) / arguments.window;
         report.add(&format!("{what}: server"), "cores", None, "rookery", cores);
+        let resident = node.usage().memory()?.resident_mib();
+        report.add(&format!("{what}: server, resident"), "MiB", None, "rookery", resident);
         let detail = serde_json::json!({
             "result": result,
             "generator_cores": (own_cpu_seconds()? - before.1) / arguments.window,

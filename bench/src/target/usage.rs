@@ -30,6 +30,14 @@ pub struct Memory {
     pub uss: u64,
 }
 
+impl Memory {
+    /// The resident part, MiB.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn resident_mib(self) -> f64 {
+        self.rss as f64 / f64::from(1 << 20)
+    }
+}
+
 impl Usage {
     /// Of the process with this id.
     pub fn of(pid: u32) -> Self {
