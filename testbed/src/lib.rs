@@ -46,7 +46,9 @@ pub use kubernetes::{ControlPlane, ControlPlaneOptions};
 pub use nats::{NatsCluster, NatsOptions};
 pub use ports::free_port;
 pub use process::Process;
-pub use programs::{find as find_program, find_models, find_modes, find_or_say as find_program_or_say};
+pub use programs::{
+    all_required, find as find_program, find_models, find_modes, find_or_say as find_program_or_say,
+};
 pub use proxy::{Flow, Proxy};
 pub use redis::{Redis, RedisOptions};
 pub use smtp::{Smtp, SmtpOptions};

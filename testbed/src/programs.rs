@@ -22,6 +22,11 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// What a cluster consists of beside its nodes.
 const SERVERS: [&str; 3] = ["nats-server", "etcd", "redis-server"];
 
+/// Whether `ROOKERY_REQUIRE_SERVERS=1`: everything has to be tested, and nothing is skipped for want of a program.
+pub fn all_required() -> bool {
+    env::var_os("ROOKERY_REQUIRE_SERVERS").is_some_and(|value| value == "1")
+}
+
 /// As [`find`], but says so where it cannot be overlooked when the program is missing: a test that needs it is
 /// not run.
 ///
@@ -31,9 +36,8 @@ const SERVERS: [&str; 3] = ["nats-server", "etcd", "redis-server"];
 pub fn find_or_say(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
-        let required = env::var_os("ROOKERY_REQUIRE_SERVERS").is_some_and(|value| value == "1");
         assert!(
-            !(required && SERVERS.contains(&name)),
+            !(all_required() && SERVERS.contains(&name)),
             "{name} is not installed, and ROOKERY_REQUIRE_SERVERS=1: run scripts/setup test to get it"
         );
         // Not by `eprintln!`, which the test harness would swallow.

@@ -125,9 +125,7 @@ pub fn run(bed: &mut Bed, plan: Plan) -> anyhow::Result<Step> {
     while marks.len() < 2 {
         marks.push(Mark::of(bed, &tally)?);
     }
-    // After the window: to count pages takes the kernel a while.
-    let resident_mib = bed.resident_mib()?;
-    Ok(Step { resident_mib, ..evaluate(bed, &schedule, from..to, tally, &marks, hopeless) })
+    evaluate(bed, &schedule, from..to, tally, &marks, hopeless)
 }
 
 /// What was used and had come at one time.
@@ -158,7 +156,7 @@ fn evaluate(
     mut tally: Tally,
     marks: &[Mark],
     hopeless: bool,
-) -> Step {
+) -> anyhow::Result<Step> {
     let due = schedule.due_within(window.start, window.end) * bed.fan.max(1);
     let counted = if bed.fan == 0 { &mut tally.acks } else { &mut tally.deliveries };
     let lost = due.saturating_sub(counted.count());
@@ -175,7 +173,7 @@ fn evaluate(
     };
     let parts: BTreeMap<String, Use> = last.parts.iter().map(of_part).collect();
     let per_second = |count: u64| if count == 0 { 0.0 } else { positive(count) / elapsed };
-    Step {
+    Ok(Step {
         messages_per_second: schedule.rate,
         deliveries_due_per_second: if bed.fan == 0 { 0.0 } else { schedule.rate * bed.fan() },
         deliveries_per_second: per_second(arrived),
@@ -187,12 +185,12 @@ fn evaluate(
         server_cores: parts.values().map(|part| part.cores).sum(),
         cpu_us_per_delivery: parts.values().map(|part| part.cpu_us_per_delivery).sum(),
         parts,
-        resident_mib: 0.0,
+        resident_mib: bed.resident_mib()?,
         generator_cores: (last.generator - first.generator) / elapsed,
         frame_bytes: bed.frame_bytes(),
         kept: !hopeless && tally.problems.is_empty() && latency.p99 < P99_BOUND_MS,
         problems: tally.problems,
-    }
+    })
 }
 
 /// Searches the highest rate that is kept, from `bed.next_search` on. `None`: not even the lowest was.

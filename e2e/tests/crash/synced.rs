@@ -4,11 +4,9 @@
 use std::{
     fs,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use rookery_e2e::{
-    PATIENCE,
     server::{Options, Server},
     service::{self, Service},
     unique,
@@ -75,19 +73,19 @@ async fn nothing_is_told_before_the_disk_has_it() {
         return rookery_e2e::skipped(NAME, "strace is missing");
     };
     // It begins to write once it is attached; a system may not allow that.
-    let began = Instant::now();
-    let attached = loop {
+    let attached = rookery_e2e::eventually("strace is attached, or gives up", async || {
         reader.ask(json!({"t": "ping"})).await.is("pong");
         if fs::metadata(&calls).is_ok_and(|calls| calls.len() > 0) {
-            break true;
+            return Some(true);
         }
-        if strace.try_wait().expect("its status").is_some() || began.elapsed() > PATIENCE {
-            break false;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+        strace.try_wait().expect("its status").is_some().then_some(false)
+    })
+    .await;
+    if !attached {
+        return rookery_e2e::skipped(NAME, "strace may not look at a process here");
+    }
     let mut texts = Vec::new();
-    for _ in 0..if attached { POSTS } else { 0 } {
+    for _ in 0..POSTS {
         let text = unique("text");
         let send = json!({"t": "send", "room": room, "text": text, "client_msg_id": unique("m")});
         let seq = seq_of(&reader.ask(send).await.ok());
@@ -97,9 +95,6 @@ async fn nothing_is_told_before_the_disk_has_it() {
     // It lets the program go, and ends.
     kill_process(Pid::from_child(&strace), Signal::TERM).expect("it is ours");
     strace.wait().expect("its status");
-    if !attached {
-        return rookery_e2e::skipped(NAME, "strace may not look at a process here");
-    }
     let calls = fs::read_to_string(&calls).expect("what strace has written is text");
     let lines: Vec<&str> = calls.lines().collect();
     for text in &texts {

@@ -114,6 +114,13 @@ impl Mail {
         self.out.len() + self.shared.iter().map(|frame| frame.len()).sum::<usize>()
     }
 
+    /// Wakes the connection, if it was there before.
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Whether `signal` was given.
     pub fn has(&self, signal: Signal) -> bool {
         self.signals & signal as u16 != 0
@@ -249,8 +256,8 @@ impl Link {
         let mut mail = self.mail.lock();
         let was_empty = mail.is_empty();
         change(&mut mail);
-        if was_empty && let Some(waker) = &mail.waker {
-            waker.wake_by_ref();
+        if was_empty {
+            mail.wake();
         }
     }
 
@@ -268,9 +275,7 @@ impl Link {
     pub(super) fn turn(&self) {
         let mut mail = self.mail.lock();
         mail.paced = false;
-        if let Some(waker) = &mail.waker {
-            waker.wake_by_ref();
-        }
+        mail.wake();
     }
 
     /// Leaves a frame for this connection alone.
@@ -309,9 +314,7 @@ impl Link {
     /// A request counted in `in_flight` is over, without an answer.
     pub fn done(&self) {
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if let Some(waker) = &self.mail.lock().waker {
-            waker.wake_by_ref();
-        }
+        self.mail.lock().wake();
     }
 
     /// Tells the connection to do something.

@@ -164,10 +164,10 @@ impl Attempt<'_> {
                     for (seq, frame) in &page.events {
                         replay.sent(ATTEMPT, *seq).ok_or_else(Problem::internal)?;
                         self.link.post(frame);
-                        after = Some(*seq);
                         // Not only after the page: one of long messages would be more than a reader may be behind.
                         self.wait_for_room_to_write().await?;
                     }
+                    after = Some(replay.last_seq());
                     // Whoever reads more slowly than others write is too slow.
                     if replayed > limit.saturating_mul(2) {
                         self.link.signal(Signal::Lagging);

@@ -9,11 +9,12 @@
 //! and more, each given back apart, in tens of milliseconds in which nothing would be stored. So it is not the last to have it.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use fjall::{AbstractTree, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Slice};
+use parking_lot::Mutex;
 
 use super::background;
 
@@ -78,7 +79,7 @@ struct Sealed(Mutex<Vec<Arc<dyn Send + Sync>>>);
 impl Sealed {
     /// Keeps one that was just sealed, and has those freed which nobody else has any more.
     fn keep(&self, table: Arc<dyn Send + Sync>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         kept.push(table);
         let unused: Vec<_> = kept.extract_if(.., |table| Arc::strong_count(table) == 1).collect();
         if !unused.is_empty() {

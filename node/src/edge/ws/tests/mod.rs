@@ -247,12 +247,8 @@ async fn nothing_is_left_of_a_connection() {
             client.vanish();
         }
     }
-    let gone = async {
-        while world.edge.registry.count() > 0 || world.edge.metrics.websockets.get() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("nothing is left");
+    let is_left = || world.edge.registry.count() > 0 || world.edge.metrics.websockets.get() > 0;
+    eventually("nothing is left", async || !is_left()).await;
     assert!(world.edge.registry.links(ada.profile.id).is_empty());
     assert_eq!(world.app.hub.open(room).followers(), 0);
 }
@@ -280,7 +276,7 @@ async fn nothing_is_held_for_what_is_read() {
         for _ in 0..20 {
             last = world.post(&ada, room, "x".repeat(4_000)).await;
         }
-        eventually("something waits", holds).await;
+        eventually("something waits", async || holds()).await;
         client.open_window(usize::MAX);
         client.ask(2, Ask::Ping(client::Ping {}));
         let (mut read, mut answered) = (false, false);
@@ -291,13 +287,13 @@ async fn nothing_is_held_for_what_is_read() {
                 read && answered
             })
             .await;
-        eventually("nothing is held", || !holds()).await;
+        eventually("nothing is held", async || !holds()).await;
     }
 }
 
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let waited = async {
-        while !is_so() {
+        while !is_so().await {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     };

@@ -152,18 +152,9 @@ async fn a_change_of_a_user_is_seen_on_all_nodes() {
     let me = one.world.app.accounts.authenticate(&ada.token).await.unwrap();
     let change = crate::accounts::Change { display_name: Some("Ada L.".into()), ..Default::default() };
     one.world.app.accounts.change_account(&me, change).await.unwrap();
-    until_async(|| async { name().await == "Ada L." }).await;
+    eventually("it comes", || async { name().await == "Ada L." }).await;
     one.world.app.accounts.delete_account(&me).await.unwrap();
-    until_async(|| async { two.world.app.accounts.user(ada.profile.id).await.is_err() }).await;
-}
-
-async fn until_async<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
-    let waited = async {
-        while !wanted().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it comes");
+    eventually("it comes", || async { two.world.app.accounts.user(ada.profile.id).await.is_err() }).await;
 }
 
 /// `(read_seq, unread)` of a user's only room, through a node.
@@ -192,11 +183,11 @@ async fn read_marks_are_told_and_seen_everywhere() {
     let got = client.until(|got| matches!(got, Got::Frame(Frame::Read(_)))).await;
     let Some(Got::Frame(Frame::Read(mark))) = got.last() else { unreachable!() };
     assert_eq!((mark.seq, &mark.user), (last - 1, &bob.profile.id.to_string()));
-    until_async(|| async { standing(&two, &bob).await == (last - 1, 1) }).await;
+    eventually("it comes", || async { standing(&two, &bob).await == (last - 1, 1) }).await;
     // Though nobody says so, also what he has read by posting.
     let own = one.world.post(&bob, room, "mine".to_owned()).await;
     assert_eq!(standing(&one, &bob).await, (own, 0));
-    until_async(|| async { standing(&two, &bob).await == (own, 0) }).await;
+    eventually("it comes", || async { standing(&two, &bob).await == (own, 0) }).await;
 }
 
 /// Two of a user's devices read on two nodes that do not hear each other: the further mark wins for good.
@@ -221,9 +212,9 @@ async fn a_mark_never_goes_back() {
     }
     // The second says its mark again; the first knows better and says so.
     two.bus.tell(News::Read { user: bob.profile.id, room, seq: last - 5, messages: 4 });
-    until_async(|| async { standing(&two, &bob).await == (last, 0) }).await;
+    eventually("it comes", || async { standing(&two, &bob).await == (last, 0) }).await;
     // Whoever stored last, a node that remembers nothing finds the further one.
-    until_async(|| async {
+    eventually("it comes", || async {
         let third = one.world.beside("third", settings(), LiveSettings::default()).await;
         let standings = third.app.rooms.standings(bob.profile.id, |_| true).await.unwrap();
         standings[0].read_seq == last
