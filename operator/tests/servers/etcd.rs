@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use etcd_client::Client;
+use etcd_client::{Client, GetOptions};
 use rookery_testbed::{Bed, find_program_or_say};
 
 use crate::{Server, eventually, get};
@@ -34,7 +34,20 @@ fn a_member_that_has_lost_its_volume_is_removed_and_added_again() {
         runtime.block_on(Client::connect([endpoint], None)).unwrap()
     };
     let mut client = connect(0);
+    // The next leader knows nothing of what the one before it had stored, and would take it back empty: so another one leads.
+    let all = runtime.block_on(client.member_list()).unwrap();
+    let id = |name: &str| all.members().iter().find(|member| member.name() == name).unwrap().id();
+    if runtime.block_on(client.status()).unwrap().leader() == id("tea-etcd-1") {
+        runtime.block_on(connect(1).move_leader(id("tea-etcd-0"))).unwrap();
+    }
     runtime.block_on(client.put("/rookery/tea/a", "1", None)).unwrap();
+    // It has that, which the leader knows by now.
+    let mut own = connect(1);
+    eventually("it follows", &processes[1], || {
+        let local = GetOptions::new().with_serializable();
+        let found = runtime.block_on(own.get("/rookery/tea/a", Some(local))).ok()?;
+        (found.count() > 0).then_some(())
+    });
 
     // Its volume is lost. It does not come back by itself.
     processes[1].kill();
