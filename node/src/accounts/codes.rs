@@ -15,6 +15,8 @@ use subtle::ConstantTimeEq;
 use super::{Secret, random, settings::AccountsSettings};
 use crate::{backend::Ephemeral, problem::Problem};
 
+/// That a code was used is remembered for so long.
+const USED: Duration = Duration::from_secs(1);
 /// Wrong tries that a code survives.
 const TRIES: u64 = 5;
 
@@ -152,13 +154,23 @@ impl Codes {
     ///
     /// # Errors
     /// 400 `code_invalid`: used or replaced since it was checked.
-    pub(super) async fn consume<T>(&self, checked: Checked<T>) -> Result<T, Problem> {
+    pub(super) async fn consume<T>(&self, checked: &Checked<T>) -> Result<(), Problem> {
         // There is no conditional delete; an empty value is no code, and soon gone.
-        let used = self
-            .ephemeral
-            .swap(&checked.key, Some(checked.raw), Bytes::new(), Duration::from_secs(1))
-            .await?;
-        if used { Ok(checked.payload) } else { Err(code_invalid()) }
+        let (key, raw) = (&checked.key, Some(checked.raw.clone()));
+        let used = self.ephemeral.swap(key, raw, Bytes::new(), USED).await?;
+        if used { Ok(()) } else { Err(code_invalid()) }
+    }
+
+    /// Makes a code that was used up good again, for as long as a new one: what it was used for could not be done. Not if there
+    /// is another one by now, or Redis is away, too.
+    pub(super) async fn give_back<T>(&self, purpose: Purpose, checked: &Checked<T>) {
+        let life = purpose.life(&self.settings);
+        for now in [Some(Bytes::new()), None] {
+            let back = self.ephemeral.swap(&checked.key, now, checked.raw.clone(), life).await;
+            if !matches!(back, Ok(false)) {
+                return;
+            }
+        }
     }
 
     /// Keys tell no addresses.

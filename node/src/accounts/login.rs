@@ -131,9 +131,11 @@ impl Accounts {
                 self.metrics.login("code_invalid");
             }
         })?;
-        let challenge = self.codes.consume(checked).await?;
-        // A new password since then ends this login too.
+        let challenge = &checked.payload;
+        // Before the code is used up: where the user cannot be read now, the same code is tried again.
         let user = self.users.load(challenge.user).await?;
+        self.codes.consume(&checked).await?;
+        // A new password since then ends this login too.
         if user.is_none_or(|(user, _)| user.epoch != challenge.epoch) {
             return Err(code_invalid());
         }

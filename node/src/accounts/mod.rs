@@ -24,6 +24,8 @@ mod register;
 mod reset;
 mod sessions;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod unsubscribe;
 mod users;

@@ -34,6 +34,9 @@ pub struct Registration {
 /// A registration that waits for its code.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Pending {
+    /// The user's id, when he is made: by it his account is known to be his, should it be made and nobody told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<UserId>,
     email: String,
     username: String,
     display_name: String,
@@ -49,6 +52,10 @@ fn username_taken() -> Problem {
         "That username is taken, or looks like one that is; choose another one.",
     )
     .and_field("username", "This username is taken.")
+}
+
+fn new_id() -> Result<UserId, Problem> {
+    Ok(UserId::from_parts(u64::try_from(now()).unwrap_or_default(), random::id_bits()?))
 }
 
 /// An e-mail address of a request.
@@ -74,7 +81,7 @@ impl Accounts {
         }
         // Hashed also where it is for nothing: the time must not tell.
         let password = self.hasher.hash(&request.password).await?;
-        let pending = Pending { password, ..pending };
+        let pending = Pending { id: Some(new_id()?), password, ..pending };
         let owner = match self.users.by_email(&email.canonical).await? {
             Some(id) => self.users.load(id).await?,
             None => None,
@@ -120,6 +127,9 @@ impl Accounts {
 
     /// Ends a registration: makes the account and logs in.
     ///
+    /// The code is used up after that, and only who uses it up is let in: so whatever fails in between, the same call can be made
+    /// again, and finds the account that it has made.
+    ///
     /// # Errors
     /// 400 `code_invalid`, 429 `too_many_attempts`, 409 `username_taken` (somebody was faster: register again), 429,
     /// `unavailable`.
@@ -127,34 +137,41 @@ impl Accounts {
         let email = email_field(email)?;
         self.limit(Call::Verify, address, &email.canonical).await?;
         let checked = self.codes.check::<Pending>(Purpose::Register, &email.canonical, code).await?;
-        let pending = self.codes.consume(checked).await?;
+        let pending = &checked.payload;
         let name = Username::find(&pending.username).ok_or_else(Problem::internal)?;
-        let created_at = now();
         let account = Account {
-            id: UserId::from_parts(u64::try_from(created_at).unwrap_or_default(), random::id_bits()?),
-            username: pending.username,
-            email: pending.email,
-            display_name: pending.display_name,
-            language: pending.language,
+            // Registrations of older nodes have none.
+            id: pending.id.map_or_else(new_id, Ok)?,
+            username: pending.username.clone(),
+            email: pending.email.clone(),
+            display_name: pending.display_name.clone(),
+            language: pending.language.clone(),
             avatar_url: None,
             login_code: false,
             mail_about: MailAbout::default(),
             untranslated: Vec::new(),
-            created_at,
-            password: pending.password,
+            created_at: now(),
+            password: pending.password.clone(),
             email_key: email.canonical,
             name_key: name.key,
             epoch: 0,
         };
-        match self.users.create(&account).await? {
-            Created::Done => {}
-            Created::NameTaken => {
-                self.metrics.registration("username_taken");
-                return Err(username_taken());
+        let created = self.users.create(&account).await?;
+        if created != Created::Done {
+            match self.users.by_email(&account.email_key).await? {
+                // By this registration, in a try that was not answered.
+                Some(id) if id == account.id => {}
+                // The address was registered since the code was sent.
+                Some(_) => return Err(code_invalid()),
+                None if created == Created::NameTaken => {
+                    self.metrics.registration("username_taken");
+                    return Err(username_taken());
+                }
+                // It was there a moment ago.
+                None => return Err(Problem::unavailable("The account cannot be read now; try again.")),
             }
-            // The address was registered since the code was sent.
-            Created::EmailTaken => return Err(code_invalid()),
         }
+        self.codes.consume(&checked).await?;
         self.metrics.registration("done");
         let welcome = Mail::Welcome { username: account.username.clone() };
         if let Err(problem) = self.mail(&account.email, &account.language, welcome).await {
@@ -185,6 +202,7 @@ fn check(request: &Registration) -> Result<(Email, Username, Pending), Problem> 
     match (email, name, display_name, language, password) {
         (Ok(email), Ok(name), Ok(display_name), Ok(language), Ok(())) => {
             let pending = Pending {
+                id: None,
                 email: email.typed.clone(),
                 username: name.shown.clone(),
                 display_name,

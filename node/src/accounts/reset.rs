@@ -58,16 +58,20 @@ impl Accounts {
         let user = self.users.find(checked.payload).await?.ok_or_else(code_invalid)?;
         password::check(new, &email.typed, Some(&user.profile.username)).map_err(weak)?;
         let hash = self.hasher.hash(new).await?;
-        let id = self.codes.consume(checked).await?;
-        let changed = self
-            .users
-            .change(id, |account| {
-                account.password.clone_from(&hash);
-                account.epoch += 1;
-            })
-            .await?;
-        if changed.is_none() {
-            return Err(code_invalid());
+        let id = checked.payload;
+        self.codes.consume(&checked).await?;
+        let changed = self.users.change(id, |account| {
+            account.password.clone_from(&hash);
+            account.epoch += 1;
+        });
+        match changed.await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(code_invalid()),
+            Err(problem) => {
+                // He tries again, with the same code.
+                self.codes.give_back(Purpose::Reset, &checked).await;
+                return Err(problem);
+            }
         }
         self.end_all_sessions(id).await;
         Ok(())
