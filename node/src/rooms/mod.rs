@@ -72,6 +72,9 @@ use self::{
     route::Route,
 };
 
+/// However late it is when the rooms have stopped, their read marks are tried to be stored for so long.
+const LEAST: Duration = Duration::from_millis(500);
+
 /// Not all nodes understand what is asked for: one of them might take the room over, and forget it.
 const OLDER: &str = "Some nodes of this cluster are of an older version and do not know this; try again when all are upgraded.";
 
@@ -249,13 +252,20 @@ impl Rooms {
         Arc::new(Self { owners: Owners::new(Arc::new(env)), flusher: flusher.abort_handle() })
     }
 
-    /// Finishes what is in flight, stores snapshots and read marks. Commands are answered `unavailable` from now on.
+    /// Finishes what is in flight, stores snapshots and read marks; gives up after `within`, or a moment more. Commands are answered `unavailable` from now on.
     pub async fn stop(&self, within: Duration) {
+        let until = Instant::now() + within;
         self.owners.stop(within).await;
-        self.env().marks.flush().await;
+        // Also after rooms that took all the time: a store that answers does it at once.
+        let left = until.saturating_duration_since(Instant::now()).max(LEAST);
+        if tokio::time::timeout(left, self.env().marks.flush()).await.is_err() {
+            tracing::warn!(
+                "read marks could not be stored in time: what was read last counts as unread again"
+            );
+        }
     }
 
-    /// Takes over a newer view of the ring. Rooms that went to another node are put down at once: what is in flight
+    /// Takes over the newest view of the ring; called in the order of the views. Rooms that went to another node are put down at once: what is in flight
     /// is finished, what waits is forwarded.
     pub fn change_view(&self, view: &View) {
         self.env().route.change(view);
