@@ -294,7 +294,13 @@ impl Node {
             pins: membership.clone(),
             token,
         };
-        let peers = bound.start(names, view, rooms.clone(), admin.routes(), metrics.peer.clone());
+        let hearing = Arc::downgrade(&membership);
+        let on_behind = Box::new(move |revision| {
+            if let Some(membership) = hearing.upgrade() {
+                membership.hear_of(revision);
+            }
+        });
+        let peers = bound.start(names, view, on_behind, rooms.clone(), admin.routes(), metrics.peer.clone());
         let peers = peers.map_err(peers_failed)?;
         let mailbox = settings.http.dev_mailbox.then(|| nats.clone() as Arc<dyn Mails>);
         if mailbox.is_some() {

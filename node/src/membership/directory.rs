@@ -125,9 +125,10 @@ impl Directory {
         change
     }
 
-    /// Lets the view say that it is good up to all that is known: another node asked for it.
-    pub(super) fn raise(&mut self) {
-        self.shown = self.known;
+    /// Lets the view say that it is good up to a revision that another node has seen, as far as that is known. Not up to all
+    /// that is known: the other one would be behind then, and ask in turn, as long as anybody writes to etcd.
+    pub(super) fn raise(&mut self, to: u64) {
+        self.shown = self.shown.max(to.min(self.known));
     }
 
     /// The view.
@@ -186,8 +187,12 @@ mod tests {
         assert_eq!(directory.view().revision(), 31);
         directory.list(1, 40, 31, listed([(node("a", 5), 7), (node("b", 31), 31)]));
         assert_eq!(directory.view().revision(), 31);
-        directory.raise();
-        assert_eq!((directory.view().revision(), names(&directory)), (40, vec!["a".into(), "b".into()]));
+        directory.raise(36);
+        assert_eq!((directory.view().revision(), names(&directory)), (36, vec!["a".into(), "b".into()]));
+        directory.raise(50);
+        assert_eq!(directory.view().revision(), 40, "no more than is known");
+        directory.raise(9);
+        assert_eq!(directory.view().revision(), 40);
     }
 
     #[test]

@@ -32,12 +32,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rookery_core::ring::{MemberState, View};
 use rookery_protocol::id::RoomId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use metrics::MembershipMetrics;
 pub use settings::{ClusterSettings, EtcdSettings};
+
+/// etcd is not asked about the same revision again sooner. (It may never know it: who has seen it still believes an etcd that has lost
+/// its history since.)
+const HEAR_AGAIN: Duration = Duration::from_secs(1);
 
 /// This node, as the others shall know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +105,11 @@ pub struct Standing {
     pub failing: Option<String>,
 }
 
-/// Asks the observer to look; answered when it has.
+/// Asks the observer to look.
 struct CatchUp {
     revision: u64,
-    done: oneshot::Sender<()>,
+    /// Answered when it has; `None`: nobody waits.
+    done: Option<oneshot::Sender<()>>,
 }
 
 /// This node's membership. Dropping it lets the lease run out; [`Self::leave`] ends it at once.
@@ -113,6 +119,8 @@ pub struct Membership {
     standing: watch::Receiver<Standing>,
     wanted: watch::Sender<claim::Wanted>,
     catch_up: mpsc::Sender<CatchUp>,
+    /// The revision that another node was heard to have seen, and when.
+    heard: Mutex<Option<(u64, Instant)>>,
     pins: pins::Writer,
     tasks: Vec<tokio::task::AbortHandle>,
 }
@@ -158,7 +166,7 @@ impl Membership {
         let observer = observer::Observer::new(etcd, show, asked, metrics);
         let tasks =
             vec![tokio::spawn(keeper.run()).abort_handle(), tokio::spawn(observer.run()).abort_handle()];
-        Ok(Self { me, view, standing, wanted, catch_up, pins, tasks })
+        Ok(Self { me, view, standing, wanted, catch_up, heard: Mutex::default(), pins, tasks })
     }
 
     /// Name and address of this node.
@@ -237,12 +245,25 @@ impl Membership {
         }
         let (done, told) = oneshot::channel();
         let asked = async {
-            if self.catch_up.send(CatchUp { revision, done }).await.is_ok() {
+            if self.catch_up.send(CatchUp { revision, done: Some(done) }).await.is_ok() {
                 let _ = told.await;
             }
         };
         let _ = tokio::time::timeout(within, asked).await;
         self.view.borrow().revision() >= revision
+    }
+
+    /// Another node has seen this revision: asks etcd at once, without waiting for the answer. Told as often as one likes.
+    pub fn hear_of(&self, revision: u64) {
+        if self.view.borrow().revision() >= revision {
+            return;
+        }
+        let mut heard = self.heard.lock();
+        if heard.is_some_and(|(newest, at)| newest >= revision && at.elapsed() < HEAR_AGAIN) {
+            return;
+        }
+        *heard = Some((revision, Instant::now()));
+        let _ = self.catch_up.try_send(CatchUp { revision, done: None });
     }
 
     /// Pins a room to a shard, or lets it go where hashing puts it, and waits until the view shows it. Nothing is done where it

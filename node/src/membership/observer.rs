@@ -103,11 +103,11 @@ impl Observer {
             self.list().await?;
         }
         if self.show.borrow().revision() < newest {
-            self.directory.raise();
+            self.directory.raise(newest);
             self.publish();
         }
-        for asked in all {
-            let _ = asked.done.send(());
+        for done in all.into_iter().filter_map(|asked| asked.done) {
+            let _ = done.send(());
         }
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 mod secured;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookery_core::ring::{Member, MemberState};
 use rookery_protocol::id::RoomId;
-use rookery_testbed::{EtcdCluster, Proxy};
+use rookery_testbed::{EtcdCluster, EtcdOptions, Proxy};
 use tokio::task::block_in_place;
 
 use super::{ClusterSettings, EtcdSettings, Me, Membership, MembershipMetrics, Refused};
@@ -97,6 +97,76 @@ async fn nodes_see_each_other_come_change_and_go() {
     // Its next life has a greater incarnation.
     let again = join("two", etcd.endpoints()).await;
     assert!(incarnation(&again) > life);
+}
+
+/// What another node has seen is looked for at once: the next list by itself is further away than all patience here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hears_of_a_revision_looks_at_once() {
+    let Some(etcd) = etcd() else { return };
+    let proxies: Vec<Proxy> = (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect();
+    let endpoints = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
+    let cluster = ClusterSettings { lease_seconds: 60, ..ClusterSettings::default() };
+    let rarely = EtcdSettings { endpoints, relist_seconds: 600, ..EtcdSettings::default() };
+    let me = Me { name: "one".into(), address: "one:7070".into() };
+    let metrics = MembershipMetrics::default();
+    let one = Membership::start(me, &cluster, &rarely, metrics.clone()).unwrap();
+    tokio::time::timeout(PATIENCE, one.joined()).await.expect("it joins in time").unwrap();
+    // Nothing but writes that no node's key shows: its view stays as it is until it is told of a revision.
+    let two = join("two", etcd.endpoints()).await;
+    sees(&one, "two", active).await;
+    let room = RoomId(7);
+    two.pin(room, Some("blue"), PATIENCE).await.unwrap();
+    two.pin(room, None, PATIENCE).await.unwrap();
+    let (seen, lists) = (two.view().borrow().revision(), metrics.lists.get());
+    // Three more than anybody has seen: etcd itself has to be asked about those, once and not for each message that tells of them.
+    let begun = Instant::now();
+    for _ in 0..200 {
+        one.hear_of(seen + 3);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut view = one.view();
+    let caught_up = view.wait_for(|view| view.revision() >= seen);
+    tokio::time::timeout(PATIENCE, caught_up).await.expect("it looks").unwrap();
+    let asked = async {
+        while metrics.lists.get() == lists {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("etcd is asked");
+    let (asked, most) = (metrics.lists.get() - lists, 2 + begun.elapsed().as_secs());
+    assert!(asked <= most, "{asked} times, not {most} at most");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_made_anew_is_joined_and_believed() {
+    let bed = rookery_testbed::Bed::temporary();
+    let options = EtcdOptions { bed: Some(bed.clone()), ..EtcdOptions::default() };
+    let Some(etcd) = block_in_place(|| EtcdCluster::start(&options)) else { return };
+    let one = join("one", etcd.endpoints()).await;
+    let two = join("two", etcd.endpoints()).await;
+    let gone = join("gone", etcd.endpoints()).await;
+    for _ in 0..10 {
+        one.pin(RoomId(7), Some("blue"), PATIENCE).await.unwrap();
+        one.pin(RoomId(7), None, PATIENCE).await.unwrap();
+    }
+    sees(&one, "gone", active).await;
+    let before = one.view().borrow().revision();
+    block_in_place(|| {
+        (0..etcd.len()).for_each(|member| etcd.kill(member));
+        drop(gone);
+        for member in 0..etcd.len() {
+            std::fs::remove_dir_all(bed.dir().join(etcd.process(member).name())).unwrap();
+        }
+        (0..etcd.len()).for_each(|member| etcd.process(member).start());
+        etcd.await_ready();
+    });
+    for node in [&one, &two] {
+        for (name, there) in [("one", true), ("two", true), ("gone", false)] {
+            sees(node, name, |member| active(member) == there).await;
+        }
+        let revision = node.view().borrow().revision();
+        assert!(revision < before, "{revision} is not a new beginning after {before}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::{
     metrics::PeerMetrics,
+    ring::Ring,
     session::{Driver, Ended, Lost, Opening, Request, Session},
     settings::PeerSettings,
 };
@@ -64,7 +65,7 @@ pub(super) struct Common {
     /// What this node speaks.
     pub(super) version: u32,
     pub(super) tls: Option<ClientTlsConfig>,
-    pub(super) revision: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) ring: Arc<Ring>,
 }
 
 /// The way to one other node. Dropping it ends its session.
@@ -152,7 +153,7 @@ async fn keep(
             process: common.process,
             version: common.version,
             number,
-            revision: &*common.revision,
+            ring: common.ring.clone(),
         };
         let patience = common.settings.connect() + common.settings.silent() / 2;
         let opened = match tokio::time::timeout(patience, open(&common, &address, &opening)).await {
@@ -164,7 +165,7 @@ async fn keep(
                 tracing::debug!(node = name, address, "connected");
                 common.metrics.streams.inc();
                 show.send_replace(State::Up(session));
-                let why = driver.run(&*common.revision).await;
+                let why = driver.run().await;
                 common.metrics.streams.dec();
                 common.metrics.lost(why.reason());
                 tracing::info!(node = name, address, %why, "the stream to a node ended");

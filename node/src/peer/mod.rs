@@ -20,6 +20,7 @@ mod codec;
 mod link;
 mod links;
 mod metrics;
+mod ring;
 mod server;
 mod session;
 mod settings;
@@ -36,6 +37,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 
 pub use metrics::PeerMetrics;
+pub use ring::OnBehind;
 pub use settings::PeerSettings;
 pub use tls::TlsError;
 
@@ -143,7 +145,7 @@ impl Bound {
     }
 
     /// Serves other nodes, and the operator by `admin`, and connects to them. `rooms` follow the views from now on, and send
-    /// what is not theirs to its owner.
+    /// what is not theirs to its owner. `on_behind` hears of views that others have seen first.
     ///
     /// # Errors
     /// [`PeerError::Pair`].
@@ -151,6 +153,7 @@ impl Bound {
         self,
         names: Names,
         mut views: watch::Receiver<Arc<View>>,
+        on_behind: OnBehind,
         rooms: Arc<Rooms>,
         admin: Routes,
         metrics: PeerMetrics,
@@ -160,12 +163,14 @@ impl Bound {
         let process = rand::random();
         let (closing, closed) = watch::channel(false);
         let (server_tls, client_tls) = tls.map(|tls| (tls.server, tls.client)).unzip();
+        let ring = Arc::new(ring::Ring::new(views.clone(), on_behind));
 
         let shared = server::Shared::new(
             cluster.clone(),
             node.clone(),
             (process, version),
             rooms.clone(),
+            ring.clone(),
             metrics.clone(),
             closed.clone(),
         );
@@ -197,20 +202,8 @@ impl Bound {
             }
         });
 
-        let revision = {
-            let views = views.clone();
-            Box::new(move || views.borrow().revision())
-        };
-        let common = link::Common {
-            settings,
-            metrics,
-            cluster,
-            me: node,
-            process,
-            version,
-            tls: client_tls,
-            revision,
-        };
+        let common =
+            link::Common { settings, metrics, cluster, me: node, process, version, tls: client_tls, ring };
         let links = Arc::new(Links::new(common));
         rooms.connect(links.clone());
         let following = tokio::spawn(async move {

@@ -27,6 +27,7 @@ use super::{
     caller::{Caller, Lane},
     clock, codec,
     metrics::PeerMetrics,
+    ring::Ring,
     stranger,
 };
 use crate::rooms::{Asked, Rooms};
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     /// What it speaks.
     pub(super) version: u32,
     pub(super) rooms: Arc<Rooms>,
+    pub(super) ring: Arc<Ring>,
     pub(super) metrics: PeerMetrics,
     newest: Mutex<HashMap<String, Newest>>,
     /// Streams end when this says so.
@@ -71,10 +73,11 @@ impl Shared {
         me: String,
         (process, version): (u64, u32),
         rooms: Arc<Rooms>,
+        ring: Arc<Ring>,
         metrics: PeerMetrics,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { cluster, me, process, version, rooms, metrics, newest: Mutex::default(), closing }
+        Self { cluster, me, process, version, rooms, ring, metrics, newest: Mutex::default(), closing }
     }
 
     /// Lets a node in. Of its streams only the newest is in use from then on.
@@ -250,6 +253,7 @@ impl Reader {
     }
 
     async fn message(&mut self, message: ToOwner) {
+        self.shared.ring.heard(message.revision);
         if let Some(ping) = message.ping {
             // When too many wait the node is not silent for want of this one.
             let _ = self.pongs.try_send(Pong { sent: ping.sent, clock: clock::now() });

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{clock, codec, metrics::PeerMetrics, settings::PeerSettings, stranger};
+use super::{clock, codec, metrics::PeerMetrics, ring::Ring, settings::PeerSettings, stranger};
 
 /// Requests in one message, at most.
 const ASKS: usize = 128;
@@ -24,6 +25,8 @@ const ASKS: usize = 128;
 const BYTES: usize = 256 << 10;
 /// Messages on their way into the stream.
 const MESSAGES: usize = 4;
+/// Rooms handed over that the other node is yet to be told of, at most: it takes up what it is not told of when somebody asks.
+const HAND_OVERS: usize = 16_384;
 /// Pings whose answers are remembered, to learn the other node's clock from the best of them.
 const PINGS: usize = 8;
 /// A message of the other node is at most so big.
@@ -133,7 +136,7 @@ pub(super) struct Opening<'a> {
     /// What the asking node speaks.
     pub(super) version: u32,
     pub(super) number: u64,
-    pub(super) revision: &'a (dyn Fn() -> u64 + Send + Sync),
+    pub(super) ring: Arc<Ring>,
 }
 
 /// A session as its own task drives it.
@@ -149,6 +152,7 @@ pub(super) struct Driver {
     /// By how much the other's clock is ahead of ours at least, by the newest pings.
     ahead: VecDeque<i64>,
     heard: Instant,
+    ring: Arc<Ring>,
     metrics: PeerMetrics,
     late: Duration,
     silent: Duration,
@@ -179,7 +183,7 @@ impl Driver {
             number: opening.number,
         };
         let first = ToOwner {
-            revision: (opening.revision)(),
+            revision: opening.ring.revision(),
             hello: Some(hello),
             ping: Some(Ping { sent: clock::now() }),
             ..ToOwner::default()
@@ -195,7 +199,7 @@ impl Driver {
         };
         let incoming = client.open(ReceiverStream::new(stream)).await.map_err(refused)?.into_inner();
         let (requests_to, requests) = mpsc::channel(settings.in_flight);
-        let (handed_over_to, handed_over) = mpsc::channel(ASKS);
+        let (handed_over_to, handed_over) = mpsc::channel(HAND_OVERS);
         let mut driver = Self {
             outgoing,
             incoming,
@@ -206,6 +210,7 @@ impl Driver {
             next: 0,
             ahead: VecDeque::new(),
             heard: Instant::now(),
+            ring: opening.ring.clone(),
             metrics,
             late: settings.late(),
             silent: settings.silent(),
@@ -228,8 +233,8 @@ impl Driver {
     }
 
     /// Serves the session until it ends.
-    pub(super) async fn run(mut self, revision: &(dyn Fn() -> u64 + Send + Sync)) -> Lost {
-        let why = self.serve(revision).await;
+    pub(super) async fn run(mut self) -> Lost {
+        let why = self.serve().await;
         for (_, Pending { token, back, sent }) in self.pending.drain() {
             let _ = back.try_send((token, Ended::Lost { sent }));
         }
@@ -240,7 +245,7 @@ impl Driver {
         why
     }
 
-    async fn serve(&mut self, revision: &(dyn Fn() -> u64 + Send + Sync)) -> Lost {
+    async fn serve(&mut self) -> Lost {
         let every = self.silent / 4;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -270,7 +275,7 @@ impl Driver {
                 }
                 permit = outgoing.reserve(), if ping || !self.waiting.is_empty() || !rooms.is_empty() => {
                     let Ok(permit) = permit else { return Lost::Ended("the stream is closed".to_owned()) };
-                    let mut message = ToOwner { revision: revision(), ..ToOwner::default() };
+                    let mut message = ToOwner { revision: self.ring.revision(), ..ToOwner::default() };
                     if std::mem::take(&mut ping) {
                         message.ping = Some(Ping { sent: clock::now() });
                     }
@@ -325,6 +330,7 @@ impl Driver {
 
     fn received(&mut self, message: FromOwner) {
         self.heard = Instant::now();
+        self.ring.heard(message.revision);
         for answer in message.answers {
             let Some(asked) = self.pending.remove(&answer.id) else { continue };
             self.metrics.answered(self.heard.duration_since(asked.sent));

@@ -1,8 +1,19 @@
 //! Planned moves: the ring changes under load, and nobody notices.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use super::{crowd::Crowd, town::Town};
+use tokio::task::JoinSet;
+
+use super::{
+    crowd::Crowd,
+    town::{Town, post, user},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planned_move_fails_nothing() {
@@ -43,6 +54,78 @@ async fn a_node_that_hears_late_still_finds_the_owner() {
     town.tell(next, &view);
     crowd.goes_on(200).await;
     assert!(town.nodes[late].rooms.revision() < view.revision());
+    // Each was told by the other's messages: the successor by what it was asked, the other by what it was answered.
+    for behind in [next, late] {
+        assert!(town.nodes[behind].behind.lock().contains(&view.revision()), "node-{behind} was not told");
+    }
     let sum = crowd.end(&town).await;
     assert_eq!(sum.unavailable, 0, "{sum:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_follow_an_etcd_that_counts_from_the_beginning() {
+    let mut town = Town::new(3).await;
+    for _ in 0..5 {
+        town.change(|_| {});
+    }
+    let ada = user(1);
+    let room = town.room(0, &ada, &[]).await;
+    let before = town.nodes[0].rooms.revision();
+    town.forget_history();
+    town.change(|active| active[0] = false);
+    let next = town.owner(room);
+    let moved = async {
+        while town.nodes[0].rooms.takes(room) || !town.nodes[next].rooms.takes(room) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), moved).await.expect("the room moves");
+    assert!(town.nodes.iter().all(|node| node.rooms.revision() < before));
+    town.nodes[0].rooms.command(room, &ada, post("after")).await.unwrap();
+    assert_eq!(town.records(room).await.last().unwrap().owner, format!("node-{next}"));
+}
+
+/// So many that a node cannot be told of all of them in one message. Those in which nothing happens are taken up, too, before
+/// somebody asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rooms_move_at_once_and_none_fails() {
+    const ROOMS: usize = 400;
+    let mut town = Town::new(3).await;
+    let mut rooms = Vec::new();
+    for number in 0..ROOMS {
+        // Nobody may be in more than 1,000 rooms, and of those that are made most are other nodes'.
+        let by = user(1 + number as u64 / 100);
+        rooms.push((town.room(0, &by, &[]).await, by));
+    }
+    let others = |town: &Town| town.nodes[1..].iter().map(|node| node.rooms.counts().rooms).sum::<u64>();
+    let before = others(&town);
+    assert_eq!(town.nodes[0].rooms.counts().rooms, ROOMS as u64);
+    let moved = Arc::new(AtomicBool::new(false));
+    let mut writers = JoinSet::new();
+    for (room, by) in rooms.into_iter().step_by(2) {
+        let (edge, moved) = (town.nodes[1].rooms.clone(), moved.clone());
+        writers.spawn(async move {
+            // Before the move, while it happens, and by its new owner.
+            let (mut posted, mut after) = (0, 0);
+            while after < 2 {
+                after += u32::from(moved.load(Ordering::Acquire));
+                posted += 1;
+                edge.command(room, &by, post(&format!("m{posted}"))).await.unwrap();
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    town.change(|active| active[0] = false);
+    tokio::time::timeout(Duration::from_secs(30), town.nodes[0].rooms.moved_away()).await.unwrap();
+    moved.store(true, Ordering::Release);
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    let taken_up = async {
+        while others(&town) < before + ROOMS as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let taken_up = tokio::time::timeout(Duration::from_secs(30), taken_up).await;
+    assert!(taken_up.is_ok(), "{} of {ROOMS} rooms are taken up", others(&town) - before);
 }

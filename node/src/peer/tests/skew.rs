@@ -12,7 +12,7 @@ use rookery_protocol::peer::{
     calls_server::{Calls, CallsServer},
     not_taken::Reason,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     peer::{
         Ended, Link, PeerMetrics, PeerSettings, Request as Asked, State, VERSION, clock, codec, link::Common,
-        members, of_command, reply,
+        members, of_command, reply, ring::Ring,
     },
     rooms::RoomsSettings,
 };
@@ -246,7 +246,7 @@ async fn what_a_newer_owner_answers_is_never_taken_for_an_answer_of_today() {
         process: 2,
         version: VERSION,
         tls: None,
-        revision: Box::new(|| 1),
+        ring: Arc::new(Ring::new(watch::channel(Arc::default()).1, Box::new(|_| {}))),
     };
     let link = Link::start(Arc::new(common), &name(0), &address);
     let (_, mut state) = link.look();

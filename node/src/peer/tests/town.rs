@@ -102,6 +102,8 @@ pub(super) struct Node {
     reached_by: SocketAddr,
     pub(super) address: SocketAddr,
     pub(super) metrics: PeerMetrics,
+    /// Revisions that others had seen before it.
+    pub(super) behind: Arc<Mutex<Vec<u64>>>,
     way: watch::Sender<Way>,
     views: watch::Sender<Arc<View>>,
 }
@@ -243,10 +245,14 @@ impl Town {
             pins: self.pins.clone(),
             token: self.token.clone(),
         };
-        let peers = bound.start(names, view, rooms.clone(), admin.routes(), metrics.clone()).unwrap();
+        let behind = Arc::<Mutex<Vec<u64>>>::default();
+        let hearing = behind.clone();
+        let on_behind = Box::new(move |revision| hearing.lock().push(revision));
+        let peers =
+            bound.start(names, view, on_behind, rooms.clone(), admin.routes(), metrics.clone()).unwrap();
         let reached_by = proxy.address();
         let (proxy, peers) = (Some(proxy), Some(peers));
-        self.nodes.push(Node { rooms, peers, proxy, reached_by, address, metrics, way, views });
+        self.nodes.push(Node { rooms, peers, proxy, reached_by, address, metrics, behind, way, views });
     }
 
     fn view(&self) -> Arc<View> {
@@ -268,6 +274,11 @@ impl Town {
     pub(super) fn change(&mut self, before: impl FnOnce(&mut Vec<bool>)) {
         let view = self.next_view(before);
         (0..self.nodes.len()).for_each(|node| self.tell(node, &view));
+    }
+
+    /// Views count from the beginning again, as those of an etcd do that was made anew.
+    pub(super) fn forget_history(&mut self) {
+        self.revision = 0;
     }
 
     /// A new view that nobody has heard of yet.

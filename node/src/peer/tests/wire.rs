@@ -1,6 +1,10 @@
 //! What a node does with what comes over a stream, told by a node that is none: every message as it is wanted.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rookery_core::room::Profile;
 use rookery_protocol::{
@@ -124,5 +128,8 @@ async fn who_is_wrong_is_told_so() {
     assert_eq!(wire.not_taken(4).await.0, Reason::Unknown, "what a newer node asks");
     // A ring that this node has not heard of: it waits a moment for it, and tells then.
     wire.send(9, vec![wire.ask(5, 4, room, &ada)]).await;
+    let sent = Instant::now();
     assert_eq!(wire.not_taken(5).await, (Reason::Moved, "node-1".to_owned()));
+    assert!(sent.elapsed() >= Duration::from_millis(250), "{:?}", sent.elapsed());
+    assert_eq!(*town.nodes[0].behind.lock(), [9], "it looks meanwhile");
 }
