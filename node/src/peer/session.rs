@@ -312,13 +312,12 @@ impl Driver {
             let Some(request) = waiting.pop_front() else { return };
             *next += 1;
             let left = request.deadline.saturating_duration_since(sent);
-            let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+            let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
             let ask = Ask {
                 id: *next,
                 room: codec::of_room(request.room),
                 lane: request.lane,
-                not_after: theirs.saturating_add(late.min(left_ms.into())),
-                left_ms,
+                not_after: theirs.saturating_add(late.min(left)),
                 instead: request.instead,
                 what: Some(request.what),
             };

@@ -155,7 +155,6 @@ fn to_owner() -> peer::ToOwner {
         room: of_room(RoomId(6)),
         lane: 7,
         not_after: 8,
-        left_ms: 9,
         instead: true,
         what: Some(what),
     };

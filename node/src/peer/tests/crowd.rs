@@ -52,9 +52,24 @@ pub(super) struct Sum {
 impl Crowd {
     /// A connection for each of `edges`, all in one room of `owner`'s.
     pub(super) async fn start(town: &Town, owner: usize, edges: &[usize]) -> Self {
+        Self::in_room(town, owner, edges, |_| true).await
+    }
+
+    /// The same, in a room that is as it is `wanted`.
+    pub(super) async fn in_room(
+        town: &Town,
+        owner: usize,
+        edges: &[usize],
+        wanted: impl Fn(RoomId) -> bool,
+    ) -> Self {
         let ada = user(1000);
         let people: Vec<Arc<Profile>> = (0..edges.len()).map(|number| user(number as u64)).collect();
-        let room = town.room(owner, &ada, &people).await;
+        let room = loop {
+            let room = town.room(owner, &ada, &people).await;
+            if wanted(room) {
+                break room;
+            }
+        };
         let mut crowd = Self { room, talks: Vec::new(), stop: Arc::default(), tasks: Vec::new() };
         for (number, (edge, who)) in edges.iter().zip(people).enumerate() {
             let raise = What::SetRole { user: who.id, role: Role::Moderator };

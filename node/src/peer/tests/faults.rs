@@ -1,6 +1,6 @@
 //! Nodes and streams that fail under load: everybody is answered once, in order, and what is acknowledged is there.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{crowd::Crowd, town::Town};
 
@@ -54,7 +54,9 @@ async fn streams_that_break_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_reach_an_owner_asks_by_way_of_another() {
     let mut town = Town::new(3).await;
-    let crowd = Crowd::start(&town, 0, &[0, 1, 1, 2, 2]).await;
+    // A room for which the third node is next.
+    let crowd = Crowd::in_room(&town, 0, &[0, 1, 1, 2, 2], |room| town.next(room) == 2).await;
+    let room = crowd.room;
     crowd.goes_on(200).await;
     town.part(1, 0);
     let own = crowd.done_by(1);
@@ -66,4 +68,8 @@ async fn a_node_that_does_not_reach_an_owner_asks_by_way_of_another() {
     crowd.goes_on(500).await;
     let sum = crowd.end(&town).await;
     assert_eq!(sum.posts_unavailable, 0, "{sum:?}");
+    // The third node looked itself, found the owner there, and left the room where it was.
+    assert!(town.nodes.iter().all(|node| node.metrics.instead.get() == 0), "nobody was gone");
+    let epochs: HashSet<u64> = town.records(room).await.iter().map(|record| record.epoch).collect();
+    assert_eq!(epochs.len(), 1, "{epochs:?}");
 }

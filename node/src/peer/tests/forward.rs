@@ -5,6 +5,7 @@ use rookery_protocol::peer::{DrainRequest, StatusRequest, node_admin_client::Nod
 use tokio::sync::mpsc;
 
 use super::town::{Town, as_operator, post, user};
+use crate::{peer::PeerSettings, rooms::RoomsSettings};
 
 #[tokio::test]
 async fn commands_answers_and_refusals_cross_the_wire() {
@@ -63,6 +64,36 @@ async fn hundreds_under_way_keep_their_order() {
     assert!(seqs.iter().all(|seq| *seq > 0) && seqs.is_sorted());
     // Many went in one record: they were not waited for one by one.
     assert!(town.records(room).await.len() < 500);
+}
+
+/// What finds no place waits for one; it is neither refused nor overtaken.
+#[tokio::test]
+async fn more_than_may_be_under_way_waits_and_keeps_its_order() {
+    let narrow = PeerSettings { in_flight: 16, in_flight_per_room: 1, ..PeerSettings::default() };
+    assert_eq!(narrow.check(), []);
+    let town = Town::with(2, narrow, RoomsSettings::default()).await;
+    let ada = user(1);
+    let mut rooms = Vec::new();
+    for _ in 0..20 {
+        rooms.push(town.room(0, &ada, &[]).await);
+    }
+    let (tell, mut told) = mpsc::unbounded_channel();
+    for number in 0..500 {
+        let tell = tell.clone();
+        let reply = Box::new(move |outcome| tell.send((number, outcome)).unwrap());
+        town.nodes[1].rooms.submit(rooms[number % 20], &ada, post(&number.to_string()), reply);
+    }
+    drop(tell);
+    let mut seqs = vec![0; 500];
+    while let Some((number, outcome)) = told.recv().await {
+        let Ok(Reply::Posted { seq, .. }) = outcome else { panic!("{number}: {outcome:?}") };
+        assert_eq!(std::mem::replace(&mut seqs[number], seq), 0, "answered once");
+    }
+    for room in 0..20 {
+        let seqs: Vec<u64> = seqs.iter().skip(room).step_by(20).copied().collect();
+        assert!(seqs[0] > 0 && seqs.windows(2).all(|pair| pair[0] < pair[1]), "room {room}: {seqs:?}");
+    }
+    assert!(town.nodes[1].metrics.forwarded.get() >= 500);
 }
 
 #[tokio::test]

@@ -167,7 +167,6 @@ async fn what_a_newer_node_asks_is_done_as_far_as_it_is_known() {
         room: codec::of_room(room),
         lane: id,
         not_after: clock + 60_000,
-        left_ms: 5_000,
         instead: false,
         what,
     };

@@ -72,7 +72,7 @@ impl Wire {
     fn ask(&self, id: u64, lane: u64, room: RoomId, by: &Arc<Profile>) -> Ask {
         let what = Some(ask::What::Command(of_command(by, &post(&format!("p{id}")))));
         let not_after = self.clock + 60_000;
-        Ask { id, room: codec::of_room(room), lane, not_after, left_ms: 5000, instead: false, what }
+        Ask { id, room: codec::of_room(room), lane, not_after, instead: false, what }
     }
 }
 
@@ -127,9 +127,35 @@ async fn who_is_wrong_is_told_so() {
     assert_eq!(wire.not_taken(2).await, (Reason::Moved, "node-1".to_owned()));
     assert_eq!(wire.not_taken(4).await.0, Reason::Unknown, "what a newer node asks");
     // A ring that this node has not heard of: it waits a moment for it, and tells then.
-    wire.send(9, vec![wire.ask(5, 4, room, &ada)]).await;
     let sent = Instant::now();
+    wire.send(9, vec![wire.ask(5, 4, room, &ada)]).await;
     assert_eq!(wire.not_taken(5).await, (Reason::Moved, "node-1".to_owned()));
     assert!(sent.elapsed() >= Duration::from_millis(250), "{:?}", sent.elapsed());
     assert_eq!(*town.nodes[0].behind.lock(), [9], "it looks meanwhile");
+}
+
+#[tokio::test]
+async fn what_is_too_long_ends_its_stream_and_no_other() {
+    let town = Town::new(2).await;
+    let ada = user(1);
+    let room = town.room(0, &ada, &[]).await;
+    let mut other = Wire::open(&town, Hello { from: "other".into(), ..hello(1) }).await.unwrap();
+    let mut wire = Wire::open(&town, hello(1)).await.unwrap();
+    wire.send(1, vec![wire.ask(1, 1, room, &ada)]).await;
+    assert!(matches!(wire.answer(1).await, Outcome::Posted(_)));
+    // 5 MiB; a node sends 4 at most.
+    let long = Ask { room: vec![0; 5 << 20].into(), ..wire.ask(2, 2, room, &ada) };
+    wire.send(1, vec![long]).await;
+    let ended = async {
+        while let Ok(Some(message)) = wire.incoming.message().await {
+            assert_eq!(message.answers, [], "it is not read");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the stream ends");
+    other.send(1, vec![other.ask(1, 1, room, &ada)]).await;
+    assert!(matches!(other.answer(1).await, Outcome::Posted(_)));
+    // And who sent it may come again.
+    let mut again = Wire::open(&town, hello(2)).await.unwrap();
+    again.send(1, vec![again.ask(3, 1, room, &ada)]).await;
+    assert!(matches!(again.answer(3).await, Outcome::Posted(_)));
 }
