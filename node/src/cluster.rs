@@ -17,7 +17,7 @@ use crate::{
     backend::{
         Mails,
         bus::{Bus, NatsBus},
-        jetstream::{ConnectError, JetStream, NatsReminders},
+        jetstream::{JetStream, NatsReminders},
         redis::Redis,
     },
     config::Settings,
@@ -377,11 +377,7 @@ async fn connect_nats(
             Ok(nats) => return Ok(nats),
             Err(why) => why,
         };
-        let passes = matches!(
-            why,
-            ConnectError::Unreachable { .. } | ConnectError::Lost(_) | ConnectError::Monitoring(_)
-        );
-        if !passes || Instant::now() >= until {
+        if !why.passes() || Instant::now() >= until {
             return Err(Failure::Dependency(why.to_string()));
         }
         tracing::warn!(%why, "waiting for NATS");

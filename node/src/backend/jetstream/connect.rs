@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions, ServerAddr, ServerInfo};
 
-use super::{NatsMetrics, NatsSettings, link::Signals};
+use super::{
+    NatsMetrics, NatsSettings,
+    link::{Link, Signals},
+};
 
 /// The oldest nats-server that logs are trusted to.
 const SERVER: [u64; 3] = [2, 14, 4];
@@ -50,15 +53,23 @@ pub enum ConnectError {
         /// Which file, and what is wrong with it.
         why: String,
     },
-    /// The server is too old.
-    #[error("nats-server {found} is too old: {SERVER_TEXT} or later is needed")]
+    /// A server is too old.
+    #[error(
+        "the NATS server {server} is too old: it is nats-server {found}, and {SERVER_TEXT} or later is needed"
+    )]
     Version {
+        /// Which, in its own word.
+        server: String,
         /// Its version.
         found: String,
     },
     /// Messages cannot be large enough.
-    #[error("nats-server takes messages of {found} bytes at most: set its max_payload to {PAYLOAD} or more")]
+    #[error(
+        "the NATS server {server} takes messages of {found} bytes at most: set its max_payload to {PAYLOAD} or more"
+    )]
     Payload {
+        /// Which, in its own word.
+        server: String,
         /// What it takes.
         found: usize,
     },
@@ -68,6 +79,14 @@ pub enum ConnectError {
         /// Which.
         name: String,
         /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A stream cannot be looked at, or made, in time.
+    #[error("stream {name} cannot be used yet: {why}. Is JetStream enabled and has it a quorum?")]
+    NotYet {
+        /// Which.
+        name: String,
+        /// Why, as the last try ended.
         why: String,
     },
     /// Too few monitoring addresses can be read.
@@ -88,6 +107,22 @@ pub enum ConnectError {
 }
 
 const SERVER_TEXT: &str = "2.14.4";
+
+impl ConnectError {
+    /// Whether waiting may help: servers start, and come back, like others.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NotYet { .. } | Self::Monitoring(_) | Self::Lost(_) => true,
+            Self::NotAllowed { .. }
+            | Self::File { .. }
+            | Self::Version { .. }
+            | Self::Payload { .. }
+            | Self::Stream { .. }
+            | Self::NotSynced(_)
+            | Self::NoJetStream(_) => false,
+        }
+    }
+}
 
 /// Host and port of each server: never its user or password.
 fn named(urls: &[ServerAddr]) -> String {
@@ -185,19 +220,45 @@ pub(super) async fn connect(
         tokio::time::sleep(PAUSE).await;
     };
     let info = client.server_info();
-    if !recent(&info.version) {
-        return Err(ConnectError::Version { found: info.version });
-    }
-    if info.max_payload < PAYLOAD {
-        return Err(ConnectError::Payload { found: info.max_payload });
-    }
+    fits(&info)?;
     tracing::info!(server = info.server_name, version = info.version, "connected to NATS");
     Ok((client, signals))
 }
 
-fn recent(version: &str) -> bool {
+/// Whether a server does, by what it says when it is connected to.
+fn fits(info: &ServerInfo) -> Result<(), ConnectError> {
+    is_recent(&info.server_name, &info.version)?;
+    if info.max_payload < PAYLOAD {
+        return Err(ConnectError::Payload { server: info.server_name.clone(), found: info.max_payload });
+    }
+    Ok(())
+}
+
+/// Whether a server's version does.
+pub(super) fn is_recent(server: &str, version: &str) -> Result<(), ConnectError> {
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
-    [(); 3].map(|()| numbers.next().unwrap_or(0)) >= SERVER
+    if [(); 3].map(|()| numbers.next().unwrap_or(0)) >= SERVER {
+        return Ok(());
+    }
+    Err(ConnectError::Version { server: server.to_owned(), found: version.to_owned() })
+}
+
+/// Looks at every server that this node comes to later, for as long as it runs. It goes on with one that it would not have
+/// started with, and says so: the others may be away.
+pub(super) async fn look_at_servers(link: Arc<Link>) {
+    let mut connects = link.signals.connects.subscribe();
+    connects.mark_changed();
+    while connects.changed().await.is_ok() {
+        // The client says that it is connected a moment before it knows what the server said.
+        if link.client.flush().await.is_err() {
+            return;
+        }
+        let unfit = fits(&link.client.server_info()).err();
+        link.metrics.unfit_server.set(unfit.is_some().into());
+        if let Some(why) = unfit {
+            tracing::error!(%why, "connected to a NATS server that this node would not have started with");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -217,8 +278,29 @@ mod tests {
             ("2.9", false),
             ("", false),
         ] {
-            assert_eq!(recent(version), wanted, "{version}");
+            assert_eq!(is_recent("n", version).is_ok(), wanted, "{version}");
         }
+    }
+
+    #[test]
+    fn a_start_waits_for_what_passes_and_for_nothing_else() {
+        let text = || "x".to_owned();
+        let passing = [
+            ConnectError::Unreachable { servers: text(), seconds: 1, why: text() },
+            ConnectError::NotYet { name: text(), why: text() },
+            ConnectError::Monitoring(text()),
+            ConnectError::Lost(text()),
+        ];
+        let lasting = [
+            ConnectError::NotAllowed { servers: text(), why: text() },
+            ConnectError::File { key: "k", why: text() },
+            ConnectError::Version { server: text(), found: text() },
+            ConnectError::Payload { server: text(), found: 1 },
+            ConnectError::Stream { name: text(), why: text() },
+            ConnectError::NotSynced(text()),
+            ConnectError::NoJetStream(text()),
+        ];
+        assert!(passing.iter().all(ConnectError::passes) && !lasting.iter().any(ConnectError::passes));
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! The connection to NATS: requests with deadlines, and what happens to them when it is lost.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -44,7 +41,8 @@ pub(super) enum Failure {
 pub(super) struct Signals {
     pub(super) replies: Arc<Replies>,
     metrics: NatsMetrics,
-    connects: AtomicU64,
+    /// Counts connections, the first one too.
+    pub(super) connects: watch::Sender<u64>,
     /// Counts what may have lost messages that we subscribed to.
     pub(super) losses: watch::Sender<u64>,
 }
@@ -54,7 +52,7 @@ impl Signals {
         Arc::new(Self {
             replies: Arc::default(),
             metrics,
-            connects: AtomicU64::new(0),
+            connects: watch::Sender::new(0),
             losses: watch::Sender::new(0),
         })
     }
@@ -63,7 +61,12 @@ impl Signals {
         match event {
             Event::Connected => {
                 self.metrics.connected.set(1);
-                if self.connects.fetch_add(1, Ordering::AcqRel) > 0 {
+                let mut before = 0;
+                self.connects.send_modify(|count| {
+                    before = *count;
+                    *count += 1;
+                });
+                if before > 0 {
                     self.metrics.reconnects.inc();
                     self.losses.send_modify(|count| *count += 1);
                 }
@@ -245,5 +248,32 @@ impl Link {
         }
         tokio::time::sleep(PAUSE).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn whatever_may_have_lost_messages_is_told() {
+        let metrics = NatsMetrics::register(&mut Registry::default());
+        let signals = Signals::new(metrics.clone());
+        let mut losses = signals.losses.subscribe();
+        let mut lost = |event: Event| {
+            signals.event(&event);
+            let lost = losses.has_changed().unwrap();
+            losses.mark_unchanged();
+            lost
+        };
+        assert!(!lost(Event::Connected), "there was nothing to lose before");
+        assert!(lost(Event::SlowConsumer(3)), "a subscription was too slow");
+        assert!(!lost(Event::Disconnected), "it is looked up when it can be");
+        assert_eq!(metrics.connected.get(), 0);
+        assert!(lost(Event::Connected), "the connection was away");
+        assert_eq!((metrics.connected.get(), metrics.reconnects.get()), (1, 1));
+        assert_eq!(*signals.connects.borrow(), 2);
     }
 }

@@ -38,6 +38,8 @@ pub struct NatsMetrics {
     pub reconnects: Counter,
     /// 1 as long as there is a connection.
     pub connected: Gauge,
+    /// 1 as long as the server that is connected to is one that would be refused at the start.
+    pub unfit_server: Gauge,
     /// Rooms followed.
     pub followed: Gauge,
 }
@@ -59,6 +61,7 @@ impl NatsMetrics {
             missed: Counter::default(),
             reconnects: Counter::default(),
             connected: Gauge::default(),
+            unfit_server: Gauge::default(),
             followed: Gauge::default(),
         };
         let nats = registry.sub_registry_with_prefix("rookery_nats");
@@ -84,6 +87,11 @@ impl NatsMetrics {
         nats.register("missed_rooms", "Rooms looked up since records may be lost", this.missed.clone());
         nats.register("reconnects", "Reconnects", this.reconnects.clone());
         nats.register("connected", "1 as long as there is a connection", this.connected.clone());
+        nats.register(
+            "unfit_server",
+            "1 as long as the server connected to is too old, or takes too small messages",
+            this.unfit_server.clone(),
+        );
         nats.register("followed_rooms", "Rooms followed", this.followed.clone());
         this
     }

@@ -68,9 +68,9 @@ pub struct JetStream {
     write_timeout: Duration,
     /// Proofs under way.
     proofs: Semaphore,
-    tasks: [AbortHandle; 2],
-    /// Servers that have not said yet whether they sync.
-    _late: Option<sync::Late>,
+    tasks: [AbortHandle; 3],
+    /// Servers that have not said yet how they are.
+    _late: sync::Late,
 }
 
 impl Drop for JetStream {
@@ -94,17 +94,13 @@ impl JetStream {
         let layout = Layout { cluster: cluster.to_owned(), log_streams: settings.log_streams };
         let context = async_nats::jetstream::new(client.clone());
         let within = Duration::from_secs(settings.connect_seconds);
-        let late = if settings.require_sync_always {
-            if settings.monitoring_urls.is_empty() {
-                tracing::warn!(
-                    "nats.monitoring_urls is empty: whether the NATS servers sync each write cannot be checked \
-                     (it must be `sync_interval: always`)"
-                );
-            }
-            Some(sync::check(&settings.monitoring_urls, within).await?)
-        } else {
-            None
-        };
+        if settings.require_sync_always && settings.monitoring_urls.is_empty() {
+            tracing::warn!(
+                "nats.monitoring_urls is empty: whether the NATS servers sync each write cannot be checked \
+                 (it must be `sync_interval: always`)"
+            );
+        }
+        let late = sync::check(&settings.monitoring_urls, settings.require_sync_always, within).await?;
         streams::prepare(&context, &layout, settings, within).await?;
         let read_timeout = Duration::from_millis(settings.read_timeout_ms);
         let link = Link::open(client, signals, metrics.clone(), read_timeout).await;
@@ -113,6 +109,7 @@ impl JetStream {
         let tasks = [
             tokio::spawn(live.clone().tell_ends(link.clone())).abort_handle(),
             tokio::spawn(live.clone().look_after_losses(link.clone())).abort_handle(),
+            tokio::spawn(connect::look_at_servers(link.clone())).abort_handle(),
         ];
         Ok(Arc::new(Self {
             link,

@@ -33,7 +33,8 @@ pub struct NatsSettings {
     pub log_streams: u16,
     /// Refuse servers that say, at `monitoring_urls`, that they do not sync each write to disk.
     pub require_sync_always: bool,
-    /// The servers' monitoring addresses, `http://host:8222`: only there do they tell their `sync_interval`.
+    /// The servers' monitoring addresses, `http://host:8222`: only there do they tell their `sync_interval`, and those that the node is
+    /// not connected to their version.
     #[serde(deserialize_with = "list")]
     pub monitoring_urls: Vec<String>,
     /// At the start, servers are tried for so many seconds. 1 to 600.

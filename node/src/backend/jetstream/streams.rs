@@ -128,12 +128,18 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
     compare("subjects", found.subjects == wanted.subjects);
     compare("retention", found.retention == wanted.retention);
     compare("storage", found.storage == wanted.storage);
+    compare("discard", found.discard == wanted.discard);
     compare("republish", found.republish == wanted.republish);
     compare("allow_direct", found.allow_direct);
     compare("allow_rollup_hdrs", found.allow_rollup && !found.deny_purge);
     compare("allow_atomic", found.allow_atomic_publish);
     compare("allow_msg_ttl", found.allow_message_ttl);
     compare("allow_msg_schedules", found.allow_message_schedules == wanted.allow_message_schedules);
+    // Whoever may delete single messages makes holes; a log without them is whole.
+    compare("deny_delete", found.deny_delete || !wanted.deny_delete);
+    // A counter takes nothing but numbers.
+    compare("allow_msg_counter", !found.allow_message_counter);
+    compare("subject_delete_marker_ttl", found.subject_delete_marker_ttl.is_none_or(|ttl| ttl.is_zero()));
     compare("no_ack", !found.no_ack);
     compare("sealed", !found.sealed);
     compare("persist_mode", !matches!(found.persist_mode, Some(PersistenceMode::Async)));
@@ -211,9 +217,7 @@ async fn prepare_one(context: &Context, config: Config, within: Duration) -> Res
             },
         };
         if tokio::time::Instant::now() >= end {
-            return Err(refused(format!(
-                "it cannot be used: {why}. Is JetStream enabled and has it a quorum?"
-            )));
+            return Err(ConnectError::NotYet { name, why });
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -241,6 +245,8 @@ fn hopeless(error: &jetstream::Error, replicas: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::jetstream::stream::{Source, SubjectTransform};
+
     use super::*;
 
     #[test]
@@ -257,6 +263,27 @@ mod tests {
         assert!(difference(one, &fewer[0]).unwrap().contains("3 replicas"));
         let limited = Config { max_bytes: 5, republish: None, ..one.clone() };
         assert!(difference(&limited, one).unwrap().contains("republish, limits"));
+        let elsewhere = SubjectTransform { source: ">".into(), destination: "elsewhere.>".into() };
+        for (wrong, named) in [
+            (Config { retention: RetentionPolicy::WorkQueue, ..one.clone() }, "retention"),
+            (Config { retention: RetentionPolicy::Interest, ..one.clone() }, "retention"),
+            (Config { sources: Some(vec![Source::default()]), ..one.clone() }, "sources"),
+            (Config { mirror: Some(Source::default()), ..one.clone() }, "sources"),
+            (Config { storage: StorageType::Memory, ..one.clone() }, "storage"),
+            (Config { sealed: true, ..one.clone() }, "sealed"),
+            (Config { no_ack: true, ..one.clone() }, "no_ack"),
+            (Config { discard: DiscardPolicy::Old, ..one.clone() }, "discard"),
+            (Config { deny_delete: false, ..one.clone() }, "deny_delete"),
+            (Config { deny_purge: true, ..one.clone() }, "allow_rollup_hdrs"),
+            (Config { persist_mode: Some(PersistenceMode::Async), ..one.clone() }, "persist_mode"),
+            (Config { max_age: MAIL_AGE, ..one.clone() }, "max_age"),
+            (Config { allow_message_counter: true, ..one.clone() }, "allow_msg_counter"),
+            (Config { subject_delete_marker_ttl: Some(PAUSE), ..one.clone() }, "subject_delete_marker_ttl"),
+            (Config { subject_transform: Some(elsewhere), ..one.clone() }, "subject_transform"),
+        ] {
+            let why = difference(&wrong, one).unwrap_or_else(|| panic!("{named} is not looked at"));
+            assert!(why.starts_with(&format!("its {named} differ")), "{named}: {why}");
+        }
         let sized = |max_message_size| difference(&Config { max_message_size, ..one.clone() }, one);
         assert_eq!((sized(-1), sized(0), sized(1 << 20)), (None, None, None));
         assert!(sized((1 << 20) - 1).unwrap().contains("max_msg_size"));

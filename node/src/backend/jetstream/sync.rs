@@ -1,4 +1,5 @@
-//! Whether servers sync each write to disk: they tell only at their monitoring address.
+//! What all servers say of themselves at their monitoring addresses: only there do they tell whether they sync each write to
+//! disk, and those that this node is not connected to their version.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::ConnectError;
+use super::{ConnectError, connect::is_recent};
 
 /// A monitoring page has less, bytes.
 const PAGE_BYTES: u64 = 1 << 20;
@@ -21,8 +22,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// When enough have answered, the others have so long.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// `/varz`
 #[derive(Deserialize)]
-struct Page {
+struct General {
+    #[serde(default)]
+    server_name: String,
+    version: String,
+}
+
+/// `/jsz`
+#[derive(Deserialize)]
+struct JetStream {
     #[serde(default)]
     config: Option<JetStreamConfig>,
 }
@@ -34,20 +44,30 @@ struct JetStreamConfig {
 }
 
 /// What a server says of itself; `Err`: it does not.
-async fn ask(url: &str) -> Result<Result<(), ConnectError>, String> {
-    let page = tokio::time::timeout(WITHIN, page(url)).await;
-    let page = page.unwrap_or_else(|_| Err("it does not answer".to_owned()))?;
-    Ok(match page.config {
-        Some(JetStreamConfig { sync_always: true }) => Ok(()),
+async fn ask(url: &str, sync: bool) -> Result<Result<(), ConnectError>, String> {
+    let pages = async { Ok((page(url, "/varz").await?, page(url, "/jsz").await?)) };
+    let pages = tokio::time::timeout(WITHIN, pages).await;
+    let (general, jetstream) = pages.unwrap_or_else(|_| Err("it does not answer".to_owned()))?;
+    Ok(judged(url, &general, &jetstream, sync))
+}
+
+fn judged(url: &str, general: &General, jetstream: &JetStream, sync: bool) -> Result<(), ConnectError> {
+    is_recent(&format!("{} at {url}", general.server_name), &general.version)?;
+    match jetstream.config {
+        Some(JetStreamConfig { sync_always }) if sync_always || !sync => Ok(()),
         Some(_) => Err(ConnectError::NotSynced(url.to_owned())),
         None => Err(ConnectError::NoJetStream(url.to_owned())),
-    })
+    }
 }
 
 /// Asks a server until it answers.
-async fn until_answered(url: String, why: watch::Sender<String>) -> (String, Result<(), ConnectError>) {
+async fn until_answered(
+    url: String,
+    sync: bool,
+    why: watch::Sender<String>,
+) -> (String, Result<(), ConnectError>) {
     loop {
-        match ask(&url).await {
+        match ask(&url, sync).await {
             Ok(said) => return (url, said),
             Err(error) => {
                 why.send_replace(format!("{url}: {error}"));
@@ -58,11 +78,12 @@ async fn until_answered(url: String, why: watch::Sender<String>) -> (String, Res
 }
 
 /// Asks all servers at their monitoring addresses. More than half of them must answer in time, since servers start or are away
-/// like others; none of those that do may be one that does not sync. Those that answer later are judged when they do: the node
-/// says so in its log then, for as long as what is returned is not dropped.
-pub(super) async fn check(urls: &[String], within: Duration) -> Result<Late, ConnectError> {
+/// like others; none of those that do may be too old, or, where `sync` is wanted, one that does not sync. Those that answer later
+/// are judged when they do: the node says so in its log then, for as long as what is returned is not dropped.
+pub(super) async fn check(urls: &[String], sync: bool, within: Duration) -> Result<Late, ConnectError> {
     let (why, last) = watch::channel(String::new());
-    let mut asked: JoinSet<_> = urls.iter().map(|url| until_answered(url.clone(), why.clone())).collect();
+    let asked = urls.iter().map(|url| until_answered(url.clone(), sync, why.clone()));
+    let mut asked: JoinSet<_> = asked.collect();
     let end = Instant::now() + within;
     let mut patience = end;
     while !asked.is_empty() {
@@ -78,7 +99,7 @@ pub(super) async fn check(urls: &[String], within: Duration) -> Result<Late, Con
             Err(_) if answered > urls.len() / 2 => break,
             Err(_) => {
                 let why = format!(
-                    "{answered} of {} servers say whether they sync each write, and more than half must ({})",
+                    "{answered} of {} servers say how they are, and more than half must ({})",
                     urls.len(),
                     last.borrow().as_str(),
                 );
@@ -87,7 +108,7 @@ pub(super) async fn check(urls: &[String], within: Duration) -> Result<Late, Con
         }
     }
     if !asked.is_empty() {
-        tracing::warn!(servers = asked.len(), "not all NATS servers say yet whether they sync each write");
+        tracing::warn!(servers = asked.len(), "not all NATS servers say yet how they are");
     }
     Ok(Late(tokio::spawn(judge(asked)).abort_handle()))
 }
@@ -104,17 +125,19 @@ impl Drop for Late {
 async fn judge(mut asked: JoinSet<(String, Result<(), ConnectError>)>) {
     while let Some(said) = asked.join_next().await {
         match said {
-            Ok((url, Ok(()))) => tracing::info!(url, "a NATS server says that it syncs each write"),
-            Ok((url, Err(why))) => tracing::error!(url, %why, "acknowledged messages may be lost"),
+            Ok((url, Ok(()))) => tracing::info!(url, "a NATS server says that it is as it must be"),
+            Ok((url, Err(why))) => tracing::error!(
+                url, %why, "a NATS server came up that this node would not have started with: acknowledged messages may be lost"
+            ),
             Err(_) => {}
         }
     }
 }
 
-async fn page(url: &str) -> Result<Page, String> {
+async fn page<T: serde::de::DeserializeOwned>(url: &str, path: &str) -> Result<T, String> {
     let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
     let mut stream = TcpStream::connect(authority).await.map_err(|error| error.to_string())?;
-    let request = format!("GET /jsz HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     stream.take(PAGE_BYTES).read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
@@ -123,7 +146,7 @@ async fn page(url: &str) -> Result<Page, String> {
     if head.split(' ').nth(1).is_none_or(|status| status != "200") {
         return Err(format!("it answered {}", head.lines().next().unwrap_or_default()));
     }
-    serde_json::from_str(body).map_err(|error| format!("its page cannot be read: {error}"))
+    serde_json::from_str(body).map_err(|error| format!("its page {path} cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -132,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A monitor that says so, once it is asked for the second time if it is `late`.
+    /// A monitor that says so on each page, once it has been asked in vain if it is `late`.
     async fn monitor(says: &'static str, late: bool) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -148,24 +171,41 @@ mod tests {
         url
     }
 
-    async fn checked(monitors: [(&'static str, bool); 3]) -> Result<(), ConnectError> {
+    const GOOD: &str = r#"{"server_name":"n","version":"2.15.1","config":{"sync_always":true}}"#;
+    const UNSYNCED: &str = r#"{"server_name":"n","version":"2.15.1","config":{}}"#;
+    const WITHOUT: &str = r#"{"server_name":"n","version":"2.15.1"}"#;
+    const OLD: &str = r#"{"server_name":"n-2","version":"2.10.0","config":{"sync_always":true}}"#;
+
+    async fn checked(monitors: [(&'static str, bool); 3], sync: bool) -> Result<(), ConnectError> {
         let mut urls = Vec::new();
         for (says, late) in monitors {
             urls.push(monitor(says, late).await);
         }
-        check(&urls, Duration::from_secs(30)).await.map(drop)
+        check(&urls, sync, Duration::from_secs(30)).await.map(drop)
     }
 
     #[tokio::test]
     async fn whoever_says_that_it_does_not_sync_is_refused_however_many_do() {
-        let (good, bad) = (r#"{"config":{"sync_always":true}}"#, r#"{"config":{}}"#);
-        checked([(good, false), (good, true), (good, false)]).await.unwrap();
-        let refused = checked([(good, false), (good, false), (bad, false)]).await.unwrap_err();
+        checked([(GOOD, false), (GOOD, true), (GOOD, false)], true).await.unwrap();
+        let wrong = [(GOOD, false), (GOOD, false), (UNSYNCED, false)];
+        let refused = checked(wrong, true).await.unwrap_err();
         assert!(matches!(refused, ConnectError::NotSynced(_)), "{refused}");
-        let refused = checked([(good, false), (bad, true), (bad, true)]).await.unwrap_err();
+        checked(wrong, false).await.unwrap();
+        let refused = checked([(GOOD, false), (UNSYNCED, true), (UNSYNCED, true)], true).await.unwrap_err();
         assert!(matches!(refused, ConnectError::NotSynced(_)), "{refused}");
-        let refused = checked([(good, false), (good, false), ("{}", false)]).await.unwrap_err();
+        let refused = checked([(GOOD, false), (GOOD, false), (WITHOUT, false)], true).await.unwrap_err();
         assert!(matches!(refused, ConnectError::NoJetStream(_)), "{refused}");
-        check(&[], Duration::ZERO).await.map(drop).unwrap();
+        check(&[], true, Duration::ZERO).await.map(drop).unwrap();
+    }
+
+    /// The one that this node happens to be connected to is not the only one that leads streams.
+    #[tokio::test]
+    async fn an_old_one_among_them_is_refused_by_name() {
+        for sync in [true, false] {
+            let refused = checked([(GOOD, false), (OLD, false), (GOOD, false)], sync).await.unwrap_err();
+            assert!(matches!(refused, ConnectError::Version { .. }), "{refused}");
+            let said = refused.to_string();
+            assert!(said.contains("n-2 at http://127.0.0.1:") && said.contains("2.10.0"), "{said}");
+        }
     }
 }

@@ -153,3 +153,45 @@ fn after_a_lost_connection_all_followed_rooms_are_looked_up() {
         assert!(records.iter().all(|one| &one.record[..] != b"queued?"));
     });
 }
+
+/// Three servers of its own: the others' tests would feel the pause.
+#[test]
+fn a_server_that_falls_silent_is_left_for_another() {
+    let Some(servers) = rookery_testbed::nats() else { return };
+    run(async {
+        let metrics = NatsMetrics::register(&mut Registry::default());
+        let log = JetStream::connect(&settings(&servers), "silent", metrics.clone()).await.unwrap();
+        let name = log.client().server_info().server_name;
+        let server: usize = name.strip_prefix("nats-").unwrap().parse().unwrap();
+        let at = stored(&log, record(1, 0, 1..=1, "before")).await;
+        assert_eq!(metrics.reconnects.get(), 0);
+        servers.pause(server);
+        let paused = std::time::Instant::now();
+        stored(&log, record(1, at, 2..=2, "after")).await;
+        // It hangs, and does not hang up: only pings tell. Those of the client's own accord, a minute apart, would take minutes.
+        // If it led the room's stream, too, another was chosen meanwhile.
+        assert!(paused.elapsed() < Duration::from_secs(40), "{:?}", paused.elapsed());
+        assert!(metrics.reconnects.get() >= 1, "the connection was given up");
+        assert_ne!(log.client().server_info().server_name, name);
+        servers.resume(server);
+    });
+}
+
+#[test]
+fn after_a_subscription_was_too_slow_all_followed_rooms_are_looked_up() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let log = open(&servers, "slow", None).await;
+        let heard = sink(&log);
+        for room in 1..=100 {
+            log.follow(RoomId(room), true);
+        }
+        log.tail(RoomId(1)).await.unwrap();
+        log.link.signals.event(&async_nats::Event::SlowConsumer(1));
+        let all = |heard: &Heard| {
+            let missed = heard.missed.lock().unwrap();
+            (1..=100).all(|room| missed.contains(&RoomId(room)))
+        };
+        heard.until("all rooms", all).await;
+    });
+}

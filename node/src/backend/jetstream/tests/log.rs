@@ -172,3 +172,33 @@ fn what_cannot_be_stored_is_refused_at_once() {
         assert_eq!(log.tail(RoomId(1)).await.unwrap(), None);
     });
 }
+
+/// "A page of 50 must not cost 50", however the records were written.
+#[test]
+fn a_page_costs_a_few_requests_and_nothing_the_second_time() {
+    let Some(servers) = servers() else { return };
+    run(async {
+        let owner = open(&servers, "pages", None).await;
+        let mut at = 0;
+        for seq in 1..=320 {
+            at = stored(&owner, record(1, at, seq..=seq, &format!("{seq}"))).await;
+        }
+        let log = open(&servers, "pages", None).await;
+        let page = async |to: u64| {
+            let before = log.link.metrics.reads.get();
+            let read = Read { from: 1, to, backwards: true, max_records: 50, max_bytes: 1 << 20 };
+            let found = log.read(RoomId(1), read).await.unwrap();
+            let wanted: Vec<_> = (to - 49..=to).rev().map(|seq| seq.to_string()).collect();
+            assert_eq!(texts(&found), wanted);
+            log.link.metrics.reads.get() - before
+        };
+        // The first subject has the events 1 to 256, the second the others. A replica that lags is asked once more.
+        for (to, most) in [(320, 2), (280, 3)] {
+            let first = page(to).await;
+            assert!((1..=most).contains(&first), "{first} requests for 50 records up to {to}");
+        }
+        for to in [320, 280] {
+            assert_eq!(page(to).await, 0, "the page up to {to} was read before");
+        }
+    });
+}
