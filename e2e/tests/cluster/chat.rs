@@ -10,7 +10,7 @@ use rookery_e2e::{
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::support::{options, post, start, texts, user_at};
+use crate::support::{RECOVERY, options, post, start, texts, user_at};
 
 /// So many that every node owns some, in both shards.
 const ROOMS: usize = 16;
@@ -39,7 +39,11 @@ async fn talk(round: &str, rooms: &[String], users: &[&User], sockets: &mut [&mu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_goes_on_when_nodes_die_and_leave() {
-    let Some(cluster) = start(&options()) else { return };
+    // A lease that outlives all patience: nothing here waits for one to run out.
+    let mut options = options();
+    options.settings.push(("ROOKERY_CLUSTER__LEASE_SECONDS".into(), "60".into()));
+    assert!(RECOVERY < Duration::from_secs(60));
+    let Some(cluster) = start(&options) else { return };
     let ada = user_at(&cluster, 0, "ada").await;
     let bob = user_at(&cluster, 1, "bob").await;
     let eve = user_at(&cluster, 2, "eve").await;

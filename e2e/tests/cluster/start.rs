@@ -3,10 +3,21 @@
 use std::time::Duration;
 
 use rookery_e2e::{eventually, http::Api};
-use rookery_testbed::Cluster;
+use rookery_testbed::{Cluster, Node};
 use tokio::task::block_in_place;
 
 use crate::support::options;
+
+/// Waits until the node says that it waits for this.
+async fn waits(node: &Node, wanted: &str) {
+    let management = Api::new(&node.management_url());
+    eventually(&format!("the node says {wanted:?}"), async || {
+        let answer = management.try_call(reqwest::Method::GET, "/readyz", None).await.ok()?;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        answer.body.as_str()?.contains(wanted).then_some(())
+    })
+    .await;
+}
 
 /// "A pod that starts before NATS does must wait and say so."
 #[tokio::test(flavor = "multi_thread")]
@@ -20,24 +31,38 @@ async fn a_node_that_starts_first_waits_and_says_for_what() {
         (0..3).for_each(|member| cluster.etcd().kill(member));
         node.start();
     });
-    let management = Api::new(&node.management_url());
-    let says = async |wanted: &str| {
-        eventually(&format!("the node says {wanted:?}"), async || {
-            let answer = management.try_call(reqwest::Method::GET, "/readyz", None).await.ok()?;
-            assert_eq!(answer.status, 503, "{}", answer.body);
-            answer.body.as_str()?.contains(wanted).then_some(())
-        })
-        .await;
-    };
-    says("waiting for NATS").await;
+    waits(node, "waiting for NATS").await;
     block_in_place(|| {
         (0..3).for_each(|server| cluster.nats().process(server).start());
         cluster.nats().await_ready();
     });
-    says("waiting for etcd").await;
+    waits(node, "waiting for etcd").await;
     block_in_place(|| {
         (0..3).for_each(|member| cluster.etcd().process(member).start());
         cluster.etcd().await_ready();
+        node.await_ready();
+    });
+}
+
+/// One server of three answers, and JetStream without a quorum tells nothing of streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_finds_no_quorum_waits_for_one() {
+    let mut options = options();
+    options.shards.truncate(1);
+    options.settings.push(("ROOKERY_NATS__CONNECT_SECONDS".into(), "1".into()));
+    // Else it is the monitors of the others that it waits for.
+    options.settings.push(("ROOKERY_NATS__MONITORING_URLS".into(), String::new()));
+    let Some(cluster) = block_in_place(|| Cluster::spawn(&options)) else { return };
+    let node = &cluster.nodes()[0];
+    block_in_place(|| {
+        cluster.nats().await_ready();
+        cluster.etcd().await_ready();
+        (1..3).for_each(|server| cluster.nats().kill(server));
+        node.start();
+    });
+    waits(node, "waiting for NATS: stream").await;
+    block_in_place(|| {
+        (1..3).for_each(|server| cluster.nats().process(server).start());
         node.await_ready();
     });
 }
