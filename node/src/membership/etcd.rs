@@ -15,6 +15,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The oldest etcd that is joined: earlier ones lose leases and watches in ways that a node would have to know.
+const OLDEST: [u64; 3] = [3, 5, 30];
+pub(super) const OLDEST_TEXT: &str = "3.5.30";
+
+/// Whether etcd of this version is joined.
+pub(super) fn is_recent(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map_while(|part| part.parse::<u64>().ok());
+    [(); 3].map(|()| numbers.next().unwrap_or(0)) >= OLDEST
+}
+
 /// Nodes come first in a list, so that no number of pins keeps one out.
 const NODES: &str = "nodes/";
 const PINS: &str = "pins/";
@@ -197,5 +207,31 @@ pub(super) fn is_no_lease(error: &Error) -> bool {
         // The client's own word for a first answer with a TTL of 0.
         Error::LeaseKeepAliveError(why) => why == "lease not found",
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_members_are_told_apart() {
+        for (version, wanted) in [
+            ("3.5.30", true),
+            ("3.5.31", true),
+            ("3.5.100-rc.1", true),
+            ("3.6.0", true),
+            ("3.6.0-alpha.0+git", true),
+            ("4.0.0", true),
+            ("3.5.29", false),
+            ("3.5.9", false),
+            ("3.4.37", false),
+            ("3.5", false),
+            ("", false),
+            ("etcd", false),
+        ] {
+            assert_eq!(is_recent(version), wanted, "{version}");
+        }
+        assert!(is_recent(OLDEST_TEXT));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     Refused, Standing,
     claim::{Claim, Found, Step, Wanted},
-    etcd::{Etcd, Line, is_no_lease, is_refusal, why},
+    etcd::{Etcd, Line, is_no_lease, is_recent, is_refusal, why},
     metrics::MembershipMetrics,
     value::Value,
 };
@@ -27,6 +27,8 @@ enum Told {
     Written(Option<u64>),
     Kept(Option<Duration>),
     Revoked,
+    /// etcd is of this version.
+    TooOld(String),
 }
 
 pub(super) struct Keeper {
@@ -137,6 +139,10 @@ impl Keeper {
 
     fn tell(&mut self, step: Step, told: Told, sent: Instant) {
         match (step, told) {
+            (_, Told::TooOld(found)) => {
+                let endpoint = self.line.endpoint().to_owned();
+                self.claim.refuse(Refused::Version { endpoint, found });
+            }
             (_, Told::Granted(id, ttl)) => {
                 self.stream = None;
                 self.claim.granted(id, ttl, sent);
@@ -209,6 +215,12 @@ impl Keeper {
     async fn call(&mut self, step: &Step) -> Result<Told, Error> {
         match step {
             Step::Grant => {
+                // A node that is a member stays one.
+                if !self.claim.was_member()
+                    && let Some(found) = self.too_old().await?
+                {
+                    return Ok(Told::TooOld(found));
+                }
                 let seconds = i64::try_from(self.etcd.lease.as_secs()).unwrap_or(i64::MAX);
                 let granted = self.line.client().await?.lease_grant(seconds, None).await?;
                 Ok(Told::Granted(granted.id(), Duration::from_secs(revision(granted.ttl()))))
@@ -252,6 +264,18 @@ impl Keeper {
                 Ok(Told::Revoked)
             }
             Step::Wait(_) | Step::End => Ok(Told::Revoked),
+        }
+    }
+
+    /// The version of the member that is spoken to, if it is too old. One that it does not tell (to this user) may do: what
+    /// is asked of it next shows whether it can be used at all.
+    async fn too_old(&mut self) -> Result<Option<String>, Error> {
+        match self.line.client().await?.status().await {
+            Ok(status) => Ok(Some(status.version().to_owned()).filter(|found| !is_recent(found))),
+            Err(error) => {
+                tracing::debug!(why = why(&error), "etcd does not tell its version");
+                Ok(None)
+            }
         }
     }
 

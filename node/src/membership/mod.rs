@@ -78,6 +78,14 @@ pub enum Refused {
     /// The settings cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// etcd is too old.
+    #[error("etcd at {endpoint} is too old: it is {found}, and {} or later is needed", etcd::OLDEST_TEXT)]
+    Version {
+        /// Which member.
+        endpoint: String,
+        /// Its version.
+        found: String,
+    },
     /// etcd does not know the user or his password.
     #[error("etcd refuses the user \"{user}\": {why}")]
     Credentials {
@@ -95,7 +103,7 @@ pub struct Standing {
     pub incarnation: Option<u64>,
     /// What its key says.
     pub state: Option<MemberState>,
-    /// Until then it may claim what is its own by the view.
+    /// Until then it may claim what is its own by the view; see [`Membership::may_claim`].
     pub claims_until: Option<Instant>,
     /// It will never be a member (again).
     pub refused: Option<Refused>,
@@ -231,8 +239,12 @@ impl Membership {
         tokio::time::timeout(within, said).await.is_ok_and(|said| said.is_ok())
     }
 
-    /// Whether this node may still say what the view makes its own: its lease cannot have run out yet, by its own
+    /// Whether the others still have to take this node for a member: its lease cannot have run out yet, by its own
     /// monotonic clock, counted from when the last answered keep-alive was sent.
+    ///
+    /// It is told to whoever watches (`/readyz`, the metric of the lease) and decides nothing. What a node writes is safe
+    /// by the condition of each append, and a node that went silent without etcd would stop its rooms for nothing: all
+    /// of them are in that place at once, with the last view in force.
     pub fn may_claim(&self) -> bool {
         self.standing.borrow().claims_until.is_some_and(|until| Instant::now() < until)
     }

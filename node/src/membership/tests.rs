@@ -4,7 +4,7 @@ mod secured;
 
 use std::time::{Duration, Instant};
 
-use rookery_core::ring::{Member, MemberState};
+use rookery_core::ring::{Member, MemberState, SLOTS, Slot};
 use rookery_protocol::id::RoomId;
 use rookery_testbed::{EtcdCluster, EtcdOptions, Proxy};
 use tokio::task::block_in_place;
@@ -26,16 +26,39 @@ fn start_at(name: &str, address: &str, endpoints: Vec<String>, lease_seconds: u3
     Membership::start(me, &cluster, &etcd, MembershipMetrics::default()).unwrap()
 }
 
+/// A member that lists so often, and what it counts.
+async fn watching(endpoints: Vec<String>, relist_seconds: u32) -> (Membership, MembershipMetrics) {
+    let cluster = ClusterSettings { lease_seconds: LEASE_SECONDS, ..ClusterSettings::default() };
+    let etcd = EtcdSettings { endpoints, relist_seconds, ..EtcdSettings::default() };
+    let me = Me { name: "watching".into(), address: "watching:7070".into() };
+    let metrics = MembershipMetrics::default();
+    let node = Membership::start(me, &cluster, &etcd, metrics.clone()).unwrap();
+    (active_member(node).await, metrics)
+}
+
+async fn active_member(node: Membership) -> Membership {
+    tokio::time::timeout(PATIENCE, node.joined()).await.expect("it joins in time").unwrap();
+    node.set_state(MemberState::Active);
+    assert!(node.is(MemberState::Active, PATIENCE).await);
+    node
+}
+
+/// Waits until something holds that nobody is told of.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "never: {what}");
+}
+
 async fn join(name: &str, endpoints: Vec<String>) -> Membership {
     join_for(name, endpoints, LEASE_SECONDS).await
 }
 
 async fn join_for(name: &str, endpoints: Vec<String>, lease_seconds: u32) -> Membership {
-    let node = start_at(name, &format!("{name}:7070"), endpoints, lease_seconds);
-    tokio::time::timeout(PATIENCE, node.joined()).await.expect("it joins in time").unwrap();
-    node.set_state(MemberState::Active);
-    assert!(node.is(MemberState::Active, PATIENCE).await);
-    node
+    active_member(start_at(name, &format!("{name}:7070"), endpoints, lease_seconds)).await
 }
 
 /// Waits until `by` sees what `wanted` says of the node `name`.
@@ -57,12 +80,7 @@ fn incarnation(node: &Membership) -> Option<u64> {
 
 /// Waits until a node may claim: on a busy machine an answer to its lease can be late.
 async fn claims(node: &Membership) {
-    let claims = async {
-        while !node.may_claim() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, claims).await.expect("it may claim in time");
+    until("it may claim", || node.may_claim()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,11 +248,9 @@ async fn members_of_etcd_may_die_or_hang_one_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_silent_longer_than_the_lease_comes_back_as_another() {
     let Some(etcd) = etcd() else { return };
-    let proxies: Vec<Proxy> =
-        block_in_place(|| (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect());
-    let through = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
+    let (proxies, endpoints) = through(&etcd);
     let other = join("other", etcd.endpoints()).await;
-    let silent = join("silent", through).await;
+    let silent = join("silent", endpoints).await;
     let first = sees(&other, "silent", active).await.unwrap().incarnation;
 
     proxies.iter().for_each(Proxy::cut);
@@ -255,13 +271,20 @@ async fn who_is_silent_longer_than_the_lease_comes_back_as_another() {
     claims(&silent).await;
 }
 
+/// Proxies in front of all members, and where to connect instead.
+fn through(etcd: &EtcdCluster) -> (Vec<Proxy>, Vec<String>) {
+    let proxies: Vec<Proxy> =
+        block_in_place(|| (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect());
+    let endpoints = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
+    (proxies, endpoints)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_watch_loses_no_change() {
     let Some(etcd) = etcd() else { return };
-    let proxies: Vec<Proxy> =
-        block_in_place(|| (0..etcd.len()).map(|member| Proxy::to(etcd.address(member))).collect());
-    let through: Vec<String> = proxies.iter().map(|proxy| format!("http://{}", proxy.address())).collect();
-    let watching = join("watching", through).await;
+    let (proxies, endpoints) = through(&etcd);
+    // The next regular list comes after all patience: what the watch missed is found by the one that a new watch begins with.
+    let (watching, _) = watching(endpoints, 60).await;
     let other = join("other", etcd.endpoints()).await;
     for round in 0..10 {
         proxies.iter().for_each(|proxy| if round % 2 == 0 { proxy.reset() } else { proxy.refuse() });
@@ -271,12 +294,59 @@ async fn a_lost_watch_loses_no_change() {
         proxies.iter().for_each(Proxy::heal);
         sees(&watching, "other", |m| m.is_some_and(|m| m.state == state)).await;
     }
-    // One whose stream is open but silent: the list finds it.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_members_are_listed_again_whatever_the_watch_says() {
+    let Some(etcd) = etcd() else { return };
+    let (proxies, endpoints) = through(&etcd);
+    let (watching, metrics) = watching(endpoints, 1).await;
+    let other = join("other", etcd.endpoints()).await;
+    sees(&watching, "other", active).await;
+    // Nothing changes any more.
+    let (lists, revision) = (metrics.lists.get(), watching.view().borrow().revision());
+    until("it lists again", || metrics.lists.get() >= lists + 3).await;
+    assert_eq!(watching.view().borrow().revision(), revision);
+    // A watch that is open but silent would say so for ever: a list that is not answered ends it.
     proxies.iter().for_each(Proxy::cut);
+    until("it knows that nobody tells it anything", || metrics.observer_connected.get() == 0).await;
     other.set_state(MemberState::Draining);
     assert!(other.is(MemberState::Draining, PATIENCE).await);
     proxies.iter().for_each(Proxy::heal);
     sees(&watching, "other", |m| m.is_some_and(|m| m.state == MemberState::Draining)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_say_how_many_slots_a_node_gets() {
+    let Some(etcd) = block_in_place(rookery_testbed::etcd_single) else { return };
+    let weighted = async |name: &str, shard: &str, weight, shard_weight| {
+        let shard = shard.to_owned();
+        let cluster = ClusterSettings { shard, weight, shard_weight, ..ClusterSettings::default() };
+        let etcd = EtcdSettings { endpoints: etcd.endpoints(), ..EtcdSettings::default() };
+        let me = Me { name: name.into(), address: format!("{name}:7070") };
+        let node = Membership::start(me, &cluster, &etcd, MembershipMetrics::default()).unwrap();
+        active_member(node).await
+    };
+    let light = weighted("light", "blue", 1, 1).await;
+    let heavy = weighted("heavy", "blue", 3, 1).await;
+    let aside = weighted("aside", "green", 1, 0).await;
+    for node in [&light, &heavy, &aside] {
+        for name in ["light", "heavy", "aside"] {
+            sees(node, name, active).await;
+        }
+        let view = node.view().borrow().clone();
+        let of = |name: &str| {
+            let all = Slot::all();
+            all.filter(|slot| view.owner(*slot, None).is_some_and(|owner| owner.name == name)).count()
+        };
+        let shares = (of("light"), of("heavy"), of("aside"));
+        // A quarter of 4,096 and three, as far as hashing is even.
+        assert!((850..=1_200).contains(&shares.0), "{shares:?}");
+        assert_eq!((shares.0 + shares.1, shares.2), (usize::from(SLOTS), 0), "{shares:?}");
+        // Only what is pinned there.
+        let pinned = view.owner(Slot::all().next().unwrap(), Some("green"));
+        assert_eq!(pinned.map(|owner| owner.name.as_str()), Some("aside"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
