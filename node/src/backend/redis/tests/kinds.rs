@@ -53,6 +53,32 @@ async fn a_sentinel_leads_to_the_new_master() {
     assert_eq!(redis.get("b").await.unwrap().unwrap(), "2");
 }
 
+/// No call fails and no ping does: only the sentinels know.
+#[tokio::test]
+async fn a_master_that_the_sentinels_no_longer_name_is_left_though_it_lives() {
+    let Some(old) = Server::start(&[]) else { return };
+    let Some(new) = Server::start(&[]) else { return };
+    let Some(sentinel) = Server::sentinel(old.port) else { return };
+    let redis = connected(settings(format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port))).await;
+    redis.put("a", "1".into(), MINUTE).await.unwrap();
+    let has = |server: &Server, key: &str| !server.ask(&["KEYS", &format!("*:{key}")]).contains("array([])");
+    assert!(has(&old, "a") && !has(&new, "a"), "{} {}", old.ask(&["KEYS", "*"]), new.ask(&["KEYS", "*"]));
+    sentinel.ask(&["SENTINEL", "REMOVE", "main"]);
+    sentinel.ask(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &new.port.to_string(), "1"]);
+    let moved = async {
+        while !has(&new, "b") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // While it connects anew, calls are refused.
+            let _ = redis.put("b", "2".into(), MINUTE).await;
+        }
+    };
+    // The sentinels are asked every 5 s.
+    tokio::time::timeout(Duration::from_secs(30), moved).await.expect("what is put is put there");
+    assert_eq!(redis.get("b").await.unwrap().unwrap(), "2");
+    assert_eq!(redis.get("a").await.unwrap(), None);
+    assert_eq!(old.ask(&["PING"]), "PONG");
+}
+
 /// A master that was replaced but lives, and answers pings: what is written there would be lost.
 #[tokio::test]
 async fn a_demoted_master_is_left() {
