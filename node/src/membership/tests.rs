@@ -380,3 +380,30 @@ async fn a_node_may_start_before_etcd_does() {
     block_in_place(|| etcd.restart(0));
     tokio::time::timeout(PATIENCE, node.joined()).await.expect("it joins in time").unwrap();
 }
+
+/// Says as a member of etcd of which version it is, and knows nothing else.
+async fn member_of(version: &'static str) -> String {
+    let status = async move || {
+        // A `StatusResponse` with its field 2, as one message of gRPC.
+        let length = u8::try_from(version.len()).unwrap();
+        let message = [&[0, 0, 0, 0, length + 2, 2 << 3 | 2, length], version.as_bytes()].concat();
+        ([("content-type", "application/grpc"), ("grpc-status", "0")], message)
+    };
+    let routes = axum::Router::new().route("/etcdserverpb.Maintenance/Status", axum::routing::post(status));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_routes(tonic::service::Routes::from(routes));
+    tokio::spawn(server.serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)));
+    endpoint
+}
+
+#[tokio::test]
+async fn an_etcd_that_is_too_old_is_refused_by_name() {
+    let endpoint = member_of("3.5.21").await;
+    let node = start_at("node", "node:7070", vec![endpoint.clone()], LEASE_SECONDS);
+    let refused = tokio::time::timeout(PATIENCE, node.joined()).await.expect("it gives up in time");
+    let why = refused.unwrap_err();
+    assert_eq!(why, Refused::Version { endpoint: endpoint.clone(), found: "3.5.21".into() });
+    let said = why.to_string();
+    assert!(said.contains(&endpoint) && said.contains("3.5.30"), "{said}");
+}
