@@ -1,6 +1,6 @@
 //! The Secret with what the operator has made up for a cluster: passwords of managed servers, the token by which nodes know the operator, and the
-//! key of stamps. What is in it is
-//! never changed; what is not in it yet is added.
+//! key of stamps. What is in it is never changed; what is not in it yet is added. One word of it stands there in two forms, and the second one
+//! follows the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,12 +43,22 @@ fn missing(there: &Data) -> Data {
     add("nats-password", password());
     add("nats-route-password", password());
     add(OPERATOR_TOKEN, password());
-    // The same word in two forms: they come together or not at all.
-    let redis = there.get("redis-password").and_then(|word| String::from_utf8(word.0.clone()).ok());
-    let redis = redis.unwrap_or_else(password);
-    add("redis.conf", format!("requirepass {redis}\n"));
-    add("redis-password", redis);
+    // The same word in two forms. The plain one is what is meant: it is what its readers log in with.
+    let redis = there.get("redis-password").and_then(|word| std::str::from_utf8(&word.0).ok());
+    let word = redis.map_or_else(password, str::to_owned);
+    if there.get("redis.conf").and_then(required).is_none_or(|required| required != word) {
+        made.insert("redis.conf".to_owned(), ByteString(format!("requirepass {word}\n").into_bytes()));
+    }
+    if redis.is_none() {
+        made.insert("redis-password".to_owned(), ByteString(word.into_bytes()));
+    }
     made
+}
+
+/// The password that Redis asks for by this part of its configuration.
+fn required(conf: &ByteString) -> Option<&str> {
+    let lines = std::str::from_utf8(&conf.0).ok()?.lines();
+    lines.filter_map(|line| line.strip_prefix("requirepass ")).next_back()
 }
 
 /// The Secret as it is.
@@ -196,12 +206,51 @@ mod tests {
         let all = missing(&Data::new());
         assert!(missing(&all).is_empty());
         assert_eq!(text(&all, "redis.conf"), format!("requirepass {}\n", text(&all, "redis-password")));
-        // Of an operator that knew less.
-        let mut older = all.clone();
-        older.remove("stamp-key");
-        older.remove("redis.conf");
-        let new = missing(&older);
-        assert_eq!(new.keys().collect::<Vec<_>>(), ["redis.conf", "stamp-key"]);
-        assert_eq!(new["redis.conf"], all["redis.conf"]);
+        // Of an operator that knew less, or with one taken out by a person.
+        for key in all.keys().filter(|key| !key.starts_with("redis")) {
+            let mut less = all.clone();
+            less.remove(key);
+            let new = missing(&less);
+            assert_eq!(new.keys().collect::<Vec<_>>(), [key]);
+            assert_ne!(new[key], all[key], "{key}");
+        }
+    }
+
+    #[test]
+    fn redis_asks_for_the_password_that_is_given() {
+        let all = missing(&Data::new());
+        let check = |there: &Data, added: &[&str]| {
+            let mut whole = there.clone();
+            let new = missing(there);
+            assert_eq!(new.keys().collect::<Vec<_>>(), added);
+            whole.extend(new);
+            assert_eq!(
+                text(&whole, "redis.conf"),
+                format!("requirepass {}\n", text(&whole, "redis-password"))
+            );
+            assert!(missing(&whole).is_empty());
+            whole
+        };
+        let mut less = all.clone();
+        less.remove("redis.conf");
+        assert_eq!(check(&less, &["redis.conf"]), all, "the same password once more");
+        let mut less = all.clone();
+        less.remove("redis-password");
+        let new = check(&less, &["redis-password", "redis.conf"]);
+        assert_ne!(new["redis-password"], all["redis-password"]);
+        // One that a person gave, in one form alone; and one that is no text.
+        let with = |key: &str, word: &[u8]| {
+            let mut other = all.clone();
+            other.insert(key.to_owned(), ByteString(word.to_vec()));
+            other
+        };
+        let given = check(&with("redis-password", b"given"), &["redis.conf"]);
+        assert_eq!(text(&given, "redis-password"), "given");
+        assert_eq!(check(&with("redis.conf", b"requirepass other\n"), &["redis.conf"]), all);
+        assert_eq!(check(&with("redis.conf", b"\xff"), &["redis.conf"]), all);
+        check(&with("redis-password", b"\xff"), &["redis-password", "redis.conf"]);
+        // What else it is told is its own matter.
+        let more = format!("maxclients 7\n{}", text(&all, "redis.conf"));
+        assert!(missing(&with("redis.conf", more.as_bytes())).is_empty());
     }
 }

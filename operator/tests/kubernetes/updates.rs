@@ -1,11 +1,17 @@
 //! What changes when the manifest does.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::world::{World, run};
+use crate::{
+    creation::settle,
+    world::{World, run},
+};
 
-fn spec() -> Value {
+pub(crate) fn spec() -> Value {
     json!({
         "version": "1.0.0",
         "replicas": 2,
@@ -71,6 +77,64 @@ fn each_part_follows_its_field_and_no_other() {
                 let name = name.to_owned();
                 assert_eq!(now != before, changed.contains(&&*name), "{path}: {kind} {name}");
             }
+        }
+    });
+}
+
+/// What the operator made up is made up anew when a person takes it out, and who reads it is replaced: those, and nobody else.
+#[test]
+fn a_password_that_is_taken_out_is_changed_with_all_who_read_it() {
+    run(async |world| {
+        let mut spec = spec();
+        spec["translator"] = json!({ "libreTranslate": { "url": "http://libre.example.org" } });
+        world.declare("chat", spec).await.unwrap();
+        settle(&world, "chat").await;
+        let words = async || -> BTreeMap<String, String> {
+            let secret = world.objects("Secret").get("chat-internal").await.unwrap();
+            let secret: Secret = serde_json::from_value(serde_json::to_value(secret).unwrap()).unwrap();
+            let text = |(key, word): (String, ByteString)| (key, String::from_utf8(word.0).unwrap());
+            secret.data.unwrap().into_iter().map(text).collect()
+        };
+        let generations = async || {
+            let mut all = BTreeMap::new();
+            for kind in ["StatefulSet", "Deployment"] {
+                for object in world.objects(kind).list(&ListParams::default()).await.unwrap() {
+                    all.insert(object.metadata.name.unwrap(), object.metadata.generation);
+                }
+            }
+            all
+        };
+        const NODES: [&str; 2] = ["chat-blue", "chat-green"];
+        let readers = |sides: &[&'static str]| [&NODES, sides].concat();
+        let cases = [
+            ("nats-password", readers(&["chat-mailer", "chat-nats", "chat-translator"])),
+            ("nats-route-password", vec!["chat-nats"]),
+            ("redis-password", readers(&["chat-redis", "chat-translator"])),
+            ("operator-token", vec![]),
+            // Made of the other one: it comes back as it was.
+            ("redis.conf", vec![]),
+            // By it is told whether what is outside has changed.
+            ("stamp-key", readers(&["chat-mailer", "chat-nats", "chat-redis", "chat-translator"])),
+        ];
+        let keys: BTreeSet<_> = cases.iter().map(|(key, _)| (*key).to_owned()).collect();
+        assert_eq!(keys, words().await.into_keys().collect(), "of each that is made up");
+        for (key, readers) in cases {
+            let (old, before) = (words().await, generations().await);
+            let patch = Patch::Merge(json!({ "data": { (key): null } }));
+            world.objects("Secret").patch("chat-internal", &PatchParams::default(), &patch).await.unwrap();
+            settle(&world, "chat").await;
+            let (new, after) = (words().await, generations().await);
+            assert_eq!(new["redis.conf"], format!("requirepass {}\n", new["redis-password"]), "{key}");
+            let changed: Vec<_> = new.iter().filter(|(key, word)| old[*key] != **word).collect();
+            let changed: Vec<_> = changed.into_iter().map(|(key, _)| &**key).collect();
+            match key {
+                "redis-password" => assert_eq!(changed, ["redis-password", "redis.conf"]),
+                "redis.conf" => assert!(changed.is_empty(), "{changed:?}"),
+                _ => assert_eq!(changed, [key]),
+            }
+            let changed: Vec<_> = after.iter().filter(|(name, number)| before[*name] != **number).collect();
+            let changed: Vec<_> = changed.into_iter().map(|(name, _)| &**name).collect();
+            assert_eq!(changed, readers, "{key}");
         }
     });
 }
@@ -292,7 +356,7 @@ fn settings_follow_their_fields_there_and_back() {
                 world.objects("ConfigMap").get(map["configMap"]["name"].as_str().unwrap()).await.unwrap();
             map.data["data"][format!("{part}.toml")].as_str().unwrap().to_owned()
         };
-        let mut plain = std::collections::BTreeMap::new();
+        let mut plain = BTreeMap::new();
         for part in ["node", "mailer", "translator"] {
             plain.insert(part, settings(&spec(), part).await);
         }
