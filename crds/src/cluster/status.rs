@@ -24,7 +24,7 @@ pub struct ChatClusterStatus {
     /// Labels of all nodes' pods, as a selector.
     #[serde(default)]
     pub selector: String,
-    /// `2/3`: nodes that are ready, of those that are to be.
+    /// `2/3`: nodes that take clients, of those that are to be. Those that are to leave count on both sides until they do.
     #[serde(default)]
     pub nodes_ready: String,
     /// Version that all nodes have; during an upgrade the one that is being left.

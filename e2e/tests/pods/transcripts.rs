@@ -95,7 +95,7 @@ pub(crate) fn write(world: &World) {
     page.chat.change(&json!({"mailer": mailer}));
     page.show(
         "SecretMissing",
-        "A mailer is declared whose password is not there. Nothing is changed before it is.",
+        "A mailer is declared whose password is not there. It is not started before it is; the rest goes on.",
     );
     page.chat.change(&json!({"mailer": null}));
     chat.await_ready();

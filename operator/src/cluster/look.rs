@@ -12,7 +12,7 @@ use rookery_crds::ChatCluster;
 
 use super::{
     Context, Look, LookError, Next, Observed, Problem, Stores, api, apply, differ::differs, internal,
-    neighbours, nodes, observe, outside, prune, status, validate,
+    neighbours, nodes, observe, outside, pods, prune, servers, status, validate,
 };
 use crate::{
     build::{self, Inputs, Manifest},
@@ -147,7 +147,10 @@ impl Plan {
         if look.cluster.spec.paused {
             return Some(Vec::new());
         }
-        if self.lacks_secret || !self.steps().is_empty() {
+        if self.lacks_secret
+            || !self.steps().is_empty()
+            || !servers::hopeless(observed, pods::now()).is_empty()
+        {
             return None;
         }
         let pace = &look.context.pace;
@@ -162,7 +165,7 @@ impl Plan {
                 Err(problem) => told.extend(problem.filter(|problem| problem.reason != "Contested")),
             }
         }
-        prune::goes(look, &self.manifests, observed).next().is_none().then_some(told)
+        prune::goes(&self.manifests, observed).next().is_none().then_some(told)
     }
 
     /// Writes; gives what was refused.
@@ -170,6 +173,7 @@ impl Plan {
         let manifests = self.applied(observed);
         let mut problems = apply::apply(look, &manifests, observed).await?;
         problems.extend(self.take(look, observed).await?);
+        problems.extend(servers::replace(look, observed).await?);
         problems.extend(prune::prune(look, &self.manifests, observed).await?);
         problems.extend(look.context.pace.contested(look.uid));
         Ok(problems)
@@ -186,11 +190,14 @@ impl Plan {
             .flat_map(|shard| &shard.nodes)
             .map(|node| (node.name.as_str(), node))
             .collect();
+        let tell = async |kind, reason, action, node: &str, note| {
+            context.tell_of_pod(cluster, kind, (reason, action), observed.pod(node), note).await;
+        };
         for name in self.verdict.overdue.iter().filter(|_| !self.kept.contains("node")) {
             let note = format!(
                 "{name} has not drained in time and is stopped; its rooms are taken over by other nodes"
             );
-            context.tell(cluster, EventType::Warning, "DrainOverdue", note).await;
+            tell(EventType::Warning, "DrainOverdue", "Stop", name, note).await;
         }
         for step in self.steps() {
             match step {
@@ -200,12 +207,12 @@ impl Plan {
                     let told = first && refused.is_none();
                     problems.extend(refused);
                     if told {
-                        let why = match why {
-                            Why::Leaving => "there are to be fewer nodes",
-                            _ => "it is to be replaced",
+                        let (action, why) = match why {
+                            Why::Leaving => ("Leave", "there are to be fewer nodes"),
+                            _ => ("Replace", "it is to be replaced"),
                         };
                         let note = format!("{node} hands its rooms over: {why}");
-                        context.tell(cluster, EventType::Normal, "NodeDraining", note).await;
+                        tell(EventType::Normal, "NodeDraining", action, node, note).await;
                     }
                 }
                 Step::Delete { node, why } => {
@@ -222,7 +229,7 @@ impl Plan {
                         }
                         _ => (EventType::Normal, format!("{node} is replaced")),
                     };
-                    context.tell(cluster, kind, "NodeReplaced", note).await;
+                    tell(kind, "NodeReplaced", "Replace", node, note).await;
                 }
             }
         }

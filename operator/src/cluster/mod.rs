@@ -12,13 +12,17 @@ mod outside;
 mod pace;
 mod pods;
 mod prune;
+mod servers;
 mod status;
 mod stores;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::{ObjectReference, Pod},
+    jiff::Timestamp,
+};
 use kube::{
     Client, Resource, ResourceExt,
     runtime::{
@@ -107,6 +111,26 @@ impl Context {
         self.tell_of(&cluster.object_ref(&()), kind, reason, note).await;
     }
 
+    /// The same of what happens to one of its pods. Events of a reason are counted together, under what the first one says: not those of
+    /// another pod or of another action.
+    async fn tell_of_pod(
+        &self,
+        cluster: &ChatCluster,
+        kind: EventType,
+        (reason, action): (&str, &str),
+        pod: Option<&Pod>,
+        note: String,
+    ) {
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: action.to_owned(),
+            secondary: pod.map(|pod| pod.object_ref(&())),
+        };
+        self.publish(&event, &cluster.object_ref(&())).await;
+    }
+
     /// Tells an Event of something.
     pub(crate) async fn tell_of(&self, what: &ObjectReference, kind: EventType, reason: &str, note: String) {
         let event = Event {
@@ -116,7 +140,11 @@ impl Context {
             action: reason.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, what).await {
+        self.publish(&event, what).await;
+    }
+
+    async fn publish(&self, event: &Event, what: &ObjectReference) {
+        if let Err(error) = self.recorder.publish(event, what).await {
             // Events are a comfort; the status says the same.
             tracing::debug!(%error, "an Event was not taken");
         }

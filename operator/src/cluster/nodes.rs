@@ -89,7 +89,7 @@ pub(super) async fn seen(cluster: &ChatCluster, declared: &[Shard], observed: &O
     let asked =
         shards.iter_mut().flat_map(|shard| &mut shard.nodes).filter(|node| node.draining_since.is_some());
     join_all(asked.map(async |node| {
-        let address = observed.pods.iter().find(|pod| pod.name_any() == node.name).and_then(address);
+        let address = observed.pod(&node.name).and_then(address);
         node.told = match address {
             Some(address) => ask(&address, token.as_deref()).await,
             None => None,
@@ -180,7 +180,7 @@ async fn ask(address: &str, token: Option<&str>) -> Option<Told> {
 
 /// The pod that was seen: another one of the same name is none of our business.
 fn uid(observed: &Observed, name: &str) -> Option<String> {
-    observed.pods.iter().find(|pod| pod.name_any() == name)?.uid()
+    observed.pod(name)?.uid()
 }
 
 /// Notes that a node drains (`first`), and asks it to. One that does not answer is asked again at the next look, until the drain's
@@ -209,8 +209,7 @@ pub(super) async fn drain(
             Err(error) => return refused("note that a node drains", name, error).map(Some),
         }
     }
-    let pod = observed.pods.iter().find(|pod| pod.name_any() == name);
-    let Some(address) = pod.and_then(address) else { return Ok(None) };
+    let Some(address) = observed.pod(name).and_then(address) else { return Ok(None) };
     let seconds = |seconds: i32| u32::try_from(seconds).unwrap_or_default();
     let request = DrainRequest {
         deadline_seconds: seconds(rollout.drain_deadline_seconds),
@@ -232,7 +231,7 @@ fn refused(what: &'static str, pod: &str, error: kube::Error) -> Result<Problem,
     Ok(Problem::new("PodRefused", format!("cannot {what}: Kubernetes says of pod {pod}: {why}")))
 }
 
-/// Deletes a node's pod; it is stopped in peace, and its StatefulSet makes another.
+/// Deletes a pod; it is stopped in peace, and its StatefulSet makes another.
 pub(super) async fn delete(
     look: &Look<'_>,
     observed: &Observed,
@@ -248,6 +247,6 @@ pub(super) async fn delete(
             Ok(None)
         }
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
-        Err(error) => refused("delete a node's pod", name, error).map(Some),
+        Err(error) => refused("delete a pod", name, error).map(Some),
     }
 }

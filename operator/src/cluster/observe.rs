@@ -112,6 +112,11 @@ impl Observed {
         self.objects.get(&(kind, name.to_owned()))
     }
 
+    /// The pod of a name.
+    pub(super) fn pod(&self, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
+    }
+
     /// Pods of a part.
     pub fn pods_of(&self, component: &str) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(move |pod| pod.labels().get(COMPONENT).is_some_and(|own| own == component))
@@ -119,7 +124,7 @@ impl Observed {
 }
 
 /// Whether an object belongs to what has this uid.
-fn belongs(metadata: &ObjectMeta, uid: &str) -> bool {
+pub(super) fn belongs(metadata: &ObjectMeta, uid: &str) -> bool {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }

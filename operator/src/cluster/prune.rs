@@ -8,19 +8,19 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{Look, LookError, Observed, Problem, api, internal, observe::Object, refusal};
+use super::{Look, LookError, Observed, Problem, api, observe::Object, refusal};
 use crate::build::{COMPONENT, Manifest, references};
 
 /// What is to go.
 pub(super) fn goes<'a>(
-    look: &Look<'_>,
     manifests: &'a [Manifest],
     observed: &'a Observed,
 ) -> impl Iterator<Item = (&'static str, &'a str, &'a Object)> {
-    let (internal, in_use) = (internal::name(look.name), configs_in_use(observed));
+    let in_use = configs_in_use(observed);
     observed.objects.iter().filter_map(move |((kind, name), object)| {
         let declared = manifests.iter().any(|manifest| manifest.kind.kind == *kind && manifest.name == *name);
-        let keep = *kind == "Secret" && *name == internal || *kind == "ConfigMap" && in_use.contains(name);
+        // The one Secret is no manifest; it goes with its ChatCluster.
+        let keep = *kind == "Secret" || *kind == "ConfigMap" && in_use.contains(name);
         let going = object.value.pointer("/metadata/deletionTimestamp").is_some();
         (!declared && !keep && !going && object.is_ours()).then_some((*kind, name.as_str(), object))
     })
@@ -33,7 +33,7 @@ pub(super) async fn prune(
 ) -> Result<Vec<Problem>, LookError> {
     let Look { context, namespace, uid, .. } = *look;
     let mut problems = Vec::new();
-    for (kind, name, object) in goes(look, manifests, observed) {
+    for (kind, name, object) in goes(manifests, observed) {
         let objects: Api<DynamicObject> =
             Api::namespaced_with(context.client.clone(), namespace, &object.kind.resource());
         let params = DeleteParams {

@@ -12,6 +12,7 @@ mod meddler;
 mod refusals;
 mod rolling;
 mod rooms;
+mod servers;
 mod takeover;
 mod town;
 mod updates;

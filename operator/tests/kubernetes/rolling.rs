@@ -247,6 +247,15 @@ fn nodes_are_replaced_and_leave_one_by_one_with_nothing_left_in_them() {
         for reason in ["NodeDraining", "NodeReplaced", "NodeStuck"] {
             assert!(events.contains(reason), "{reason} is not among\n{events}");
         }
+        // Each says its own, also where the reason is the same.
+        for note in [
+            "chat-blue-0 hands its rooms over: it is to be replaced",
+            "chat-blue-1 hands its rooms over: it is to be replaced",
+            "chat-blue-1 hands its rooms over: there are to be fewer nodes",
+            "chat-green-0 hands its rooms over: there are to be fewer nodes",
+        ] {
+            assert!(events.contains(note), "{note} is not among\n{events}");
+        }
     });
 }
 

@@ -16,7 +16,7 @@ use rookery_crds::{
 use super::{Context, Look, LookError, Observed, Problem, validate};
 use crate::{
     build::{CLUSTER, COMPONENT, VERSION},
-    roll::{Millis, Node, Seen, Verdict},
+    roll::{Millis, Node, Seen, Shard, Verdict},
     status::{self, Conditions},
 };
 
@@ -50,8 +50,11 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     let generation = facts.cluster.metadata.generation.unwrap_or_default();
     let nodes =
         || facts.seen.shards.iter().flat_map(|shard| shard.nodes.iter().map(move |node| (shard, node)));
-    let ready = nodes().filter(|(_, node)| node.ready && !node.terminating()).count();
+    let takes = |shard: &Shard| count(shard.nodes.iter().filter(|node| takes_clients(node)).count());
+    let ready: i32 = facts.seen.shards.iter().map(takes).sum();
     let wanted: i32 = facts.seen.shards.iter().map(|shard| shard.desired).sum();
+    // Those that are to leave take clients until they are asked to.
+    let leaving: i32 = facts.seen.shards.iter().map(|shard| (takes(shard) - shard.desired).max(0)).sum();
     let parts = parts::parts(facts);
     let waits = waits::waits(facts, &parts, &before.waits_for);
     let drains_overdue = overdue(facts, &before.drains_overdue);
@@ -59,7 +62,13 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
     let degraded = conditions::degraded(facts, &parts, &waits, &drains_overdue);
     let progressing = conditions::progressing(facts, &parts);
     let available = if ready > 0 {
-        (true, "NodesReady", format!("{ready} of {wanted} nodes take clients"))
+        let of = wanted + leaving;
+        let leave = match leaving {
+            0 => String::new(),
+            1 => "; 1 of them is to leave".to_owned(),
+            more => format!("; {more} of them are to leave"),
+        };
+        (true, "NodesReady", format!("{ready} of {of} nodes take clients{leave}"))
     } else {
         (false, "NoNodeReady", format!("none of {wanted} nodes takes clients"))
     };
@@ -85,7 +94,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
             name: shard.name.clone(),
             desired: shard.desired,
             current: count(shard.nodes.len()),
-            ready: count(shard.nodes.iter().filter(|node| node.ready && !node.terminating()).count()),
+            ready: takes(shard),
             updated: count(shard.nodes.iter().filter(|node| node.updated == Some(true)).count()),
         })
         .collect();
@@ -101,7 +110,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ChatClusterStatus {
         conditions: conditions.collect(),
         replicas: current.copied().unwrap_or(spec.replicas),
         selector: format!("{COMPONENT}=node,{CLUSTER}={}", facts.cluster.name_any()),
-        nodes_ready: format!("{ready}/{wanted}"),
+        nodes_ready: format!("{ready}/{}", wanted + leaving),
         version: version(facts.observed).unwrap_or(before.version),
         shards,
         nodes: all,
@@ -121,6 +130,10 @@ fn overdue(facts: &Facts<'_>, before: &[String]) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+fn takes_clients(node: &Node) -> bool {
+    node.ready && !node.terminating()
 }
 
 fn count(number: usize) -> i32 {

@@ -131,6 +131,31 @@ fn what_is_as_declared_is_ready() {
 }
 
 #[test]
+fn nodes_that_are_to_leave_take_clients_until_they_do() {
+    let mut scaled = settled();
+    let mut leaving = scaled.seen.shards[0].nodes[0].clone();
+    leaving.ordinal = 1;
+    scaled.seen.shards[0].nodes.push(leaving.clone());
+    let told = |scaled: &Situation| {
+        let status = scaled.told();
+        let (_, _, message) = says(&status, "Available");
+        (status.nodes_ready.clone(), message.to_owned())
+    };
+    let says = |nodes: &str, message: &str| (nodes.to_owned(), message.to_owned());
+    assert_eq!(told(&scaled), says("2/2", "2 of 2 nodes take clients; 1 of them is to leave"));
+    // A shard that is taken out, while another one lacks a node.
+    let nodes = vec![leaving.clone(), leaving];
+    scaled.seen.shards.push(Shard { name: "old".into(), desired: 0, nodes, ..scaled.seen.shards[0].clone() });
+    scaled.seen.shards[0].desired = 3;
+    assert_eq!(told(&scaled), says("4/5", "4 of 5 nodes take clients; 2 of them are to leave"));
+    // It goes.
+    let mut scaled = settled();
+    let leaving = Node { stop_by: Some(0), ordinal: 1, ..scaled.seen.shards[0].nodes[0].clone() };
+    scaled.seen.shards[0].nodes.push(leaving);
+    assert_eq!(told(&scaled), says("1/1", "1 of 1 nodes take clients"));
+}
+
+#[test]
 fn a_part_is_waited_for_and_not_for_ever() {
     let status = settled().nats(1).told();
     assert_eq!(says(&status, "Progressing"), ("True", "Starting", "chat-nats: 1 of 3 are ready"));
