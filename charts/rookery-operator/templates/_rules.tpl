@@ -21,10 +21,14 @@ and of scope `namespaces` are the same rules.
 - apiGroups: [rookery.chat]
   resources: [chatrooms/status]
   verbs: [get, patch]
-# What a cluster is made of. Secrets: passwords that it makes, and those that a ChatCluster names.
+# What a cluster is made of.
 - apiGroups: [""]
-  resources: [configmaps, secrets, services, serviceaccounts]
+  resources: [configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
+# Secrets: passwords that it makes, and those that a ChatCluster names. It deletes none: its own go with their ChatCluster.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [statefulsets, deployments]
   verbs: [get, list, watch, create, patch, delete]

@@ -95,6 +95,8 @@ fn in_the_whole_cluster() {
             "delete chatclusters.rookery.chat red",
             "create chatrooms.rookery.chat red",
             "delete chatrooms.rookery.chat red",
+            "delete secrets red",
+            "update secrets red",
             "create pods red",
             "create pods:exec red",
             "create serviceaccounts:token red",
