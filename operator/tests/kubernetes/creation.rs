@@ -352,16 +352,36 @@ fn our_own_object_without_its_label_stays_ours() {
 #[test]
 fn what_is_deleted_goes_with_all_that_it_has() {
     run(async |world| {
-        world.declare("tea", example("laptop")).await.unwrap();
+        let mut spec = example("laptop");
+        for (store, keep) in [("etcd", "Delete"), ("nats", "Retain"), ("redis", "Delete")] {
+            spec[store]["managed"]["storage"]["whenDeleted"] = keep.into();
+        }
+        world.declare("tea", spec).await.unwrap();
+        let volumes = || -> Vec<String> {
+            let names = world.kubectl(&["get", "pvc", "-o", "name"]);
+            names.lines().map(|line| line.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+        };
+        // Kubernetes' own controllers make them, and note on them what is to become of them.
+        world
+            .look_until("tea", "there are volumes", async |world| {
+                let noted = world.kubectl(&[
+                    "get",
+                    "pvc",
+                    "-o",
+                    "jsonpath={.items[*].metadata.ownerReferences[*].name}",
+                ]);
+                (volumes().len() == 3 && noted == "tea-etcd tea-redis").then_some(())
+            })
+            .await;
         settle(&world, "tea").await;
         world.clusters().delete("tea", &DeleteParams::background()).await.unwrap();
         let deadline = std::time::Instant::now() + crate::world::PATIENCE;
         loop {
-            let left = world.all().await;
-            if left.is_empty() {
+            let (left, volumes) = (world.all().await, volumes());
+            if left.is_empty() && volumes == ["data-tea-nats-0"] {
                 break;
             }
-            assert!(std::time::Instant::now() < deadline, "these stay: {left:#?}");
+            assert!(std::time::Instant::now() < deadline, "these stay: {left:#?} {volumes:?}");
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     });

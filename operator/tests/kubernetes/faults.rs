@@ -54,61 +54,87 @@ fn who_is_killed_after_each_write_makes_everything_once() {
     });
 }
 
-/// Looks, and is killed after each write, until all nodes are as they are to be.
-async fn until_rolled(world: &World, version: &str, nodes: &str) -> u32 {
-    let deadline = std::time::Instant::now() + 2 * PATIENCE;
+/// Looks, and is killed after each write, until all nodes are as they are to be. Before each of these looks there is one whose first write goes
+/// wrong, if that is asked for.
+async fn until_rolled(world: &World, fault: Option<Fault>, version: &str, nodes: &str) -> u32 {
+    let deadline = std::time::Instant::now() + 3 * PATIENCE;
     let mut kills = 0;
     loop {
+        if let Some(fault) = fault {
+            meddled(world, "chat", Calls::Writes, 1, fault).await;
+        }
         kills += u32::from(world.look_and_be_killed("chat").await);
         let status = world.clusters().get("chat").await.unwrap().status.unwrap_or_default();
         let ready = |node: &rookery_crds::cluster::NodeStatus| node.updated && node.state == NodeState::Ready;
         if status.version == version && status.nodes_ready == nodes && status.nodes.iter().all(ready) {
             return kills;
         }
-        assert!(std::time::Instant::now() < deadline, "{status:#?}");
+        assert!(std::time::Instant::now() < deadline, "{fault:?}: {status:#?}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
+async fn rolls_scales_and_removes(world: World, fault: Option<Fault>) {
+    let story = Story::default();
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
+    let machine = tokio::spawn(play(pods, configs(&world), story.clone()));
+    world.declare("chat", spec("1.0.0")).await.unwrap();
+    until_rolled(&world, fault, "1.0.0", "3/3").await;
+    story.lock().unwrap().clear();
+    // Another version: three nodes are each noted, drained, deleted.
+    world.declare("chat", spec("1.0.1")).await.unwrap();
+    let kills = until_rolled(&world, fault, "1.0.1", "3/3").await;
+    // What nobody hears of is done all the same, by the look before.
+    let least = if fault == Some(Fault::Unheard) { 0 } else { 6 };
+    assert!(kills > least, "{fault:?}: {kills}");
+    let told = std::mem::take(&mut *story.lock().unwrap());
+    assert_eq!(told.iter().filter(|line| line.starts_with("drains")).count(), 3, "{fault:?}: {told:?}");
+    check(&told);
+    // Fewer nodes, and a shard less.
+    let mut less = spec("1.0.1");
+    less["shards"] = json!([{ "name": "blue", "replicas": 1 }]);
+    world.declare("chat", less).await.unwrap();
+    until_rolled(&world, fault, "1.0.1", "1/1").await;
+    loop {
+        let struck = match fault {
+            Some(fault) => meddled(&world, "chat", Calls::Writes, 1, fault).await,
+            None => false,
+        };
+        if !struck && !world.look_and_be_killed("chat").await {
+            break;
+        }
+    }
+    check(&std::mem::take(&mut *story.lock().unwrap()));
+    assert!(world.objects("StatefulSet").get_opt("chat-green").await.unwrap().is_none(), "{fault:?}");
+    machine.abort();
+}
+
 #[test]
 fn who_is_killed_after_each_write_rolls_scales_and_removes_as_ever() {
-    run(async |world| {
-        let story = Story::default();
-        let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
-        let machine = tokio::spawn(play(pods, configs(&world), story.clone()));
-        world.declare("chat", spec("1.0.0")).await.unwrap();
-        until_rolled(&world, "1.0.0", "3/3").await;
-        story.lock().unwrap().clear();
-        // Another version: three nodes are each noted, drained, deleted.
-        world.declare("chat", spec("1.0.1")).await.unwrap();
-        let kills = until_rolled(&world, "1.0.1", "3/3").await;
-        assert!(kills > 6, "{kills}");
-        let told = std::mem::take(&mut *story.lock().unwrap());
-        assert_eq!(told.iter().filter(|line| line.starts_with("drains")).count(), 3, "{told:?}");
-        check(&told);
-        // Fewer nodes, and a shard less.
-        let mut less = spec("1.0.1");
-        less["shards"] = json!([{ "name": "blue", "replicas": 1 }]);
-        world.declare("chat", less).await.unwrap();
-        until_rolled(&world, "1.0.1", "1/1").await;
-        while world.look_and_be_killed("chat").await {}
-        check(&std::mem::take(&mut *story.lock().unwrap()));
-        assert!(world.objects("StatefulSet").get_opt("chat-green").await.unwrap().is_none());
-        machine.abort();
-    });
+    run(async |world| rolls_scales_and_removes(world, None).await);
+}
+
+#[test]
+fn whose_writes_fail_rolls_scales_and_removes_as_ever() {
+    for fault in [Fault::Says(500), Fault::Says(409), Fault::Unheard] {
+        run(async |world| rolls_scales_and_removes(world, Some(fault)).await);
+    }
+}
+
+/// A look at which one call goes wrong. `false`: there were not as many.
+async fn meddled(world: &World, name: &str, calls: Calls, at: usize, fault: Fault) -> bool {
+    let meddler = Meddler::new(calls, at, fault);
+    let context = world.operator_through(meddler.clone()).await;
+    let cluster = Arc::new(world.clusters().get(name).await.unwrap());
+    // It may fail, or tell it as a condition, or have got along.
+    let _ = reconcile(cluster, context).await;
+    meddler.has_struck()
 }
 
 /// Each read of a look fails once, and then each write: before it is done at last, and the operator killed right after it.
 async fn arrives_after(world: &World, name: &str, spec: Value, fault: Fault) {
     world.declare(name, spec).await.unwrap();
-    let meddled = async |calls: Calls, at: usize| {
-        let meddler = Meddler::new(calls, at, fault);
-        let context = world.operator_through(meddler.clone()).await;
-        let cluster = Arc::new(world.clusters().get(name).await.unwrap());
-        // It may fail, or tell it as a condition, or have got along.
-        let _ = reconcile(cluster, context).await;
-        meddler.has_struck()
-    };
+    let meddled = async |calls: Calls, at: usize| meddled(world, name, calls, at, fault).await;
     for read in 1..12 {
         assert!(meddled(Calls::All, read).await, "there are more reads than {read}");
     }

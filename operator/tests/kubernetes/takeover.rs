@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     creation::{example, settle},
-    working::{GATEWAY, Working, eventually},
+    working::{MORE, Working, eventually},
     world::{World, run_with},
 };
 
@@ -36,7 +36,7 @@ async fn running(world: &World) -> (Vec<String>, String) {
 /// That a later version builds the same is what the golden files are for.
 #[test]
 fn an_operator_that_takes_over_writes_nothing_and_restarts_nothing() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         world.secret("smtp", &["password"]).await;
         world.declare("chat", example("minimal")).await.unwrap();
         settle(&world, "chat").await;
@@ -62,7 +62,7 @@ fn an_operator_that_takes_over_writes_nothing_and_restarts_nothing() {
 #[test]
 fn of_many_chats_each_costs_its_own_and_no_more() {
     const MANY: usize = 30;
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let working = Working::start(&world).await;
         let spec: Value = json!({
             "version": "1.0.0", "replicas": 1,

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     creation::example,
-    working::{GATEWAY, Working, eventually},
+    working::{MORE, Working, eventually},
     world::run_with,
 };
 
 #[test]
 fn what_people_give_is_seen_when_it_comes_and_when_it_changes() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let _working = Working::start(&world).await;
         let mut spec = example("laptop");
         spec["mailer"] = json!({
@@ -52,14 +52,17 @@ fn what_people_give_is_seen_when_it_comes_and_when_it_changes() {
 /// Of every kind that the operator makes.
 #[test]
 fn what_is_thrown_away_is_made_again_at_once() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let working = Working::start(&world).await;
         let mut spec = example("minimal");
         spec["gateway"] = json!({ "parentRefs": [{ "name": "public" }], "hostnames": ["chat.example.org"] });
+        spec["monitoring"] = monitoring();
         world.secret("smtp", &["password"]).await;
         world.declare("chat", spec).await.unwrap();
         for (kind, name) in [
             ("HTTPRoute", "chat-client"),
+            ("PodMonitor", "chat-pods"),
+            ("PrometheusRule", "chat-alerts"),
             ("Ingress", "chat-client"),
             ("Service", "chat-client"),
             ("ServiceAccount", "chat-node"),
@@ -89,9 +92,62 @@ fn what_is_thrown_away_is_made_again_at_once() {
     });
 }
 
+fn monitoring() -> Value {
+    json!({
+        "podMonitor": { "enabled": true }, "prometheusRule": { "enabled": true }, "dashboards": { "enabled": true },
+    })
+}
+
+/// Of what not every chat has.
+#[test]
+fn what_is_taken_out_of_the_manifest_goes_of_every_kind() {
+    run_with(MORE, async |world| {
+        let working = Working::start(&world).await;
+        let least = json!({ "version": "1.0.0", "replicas": 1 });
+        let mut all = least.clone();
+        all["replicas"] = 2.into();
+        all["ingress"] = json!({ "host": "chat.example.org" });
+        all["gateway"] = json!({ "parentRefs": [{ "name": "public" }], "hostnames": ["chat.example.org"] });
+        all["monitoring"] = monitoring();
+        all["mailer"] = json!({ "from": "a@example.org", "smtp": { "host": "smtp.example.org" } });
+        all["translator"] = json!({ "libreTranslate": { "url": "http://libre.example.org" } });
+        let optional = [
+            ("HTTPRoute", "chat-client"),
+            ("PodMonitor", "chat-pods"),
+            ("PrometheusRule", "chat-alerts"),
+            ("Ingress", "chat-client"),
+            ("PodDisruptionBudget", "chat-main"),
+            ("ConfigMap", "chat-dashboard-cluster"),
+            ("ConfigMap", "chat-dashboard-node"),
+            ("ConfigMap", "chat-dashboard-sides"),
+            ("Deployment", "chat-mailer"),
+            ("Deployment", "chat-translator"),
+            ("NetworkPolicy", "chat-translator"),
+            ("ServiceAccount", "chat-translator"),
+        ];
+        let there = async || {
+            let mut there = Vec::new();
+            for (kind, name) in optional {
+                if world.objects(kind).get_opt(name).await.unwrap().is_some() {
+                    there.push((kind, name));
+                }
+            }
+            there
+        };
+        for _ in 0..2 {
+            world.declare("chat", all.clone()).await.unwrap();
+            eventually(&world, "all of it is made", async || (there().await == optional).then_some(())).await;
+            world.declare("chat", least.clone()).await.unwrap();
+            eventually(&world, "all of it goes", async || there().await.is_empty().then_some(())).await;
+        }
+        working.rests().await;
+        assert_eq!(world.condition("chat", "Degraded").await.1, "NothingWrong");
+    });
+}
+
 #[test]
 fn a_look_that_finds_nothing_to_do_asks_nothing() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let working = Working::start(&world).await;
         world.declare("tea", example("laptop")).await.unwrap();
         eventually(&world, "all pods are made", async || {
@@ -123,7 +179,7 @@ fn a_look_that_finds_nothing_to_do_asks_nothing() {
 /// Somebody changes back whatever the operator declares: that is told, and the operator does not answer each time.
 #[test]
 fn a_fight_is_told_and_does_not_go_on_at_full_speed() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let working = Working::start(&world).await;
         world.declare("tea", example("laptop")).await.unwrap();
         let sets = world.objects("StatefulSet");
@@ -174,7 +230,7 @@ fn a_fight_is_told_and_does_not_go_on_at_full_speed() {
 
 #[test]
 fn of_two_that_would_be_one_chat_the_younger_is_kept_back() {
-    run_with(GATEWAY, async |world| {
+    run_with(MORE, async |world| {
         let external = |cluster_name: Option<&str>| {
             let mut spec: Value = json!({
                 "version": "1.0.0", "replicas": 1,

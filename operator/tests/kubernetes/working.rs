@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::world::{PATIENCE, World};
 
-/// The least of the Gateway API: a kind that not every Kubernetes has.
-pub(crate) const GATEWAY: &str = r#"
+/// The least of the Gateway API and of the Prometheus operator: kinds that not every Kubernetes has.
+pub(crate) const MORE: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
@@ -25,6 +25,32 @@ spec:
   group: gateway.networking.k8s.io
   scope: Namespaced
   names: { kind: HTTPRoute, plural: httproutes, singular: httproute }
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: { name: podmonitors.monitoring.coreos.com }
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: { kind: PodMonitor, plural: podmonitors, singular: podmonitor }
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: { name: prometheusrules.monitoring.coreos.com }
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: { kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule }
   versions:
   - name: v1
     served: true
