@@ -25,12 +25,57 @@ fn alerts() -> Vec<Value> {
     groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
 
+/// Names of the alerts in it.
+fn names(rule: &Value) -> Vec<String> {
+    let groups = rule["groups"].as_array().unwrap();
+    let alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+    alerts.map(|alert| alert["alert"].as_str().unwrap().to_owned()).collect()
+}
+
+fn promtool(tests: &Path) {
+    let Some(promtool) = find_program_or_say("promtool") else { return };
+    let done = Command::new(promtool).args(["test", "rules"]).arg(tests).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&[done.stdout, done.stderr].concat()));
+}
+
 #[test]
 fn each_fires_for_its_fault_and_none_without() {
-    let Some(promtool) = find_program_or_say("promtool") else { return };
-    let tests = directory("tests/alerts.test.yaml");
-    let done = Command::new(promtool).args(["test", "rules"]).arg(&tests).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&[done.stdout, done.stderr].concat()));
+    promtool(&directory("tests/alerts.test.yaml"));
+}
+
+/// The rule that the operator makes for a single chat, the one of its example: the same cases as for all chats, but those of the operator.
+#[test]
+fn those_of_one_chat_fire_for_its_faults_and_for_no_other_chats() {
+    let made = objects(&read("operator/golden/external.yaml")).unwrap();
+    let rule = &one(&made, "PrometheusRule")["spec"];
+    let own: BTreeSet<String> = names(rule).into_iter().collect();
+    assert!(own.len() > 10 && own.iter().all(|name| names(&rules()).contains(name)), "{own:?}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rule.yaml"), rule.to_string()).unwrap();
+    // As that chat is called, and as another one of its namespace and one of its name elsewhere.
+    for (namespace, name, is_own) in
+        [("chats", "big", true), ("chats", "small", false), ("other", "big", false)]
+    {
+        let text = read("charts/tests/alerts.test.yaml")
+            .replace("namespace=\"chat\"", &format!("namespace=\"{namespace}\""))
+            .replace("chatcluster=\"tea\"", &format!("chatcluster=\"{name}\""));
+        let mut tests = objects(&text).unwrap().remove(0);
+        tests["rule_files"] = json!(["rule.yaml"]);
+        for case in tests["tests"].as_array_mut().unwrap() {
+            let series = case["input_series"].as_array_mut().unwrap();
+            series.retain(|series| !series["series"].as_str().unwrap().starts_with("rookery_operator_"));
+            for test in case["promql_expr_test"].as_array_mut().unwrap() {
+                let samples = test["exp_samples"].as_array_mut().unwrap();
+                samples.retain(|sample| {
+                    let labels = sample["labels"].as_str().unwrap();
+                    is_own && own.iter().any(|name| labels.contains(&format!("alertname=\"{name}\"")))
+                });
+            }
+        }
+        let file = folder.path().join("test.yaml");
+        fs::write(&file, tests.to_string()).unwrap();
+        promtool(&file);
+    }
 }
 
 #[test]
