@@ -31,7 +31,7 @@ fn look(path: &str, schema: &serde_json::Value, missing: &mut Vec<String>) {
     }
     match schema["type"].as_str() {
         Some("string") if !(has("enum") || has("maxLength") || has("pattern")) => no("has no limit"),
-        Some("integer") if !has("minimum") => no("has no limit"),
+        Some("integer") if !(has("minimum") && has("maximum")) => no("has no limit"),
         Some("array") => {
             if !has("maxItems") {
                 no("has no limit");

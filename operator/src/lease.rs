@@ -56,24 +56,25 @@ impl Elector {
 
     /// Keeps the lead, which was got by a request sent at `since`; returns when it is lost. `stop`: gives it up at once.
     pub async fn keep(&mut self, mut since: Instant, mut stop: watch::Receiver<bool>) {
-        // Stops well before others may take it.
+        // Stops well before others may take it, whatever a try takes.
         let until = self.length * 2 / 3;
+        let left = |since: Instant| until.saturating_sub(since.elapsed());
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.length / 5) => {}
+                () = tokio::time::sleep((self.length / 5).min(left(since))) => {}
                 () = told(&mut stop) => {
                     let _ = tokio::time::timeout(TRY, self.release()).await;
                     return;
                 }
             }
             let sent = Instant::now();
-            match tokio::time::timeout(TRY.min(self.length / 5), self.attempt()).await {
+            match tokio::time::timeout(TRY.min(self.length / 5).min(left(since)), self.attempt()).await {
                 Ok(Ok(true)) => since = sent,
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lead"),
                 Err(_) => tracing::warn!("the API server does not answer about the lead"),
             }
-            if since.elapsed() > until {
+            if left(since).is_zero() {
                 return;
             }
         }

@@ -1,4 +1,5 @@
-//! Everything that is made of each example, as files to be read. `ROOKERY_GOLDEN=write` writes them anew.
+//! Everything that is made of each example, as files to be read. `ROOKERY_GOLDEN=write` writes them anew; not what `golden/released/` has of
+//! each release.
 
 // What is not as it must be ends a test, in helpers, too.
 #![allow(clippy::unwrap_used)]
@@ -6,15 +7,21 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use rookery_crds::ChatCluster;
-use rookery_operator::build::{Inputs, build, declared};
+use rookery_operator::build::{Inputs, Manifest, build, declared};
+use serde_json::Value;
 
-fn example(name: &str) -> ChatCluster {
-    let path = format!("{}/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+const EXAMPLES: [&str; 3] = ["minimal", "laptop", "external"];
+
+fn read(folder: &str, name: &str) -> ChatCluster {
+    let path = format!("{}/{folder}/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn rendered(name: &str) -> String {
-    let cluster = example(name);
+fn example(name: &str) -> ChatCluster {
+    read("examples", name)
+}
+
+fn made(cluster: &ChatCluster) -> Vec<Manifest> {
     let shards = declared(&cluster.spec);
     let stamps: BTreeMap<String, String> = BTreeMap::new();
     let inputs = Inputs {
@@ -27,14 +34,29 @@ fn rendered(name: &str) -> String {
         etcd_formed: false,
         operator_namespace: "rookery-system",
     };
-    let all: Vec<_> =
-        build(&inputs).iter().map(|manifest| serde_saphyr::to_string(&manifest.value).unwrap()).collect();
+    build(&inputs)
+}
+
+fn rendered(name: &str) -> String {
+    let all: Vec<_> = made(&example(name))
+        .iter()
+        .map(|manifest| serde_saphyr::to_string(&manifest.value).unwrap())
+        .collect();
     all.join("---\n")
+}
+
+/// Of all that makes pods: its name, and their template.
+fn templates(cluster: &ChatCluster) -> Value {
+    let template = |manifest: &Manifest| {
+        let template = manifest.value.pointer("/spec/template")?.clone();
+        Some((format!("{}/{}", manifest.kind.kind, manifest.name), template))
+    };
+    made(cluster).iter().filter_map(template).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[test]
 fn examples_are_rendered_as_before() {
-    for name in ["minimal", "laptop", "external"] {
+    for name in EXAMPLES {
         let file = format!("{}/golden/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let now = rendered(name);
         if std::env::var_os("ROOKERY_GOLDEN").is_some_and(|value| value == "write") {
@@ -55,6 +77,35 @@ fn examples_are_rendered_as_before() {
         );
     }
     assert!(Path::new(&format!("{}/golden", env!("CARGO_MANIFEST_DIR"))).is_dir());
+}
+
+/// An upgrade of the operator restarts no pod: what each release declared has the very templates today that it had then. `ROOKERY_GOLDEN`
+/// adds what a new version's folder lacks, and writes nothing anew that is there.
+#[test]
+fn what_was_declared_under_an_earlier_release_has_the_same_pods_today() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/released");
+    let mut seen = 0;
+    for release in fs::read_dir(&root).unwrap() {
+        let release = release.unwrap().file_name().into_string().unwrap();
+        for name in EXAMPLES {
+            let now = templates(&read(&format!("golden/released/{release}"), name));
+            let file = root.join(&release).join(format!("{name}.templates.yaml"));
+            if !file.exists() && std::env::var_os("ROOKERY_GOLDEN").is_some_and(|value| value == "write") {
+                fs::write(&file, serde_saphyr::to_string(&now).unwrap()).unwrap();
+            }
+            let then: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+            let (now, then) = (now.as_object().unwrap(), then.as_object().unwrap());
+            assert_eq!(now.keys().collect::<Vec<_>>(), then.keys().collect::<Vec<_>>(), "{release}: {name}");
+            for (workload, template) in then {
+                assert_eq!(
+                    &now[workload], template,
+                    "{release}: {name}: the upgrade of the operator would restart the pods of {workload}"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 13, "{seen}");
 }
 
 /// What is outside is part of the pod template's hash: a new password restarts those who read it at their start, and nobody else.

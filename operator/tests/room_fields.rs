@@ -3,6 +3,8 @@
 // What is not as it must be ends a test, in helpers, too.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use rookery_crds::ChatRoom;
 use rookery_operator::rooms::request;
 use rookery_protocol::peer::{self, DeclaredMember, EnsureRoomRequest, RoomKey};
@@ -44,4 +46,23 @@ fn nodes_are_asked_for_every_field() {
     let asked = asked(&json!({ "members": members })).members;
     let roles: Vec<_> = asked.iter().map(DeclaredMember::role).collect();
     assert_eq!(roles, [peer::Role::Member, peer::Role::Moderator, peer::Role::Owner]);
+}
+
+/// What nodes are asked for by the example, as a file to be read. `ROOKERY_GOLDEN=write` writes it anew.
+#[test]
+fn the_example_is_asked_for_as_before() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let example = fs::read_to_string(format!("{folder}/examples/room.yaml")).unwrap();
+    let mut room: ChatRoom = serde_saphyr::from_str(&example).unwrap();
+    room.metadata.namespace = Some("chats".to_owned());
+    let now = format!("{:#?}\n", request(&room));
+    let file = format!("{folder}/golden/room.txt");
+    if std::env::var_os("ROOKERY_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(&file, &now).unwrap();
+    }
+    assert_eq!(
+        now,
+        fs::read_to_string(&file).unwrap(),
+        "if that is meant, ROOKERY_GOLDEN=write writes it anew"
+    );
 }

@@ -8,8 +8,10 @@ pub fn declared(name: &str) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../operator/golden");
     let begin = format!("  {name}: |");
     let mut found = Vec::new();
-    for manifest in std::fs::read_dir(folder).expect("the operator's golden files are there") {
-        let manifest = std::fs::read_to_string(manifest.expect("a file").path()).expect("text");
+    let all = std::fs::read_dir(folder).expect("the operator's golden files are there");
+    let all = all.map(|file| file.expect("a file").path());
+    for path in all.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+        let manifest = std::fs::read_to_string(path).expect("text");
         let mut lines = manifest.lines();
         while lines.any(|line| line == begin) {
             // A block ends where a line is indented less.

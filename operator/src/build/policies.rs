@@ -131,3 +131,124 @@ pub(super) fn budgets(inputs: &Inputs<'_>) -> Vec<Manifest> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::build::{COMPONENT, build, declared, references};
+
+    /// All that a part is told: its pods' template, and the settings that these mount.
+    fn told(workload: &Manifest, all: &[Manifest]) -> String {
+        let mut text = workload.value["spec"]["template"].to_string();
+        let maps: Vec<_> = references::config_maps(&workload.value).collect();
+        for map in all.iter().filter(|map| map.kind.kind == "ConfigMap" && maps.contains(&&*map.name)) {
+            text += &map.value["data"].to_string();
+        }
+        text
+    }
+
+    /// Name of the Service and port of every URL in a text that leads to a server of this namespace.
+    fn urls(text: &str) -> BTreeSet<(String, i32)> {
+        let mut found = BTreeSet::new();
+        for rest in text.split("://").skip(1) {
+            let authority = rest.split(['/', '"', '\'', ',', '\\', ' ', '\n']).next().unwrap();
+            let host = authority.rsplit('@').next().unwrap();
+            let Some((host, port)) = host.rsplit_once(':') else { continue };
+            let Some(host) = host.strip_suffix(".chats.svc") else { continue };
+            found.insert((host.rsplit('.').next().unwrap().to_owned(), port.parse().unwrap()));
+        }
+        found
+    }
+
+    /// Whether pods with these labels are let in to that port of pods of that part.
+    fn lets_in(all: &[Manifest], part: &str, labels: &Value, port: i32) -> bool {
+        let policy = all.iter().find(|one| one.kind.kind == "NetworkPolicy" && one.component == part);
+        let rules = policy.unwrap().value["spec"]["ingress"].as_array().unwrap();
+        rules.iter().any(|rule| {
+            let is_port = |of: &Value| of["port"] == port && of["protocol"] == "TCP";
+            let is_from = |from: &Value| {
+                let wanted = from["podSelector"]["matchLabels"].as_object();
+                from.get("namespaceSelector").is_none()
+                    && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels[key] == *value))
+            };
+            rule["ports"].as_array().unwrap().iter().any(is_port)
+                && rule["from"].as_array().is_none_or(|from| from.iter().any(is_from))
+        })
+    }
+
+    /// Who is let in to whom, in pairs and with the port, by all that parts are told.
+    fn ways(spec: &Value) -> Vec<String> {
+        let spec = serde_json::from_value(spec.clone()).unwrap();
+        let shards = declared(&spec);
+        let all = build(&Inputs {
+            name: "chat",
+            namespace: "chats",
+            uid: "u",
+            spec: &spec,
+            shards: &shards,
+            stamps: &BTreeMap::new(),
+            etcd_formed: false,
+            operator_namespace: "o",
+        });
+        let mut ways = BTreeSet::new();
+        for workload in all.iter().filter(|manifest| manifest.is_workload()) {
+            let labels = &workload.value["spec"]["template"]["metadata"]["labels"];
+            let mut reached = urls(&told(workload, &all));
+            if workload.component == "node" {
+                // Nodes find each other's addresses in etcd.
+                reached.insert(("chat-peers".to_owned(), PEER_PORT));
+            }
+            for (service, port) in reached {
+                let service = all.iter().find(|one| one.kind.kind == "Service" && one.name == service);
+                let part = service.unwrap().value["spec"]["selector"][COMPONENT].as_str().unwrap();
+                let way = format!("{} to {part} {port}", workload.component);
+                assert!(lets_in(&all, part, labels, port), "nobody lets {way}");
+                ways.insert(way);
+            }
+        }
+        // And not whoever comes.
+        for part in ["etcd", "nats", "redis"] {
+            if all.iter().any(|one| one.kind.kind == "NetworkPolicy" && one.component == part) {
+                let stranger = json!({ (COMPONENT): "node", "rookery.chat/cluster": "another" });
+                assert!(
+                    ![2379, 4222, 6379].iter().any(|port| lets_in(&all, part, &stranger, *port)),
+                    "{part}"
+                );
+            }
+        }
+        ways.into_iter().collect()
+    }
+
+    fn example(text: &str) -> Value {
+        let example: Value = serde_saphyr::from_str(text).unwrap();
+        example["spec"].clone()
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_server_is_let_in() {
+        let laptop = [
+            "etcd to etcd 2379",
+            "etcd to etcd 2380",
+            "node to etcd 2379",
+            "node to nats 4222",
+            "node to nats 8222",
+            "node to node 7070",
+            "node to redis 6379",
+        ];
+        assert_eq!(ways(&example(include_str!("../../examples/laptop.yaml"))), laptop);
+        let mut whole = example(include_str!("../../examples/minimal.yaml"));
+        whole["translator"] = json!({ "libreTranslate": { "url": "http://libre.tools:5000" } });
+        let mut more = laptop.to_vec();
+        more.extend([
+            "mailer to nats 4222",
+            "nats to nats 6222",
+            "translator to nats 4222",
+            "translator to redis 6379",
+        ]);
+        more.sort_unstable();
+        assert_eq!(ways(&whole), more);
+        assert_eq!(ways(&example(include_str!("../../examples/external.yaml"))), ["node to node 7070"]);
+    }
+}

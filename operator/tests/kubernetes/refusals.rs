@@ -152,6 +152,11 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("etcd without port", with("etcd/external", json!({ "endpoints": ["http://a"] })), "should match"),
         ("redis servers 3", with("redis/managed/replicas", json!(3)), "should be less than or equal to 1"),
+        (
+            "sentinels' password without sentinels",
+            with("redis/external", json!({ "url": "rediss+cluster://a", "sentinelPasswordSecret": key })),
+            "spec.redis.external.sentinelPasswordSecret is for urls with +sentinel://",
+        ),
         ("redis password in url", with("redis/external", json!({ "url": "redis://:p@a" })), "should match"),
         (
             "redis tls",
@@ -396,6 +401,20 @@ fn servers_and_their_volumes_cannot_be_changed_by_adding_or_removing_their_block
             (good(), named("tea"), "spec.clusterName cannot be changed"),
             (named("tea"), good(), "spec.clusterName cannot be changed"),
         ]);
+        // Where messages and members are kept cannot be another place, in neither direction.
+        for (store, external) in [
+            ("nats", json!({ "urls": ["nats://a:1"], "trustSync": true })),
+            ("etcd", json!({ "endpoints": ["http://a:1"] })),
+        ] {
+            let external = with(&format!("{store}/external"), external);
+            let told: &'static str =
+                format!("spec.{store} cannot change between managed and external").leak();
+            cases.extend([
+                (external.clone(), good(), told),
+                (external.clone(), managed(store, json!({})), told),
+                (managed(store, json!({})), external, told),
+            ]);
+        }
         // Redis may move: what it keeps ends by itself.
         let external = with("redis/external", json!({ "url": "redis://a" }));
         cases.push((managed("redis", json!({ "storage": { "size": "3Gi" } })), external.clone(), ""));
