@@ -13,6 +13,15 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// A ChatCluster, by words that Prometheus' own labels (`namespace`, `name`) do not hide.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Chat {
+    /// Its namespace.
+    pub chat_namespace: String,
+    /// Its name.
+    pub chat: String,
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Written {
@@ -38,6 +47,10 @@ pub struct OperatorMetrics {
     pub rooms: Family<Outcome, Counter>,
     /// How long looks at a cluster took.
     pub seconds: Histogram,
+    /// How long looks at a room took.
+    pub room_seconds: Histogram,
+    /// Whether a chat needs a person, of each chat.
+    pub degraded: Family<Chat, Gauge>,
     /// Writes to the API server.
     pub writes: Family<Written, Counter>,
     /// Requests to the API server, for all of it.
@@ -51,10 +64,13 @@ pub struct OperatorMetrics {
 impl OperatorMetrics {
     /// Makes them known.
     pub fn register(registry: &mut Registry) -> Self {
+        let buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
         let metrics = Self {
             reconciles: Family::default(),
             rooms: Family::default(),
-            seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            seconds: Histogram::new(buckets),
+            room_seconds: Histogram::new(buckets),
+            degraded: Family::default(),
             writes: Family::default(),
             requests: Family::default(),
             leads: Gauge::default(),
@@ -64,11 +80,32 @@ impl OperatorMetrics {
         part.register("reconciles", "Looks at a ChatCluster, by outcome", metrics.reconciles.clone());
         part.register("room_reconciles", "Looks at a ChatRoom, by outcome", metrics.rooms.clone());
         part.register("reconcile_seconds", "How long a look at a ChatCluster took", metrics.seconds.clone());
+        part.register(
+            "room_reconcile_seconds",
+            "How long a look at a ChatRoom took",
+            metrics.room_seconds.clone(),
+        );
+        part.register(
+            "degraded",
+            "1 while a ChatCluster is Degraded: it needs a person",
+            metrics.degraded.clone(),
+        );
         part.register("writes", "Writes to the API server, by kind of object", metrics.writes.clone());
         part.register("requests", "Requests to the API server, by verb", metrics.requests.clone());
         part.register("leads", "1 while this operator is the one that works", metrics.leads.clone());
         part.register("last_reconcile_timestamp_seconds", "When the last look ended", metrics.last.clone());
         metrics
+    }
+
+    /// Notes whether a chat needs a person.
+    pub fn is_degraded(&self, namespace: &str, name: &str, degraded: bool) {
+        let chat = Chat { chat_namespace: namespace.to_owned(), chat: name.to_owned() };
+        self.degraded.get_or_create(&chat).set(degraded.into());
+    }
+
+    /// Forgets a chat that is no more.
+    pub fn is_gone(&self, namespace: &str, name: &str) {
+        self.degraded.remove(&Chat { chat_namespace: namespace.to_owned(), chat: name.to_owned() });
     }
 
     /// Counts a write.

@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -101,8 +101,14 @@ pub async fn run(context: Arc<Context>, namespace: Option<String>, mut stopped: 
     let clusters = watcher(scope::<ChatCluster>(&client, within), watcher::Config::default());
     // Not by our own status: only by what people declare.
     let declared = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
+    let metrics = context.metrics.clone();
     let clusters = clusters
         .default_backoff()
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(cluster) = event {
+                metrics.is_gone(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+            }
+        })
         .reflect(writer)
         .applied_objects()
         .predicate_filter(declared, kube::runtime::PredicateConfig::default());

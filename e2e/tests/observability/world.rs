@@ -136,21 +136,25 @@ impl World {
     }
 }
 
-/// The operator, with a ChatCluster to look after.
+/// The operator, with a ChatCluster and a ChatRoom to look after.
 fn operator(bed: &Bed, plane: &ControlPlane) -> Watched {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let read =
         |file: &str| std::fs::read_to_string(format!("{root}/{file}")).expect("it is in the repository");
-    plane.define(&read("crds/yaml/chatclusters.yaml"));
+    for definition in ["chatclusters", "chatrooms"] {
+        plane.define(&read(&format!("crds/yaml/{definition}.yaml")));
+    }
     let settings = [
         ("KUBECONFIG", plane.kubeconfig().to_string_lossy().into_owned()),
         // While nothing changes it looks again, so that rates are not zero for long.
         ("ROOKERY_OPERATOR__RESYNC_SECONDS", "10".to_owned()),
     ];
     let operator = Watched::start(bed, "operator", &["run"], &settings);
-    plane
-        .kubectl(&["apply", "-f", "-"], &read("operator/examples/laptop.yaml"))
-        .expect("the example is taken");
+    // A chat, and a room of it, which waits for a node of that.
+    let room = read("operator/examples/room.yaml").replace("name: chat\n", "name: tea\n");
+    for object in [read("operator/examples/laptop.yaml"), room] {
+        plane.kubectl(&["apply", "-f", "-"], &object).expect("the example is taken");
+    }
     operator
 }
 

@@ -10,7 +10,10 @@ mod request;
 mod status;
 pub mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::{ResourceExt, runtime::controller::Action};
 use rookery_crds::ChatRoom;
@@ -41,7 +44,9 @@ enum Next {
 /// [`LookError`]: the API server; it is tried again.
 pub async fn reconcile(room: Arc<ChatRoom>, context: Arc<Context>) -> Result<Action, LookError> {
     let uid = room.uid().unwrap_or_default();
+    let started = Instant::now();
     let outcome = look::look(&room, &context).await;
+    context.metrics.room_seconds.observe(started.elapsed().as_secs_f64());
     let word = match &outcome {
         Ok(Next::Steady | Next::Gone) => "done",
         Ok(Next::After(_)) => "waiting",

@@ -55,19 +55,19 @@ fn who_is_killed_after_each_write_makes_everything_once() {
 }
 
 /// Looks, and is killed after each write, until all nodes are as they are to be. Before each of these looks there is one whose first write goes
-/// wrong, if that is asked for.
+/// wrong, if that is asked for. Says how often it was killed or failed.
 async fn until_rolled(world: &World, fault: Option<Fault>, version: &str, nodes: &str) -> u32 {
     let deadline = std::time::Instant::now() + 3 * PATIENCE;
-    let mut kills = 0;
+    let mut strikes = 0;
     loop {
         if let Some(fault) = fault {
-            meddled(world, "chat", Calls::Writes, 1, fault).await;
+            strikes += u32::from(meddled(world, "chat", Calls::Writes, 1, fault).await);
         }
-        kills += u32::from(world.look_and_be_killed("chat").await);
+        strikes += u32::from(world.look_and_be_killed("chat").await);
         let status = world.clusters().get("chat").await.unwrap().status.unwrap_or_default();
         let ready = |node: &rookery_crds::cluster::NodeStatus| node.updated && node.state == NodeState::Ready;
         if status.version == version && status.nodes_ready == nodes && status.nodes.iter().all(ready) {
-            return kills;
+            return strikes;
         }
         assert!(std::time::Instant::now() < deadline, "{fault:?}: {status:#?}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -83,10 +83,8 @@ async fn rolls_scales_and_removes(world: World, fault: Option<Fault>) {
     story.lock().unwrap().clear();
     // Another version: three nodes are each noted, drained, deleted.
     world.declare("chat", spec("1.0.1")).await.unwrap();
-    let kills = until_rolled(&world, fault, "1.0.1", "3/3").await;
-    // What nobody hears of is done all the same, by the look before.
-    let least = if fault == Some(Fault::Unheard) { 0 } else { 6 };
-    assert!(kills > least, "{fault:?}: {kills}");
+    let strikes = until_rolled(&world, fault, "1.0.1", "3/3").await;
+    assert!(strikes > 6, "{fault:?}: {strikes}");
     let told = std::mem::take(&mut *story.lock().unwrap());
     assert_eq!(told.iter().filter(|line| line.starts_with("drains")).count(), 3, "{fault:?}: {told:?}");
     check(&told);
@@ -119,6 +117,56 @@ fn whose_writes_fail_rolls_scales_and_removes_as_ever() {
     for fault in [Fault::Says(500), Fault::Says(409), Fault::Unheard] {
         run(async |world| rolls_scales_and_removes(world, Some(fault)).await);
     }
+}
+
+/// What Kubernetes refuses is told in its own words, until it does not any more.
+#[test]
+fn deletions_that_are_refused_are_told() {
+    run(async |world| {
+        world.declare("tea", example("laptop")).await.unwrap();
+        settle(&world, "tea").await;
+        let mut less = example("laptop");
+        less["networkPolicy"] = json!({ "enabled": false });
+        world.declare("tea", less).await.unwrap();
+        assert!(meddled(&world, "tea", Calls::Writes, 1, Fault::Says(403)).await);
+        let (_, reason, message) = world.condition("tea", "Degraded").await;
+        assert_eq!(reason, "DeleteRefused", "{message}");
+        assert!(
+            message.starts_with("NetworkPolicy tea-")
+                && message.ends_with("is to be deleted; Kubernetes refuses that: meddled with"),
+            "{message}"
+        );
+        world.look("tea").await;
+        assert_eq!(world.condition("tea", "Degraded").await.1, "NothingWrong");
+    });
+}
+
+#[test]
+fn a_pod_that_cannot_be_drained_is_told() {
+    run(async |world| {
+        let pods: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
+        let machine = tokio::spawn(play(pods, configs(&world), Story::default()));
+        world.declare("chat", spec("1.0.0")).await.unwrap();
+        until_rolled(&world, None, "1.0.0", "3/3").await;
+        world.declare("chat", spec("1.0.1")).await.unwrap();
+        world.look("chat").await;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let message = loop {
+            meddled(&world, "chat", Calls::Writes, 1, Fault::Says(403)).await;
+            let (_, reason, message) = world.condition("chat", "Degraded").await;
+            if reason == "PodRefused" {
+                break message;
+            }
+            assert!(std::time::Instant::now() < deadline, "{reason}: {message}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        assert!(
+            message.starts_with("cannot ") && message.contains("Kubernetes says of pod chat-"),
+            "{message}"
+        );
+        until_rolled(&world, None, "1.0.1", "3/3").await;
+        machine.abort();
+    });
 }
 
 /// A look at which one call goes wrong. `false`: there were not as many.

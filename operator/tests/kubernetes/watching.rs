@@ -14,7 +14,7 @@ use crate::{
 #[test]
 fn what_people_give_is_seen_when_it_comes_and_when_it_changes() {
     run_with(MORE, async |world| {
-        let _working = Working::start(&world).await;
+        let working = Working::start(&world).await;
         let mut spec = example("laptop");
         spec["mailer"] = json!({
             "from": "a@example.org", "smtp": { "host": "smtp.example.org", "caSecret": { "name": "authority", "key": "ca.crt" } },
@@ -26,12 +26,18 @@ fn what_people_give_is_seen_when_it_comes_and_when_it_changes() {
             (message.contains("authority") && message.contains("templates")).then_some(())
         })
         .await;
+        let is_degraded = async |what: &str, told: Option<bool>| {
+            eventually(&world, what, async || (working.is_degraded(&world, "tea") == told).then_some(()))
+                .await;
+        };
+        is_degraded("the metric says so", Some(true)).await;
         world.secret("authority", &["ca.crt"]).await;
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "templates" } });
         let params = PatchParams::apply("somebody");
         world.objects("ConfigMap").patch("templates", &params, &Patch::Apply(&map)).await.unwrap();
         let mailer = async || world.objects("Deployment").get_opt("tea-mailer").await.unwrap();
         let first = eventually(&world, "the mailer is made", mailer).await;
+        is_degraded("the metric says so no more", Some(false)).await;
         let hash = |object: &kube::api::DynamicObject| {
             object.data["spec"]["template"]["metadata"]["annotations"]["rookery.chat/outside"].clone()
         };
@@ -46,6 +52,8 @@ fn what_people_give_is_seen_when_it_comes_and_when_it_changes() {
             (hash(&now) != hash(&first)).then_some(())
         })
         .await;
+        world.clusters().delete("tea", &DeleteParams::background()).await.unwrap();
+        is_degraded("the metric goes with the chat", None).await;
     });
 }
 

@@ -101,12 +101,29 @@ impl Working {
         ["done", "waiting", "failed"].into_iter().map(count).sum()
     }
 
-    /// Seconds that all looks took together.
-    pub(crate) fn seconds(&self) -> f64 {
+    /// A metric of the operator, by its name and labels.
+    fn metric(&self, metric: &str) -> Option<f64> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let sum = text.lines().find_map(|line| line.strip_prefix("rookery_operator_reconcile_seconds_sum "));
-        sum.unwrap().parse().unwrap()
+        let of =
+            |line: &str| line.strip_prefix("rookery_operator_")?.strip_prefix(metric)?.trim().parse().ok();
+        text.lines().find_map(of)
+    }
+
+    /// Seconds that all looks took together.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.metric("reconcile_seconds_sum").unwrap()
+    }
+
+    /// The same of ChatRooms.
+    pub(crate) fn room_seconds(&self) -> f64 {
+        self.metric("room_reconcile_seconds_sum").unwrap()
+    }
+
+    /// Whether a chat needs a person; `None`: nothing is known of it.
+    pub(crate) fn is_degraded(&self, world: &World, name: &str) -> Option<bool> {
+        let of = format!("degraded{{chat_namespace=\"{}\",chat=\"{name}\"}}", world.namespace);
+        self.metric(&of).map(|value| value == 1.0)
     }
 
     /// Waits until nothing is asked any more for a while. Looks that ask nothing go on: at what is waited for, now and then.

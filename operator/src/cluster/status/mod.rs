@@ -9,7 +9,7 @@ mod waits;
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, runtime::events::EventType};
 use rookery_crds::{
-    ChatCluster, ChatClusterStatus,
+    ChatCluster, ChatClusterStatus, Condition,
     cluster::{NodeState, NodeStatus, ShardStatus},
 };
 
@@ -189,12 +189,17 @@ pub(super) async fn refused(context: &Context, cluster: &ChatCluster, why: Strin
 
 /// Writes a status if it says something new, and tells Events of what has turned.
 pub(super) async fn write(look: &Look<'_>, status: ChatClusterStatus) -> Result<(), LookError> {
-    let Look { context, cluster, .. } = *look;
+    let Look { context, cluster, namespace, name, .. } = *look;
     let before = cluster.status.as_ref();
-    if before == Some(&status) {
+    let is_new = before != Some(&status);
+    if is_new
+        && !status::write(context, cluster, &status, ("ChatCluster", "write the status of a cluster")).await?
+    {
         return Ok(());
     }
-    if !status::write(context, cluster, &status, ("ChatCluster", "write the status of a cluster")).await? {
+    let holds = |condition: &Condition| condition.kind == "Degraded" && condition.status == "True";
+    context.metrics.is_degraded(namespace, name, status.conditions.iter().any(holds));
+    if !is_new {
         return Ok(());
     }
     for condition in &status.conditions {
