@@ -30,7 +30,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    fn name(&self) -> String {
+    /// In Redis.
+    pub(super) fn name(&self) -> String {
         let Content(hash, source) = &self.content;
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("text:{hash}:{source}:{}:{}:{}", self.target, self.engine, self.version)

@@ -6,6 +6,7 @@
 mod breaker;
 mod budget;
 mod cache;
+mod elsewhere;
 mod gather;
 mod guarded;
 mod lines;
@@ -16,11 +17,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::{FutureExt, Shared, join_all};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
 
 pub use self::shared::SharedStore;
 use self::{
-    cache::{Cache, Content},
+    cache::{Cache, Content, Key},
+    elsewhere::Elsewhere,
     guarded::Guarded,
     order::Order,
 };
@@ -28,7 +33,7 @@ use crate::{
     engine::{Engine, EngineError},
     metrics::TranslatorMetrics,
     settings::TranslatorSettings,
-    text::{Lang, MarkedText, detect, in_wrong_language, phrase},
+    text::{Lang, MarkedText, detect, in_wrong_language, is_echo, phrase},
 };
 
 /// Languages that may be asked for at once.
@@ -92,6 +97,7 @@ pub struct Translator {
     engines: Vec<Arc<Guarded>>,
     order: Order,
     cache: Cache,
+    elsewhere: Elsewhere,
     flights: Mutex<HashMap<(Content, Lang), Flight>>,
     places: Arc<Semaphore>,
     text_bytes: usize,
@@ -122,6 +128,7 @@ impl Translator {
             order: Order::new(settings, &names),
             engines: engines.into_iter().map(guard).collect(),
             cache: Cache::new(settings, shared.cloned(), metrics.clone()),
+            elsewhere: Elsewhere::new(shared.cloned(), Duration::from_millis(settings.timeout_ms)),
             flights: Mutex::default(),
             places: Arc::new(Semaphore::new(settings.concurrent)),
             text_bytes: settings.text_bytes,
@@ -244,7 +251,56 @@ impl Translator {
                 None => left.push(wanted),
             }
         }
-        let mut left = self.remembered(content, source, left).await;
+        let left = self.remembered(content, source, left).await;
+        // Who claims them all at once waits for Redis once.
+        let claims = left.iter().map(|wanted| {
+            let key = self.best_key(content, source, wanted);
+            async move { self.elsewhere.claim(&key).await }
+        });
+        let (mut mine, mut theirs, mut claimed) = (Vec::new(), Vec::new(), Vec::new());
+        let claims = join_all(claims).await;
+        for (wanted, claim) in left.into_iter().zip(claims) {
+            match claim {
+                Some(claim) => {
+                    mine.push(wanted);
+                    claimed.push(claim);
+                }
+                None => theirs.push(wanted),
+            }
+        }
+        let ask_mine = async {
+            self.ask(content, source, marked, mine).await;
+            join_all(claimed.into_iter().map(elsewhere::Claim::end)).await;
+        };
+        let await_theirs = join_all(theirs.into_iter().map(|wanted| async {
+            let left = self.await_others(content, source, wanted).await;
+            self.ask(content, source, marked, left).await;
+        }));
+        tokio::join!(ask_mine, await_theirs);
+    }
+
+    fn best_key(&self, content: Content, source: Lang, wanted: &Wanted) -> Key {
+        self.engines[wanted.engines[0]].key(content, source, wanted.target)
+    }
+
+    /// Waits until another translator has translated it, or has not; returns it if not.
+    async fn await_others(&self, content: Content, source: Lang, wanted: Wanted) -> Vec<Wanted> {
+        self.metrics.joined.inc();
+        let (key, begun) = (self.best_key(content, source, &wanted), Instant::now());
+        let (mut left, mut looks) = (vec![wanted], 0);
+        loop {
+            // Asked first: who is at it puts the text into the cache before he says that he is not any more.
+            let claimed = self.elsewhere.is_claimed(&key, looks, begun).await;
+            left = self.remembered(content, source, left).await;
+            if !claimed || left.is_empty() {
+                return left;
+            }
+            looks += 1;
+        }
+    }
+
+    /// Asks engines, one after the other.
+    async fn ask(&self, content: Content, source: Lang, marked: &MarkedText, mut left: Vec<Wanted>) {
         while !left.is_empty() {
             let mut calls: HashMap<usize, Vec<Wanted>> = HashMap::new();
             for wanted in left {
@@ -319,7 +375,7 @@ impl Translator {
         };
         let mut left = Vec::new();
         for (mut wanted, text) in wanted.into_iter().zip(answers) {
-            if unusable(&text, marked, wanted.target) {
+            if unusable(&text, marked, (source, wanted.target)) {
                 guarded.gave_garbage();
                 wanted.failed(LATER);
                 left.push(wanted);
@@ -333,12 +389,16 @@ impl Translator {
     }
 }
 
-/// Whether an answer cannot be a translation: engines repeat themselves without end, answer in another language, or not at all.
-fn unusable(text: &str, marked: &MarkedText, target: Lang) -> bool {
+/// Whether an answer cannot be a translation: engines repeat themselves without end, give back what they were given, answer in another
+/// language, or not at all.
+fn unusable(text: &str, marked: &MarkedText, (source, target): (Lang, Lang)) -> bool {
     let words = marked.words();
     let answer = MarkedText::new(text).words();
     let (asked, got) = (words.chars().count(), answer.chars().count());
-    got > asked * 4 + 60 || (got * 8 < asked && asked > 24) || in_wrong_language(&answer, target)
+    got > asked * 4 + 60
+        || (got * 8 < asked && asked > 24)
+        || in_wrong_language(&answer, target)
+        || is_echo(&words, &answer, (source, target))
 }
 
 impl Wanted {

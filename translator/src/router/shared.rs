@@ -1,9 +1,15 @@
 //! What translators share in Redis. It may be lost and it may be away: then more is translated and less is counted together.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{
-    AsyncCommands, Client, RedisError,
+    AsyncCommands, Client, ExistenceCheck, RedisError, SetExpiry, SetOptions,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -22,7 +28,13 @@ pub struct SharedStore {
     prefix: String,
     metrics: TranslatorMetrics,
     timeout: Duration,
+    /// Whether the last call was answered.
+    well: Arc<AtomicBool>,
 }
+
+/// Removes a key if it still has the value that it was given.
+const RELEASE: &str =
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
 impl SharedStore {
     /// An answer that comes later than this is no help.
@@ -44,7 +56,8 @@ impl SharedStore {
             .set_max_delay(PAUSE)
             .set_concurrency_limit(CALLS);
         let redis = ConnectionManager::new_lazy_with_config(client, config)?;
-        Ok(Self { redis, prefix: prefix.to_owned(), metrics, timeout })
+        let well = Arc::new(AtomicBool::new(true));
+        Ok(Self { redis, prefix: prefix.to_owned(), metrics, timeout, well })
     }
 
     fn key(&self, name: &str) -> String {
@@ -54,6 +67,7 @@ impl SharedStore {
     async fn within<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
         // Also while it connects: nobody waits long for what may be done without.
         let answer = tokio::time::timeout(self.timeout, call).await;
+        self.well.store(matches!(answer, Ok(Ok(_))), Ordering::Relaxed);
         match answer {
             Ok(Ok(value)) => Some(value),
             Ok(Err(_)) | Err(_) => {
@@ -61,6 +75,30 @@ impl SharedStore {
                 None
             }
         }
+    }
+
+    /// Whether the last call was answered: what can be done without is not worth another wait else.
+    pub(super) fn is_well(&self) -> bool {
+        self.well.load(Ordering::Relaxed)
+    }
+
+    /// Writes a value that ends by itself, unless there is one; says whether it did. `None`: nobody knows.
+    pub(super) async fn claim(&self, name: &str, value: &str, life: Duration) -> Option<bool> {
+        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let options =
+            SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(life));
+        let mut redis = self.redis.clone();
+        let set: Option<Option<String>> =
+            self.within(redis.set_options(self.key(name), value, options)).await;
+        set.map(|set| set.is_some())
+    }
+
+    /// Removes what was claimed with this value.
+    pub(super) async fn release(&self, name: &str, value: &str) {
+        let mut redis = self.redis.clone();
+        let mut release = redis::cmd("EVAL");
+        release.arg(RELEASE).arg(1).arg(self.key(name)).arg(value);
+        let _: Option<i64> = self.within(release.query_async(&mut redis)).await;
     }
 
     pub(super) async fn get(&self, names: &[String]) -> Vec<Option<String>> {

@@ -1,5 +1,7 @@
 //! Which language a text is in.
 
+use std::collections::HashSet;
+
 use whichlang::detect_language;
 
 use super::Lang;
@@ -8,6 +10,19 @@ use super::Lang;
 const SHORT: usize = 24;
 /// Below so many letters nothing can be said of an engine's answer.
 const TELLING: usize = 40;
+
+/// An answer of fewer words or letters may be the same in both languages.
+const ECHO: (usize, usize) = (3, 12);
+/// Languages so near to each other that whole lines are the same in both.
+const NEAR: [&[&str]; 7] = [
+    &["es", "pt", "ca", "gl", "it", "fr", "ro", "oc", "an", "ast", "sc"],
+    &["da", "nb", "nn", "no", "sv"],
+    &["nl", "af"],
+    &["cs", "sk"],
+    &["ru", "uk", "be", "bg", "mk"],
+    &["sr", "hr", "bs", "sl", "sh"],
+    &["id", "ms"],
+];
 
 /// The scripts that tell languages apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +139,22 @@ pub fn in_wrong_language(text: &str, wanted: Lang) -> bool {
     known(wanted) && Lang::parse(detect_language(text).three_letter_code()) != Some(wanted)
 }
 
+/// Whether an engine's answer is plainly the text that it was given. Names are the same everywhere, and so may be a short line in a language
+/// that is near.
+pub fn is_echo(asked: &str, answer: &str, (source, wanted): (Lang, Lang)) -> bool {
+    let both = [source, wanted].map(|lang| lang.as_str().to_owned());
+    if NEAR.iter().any(|near| both.iter().all(|lang| near.contains(&lang.as_str()))) {
+        return false;
+    }
+    let words: Vec<_> = asked.split_whitespace().collect();
+    let is_name = |word: &&str| !word.chars().any(char::is_lowercase) || word.starts_with(char::is_uppercase);
+    // The first word of a line begins with a capital, too.
+    let plain: HashSet<_> =
+        words.iter().filter(|word| !is_name(word)).map(|word| word.to_lowercase()).collect();
+    let enough = words.len() >= ECHO.0 && plain.len() + 1 >= ECHO.0 && letters(asked).0 >= ECHO.1;
+    enough && words.into_iter().map(str::to_lowercase).eq(answer.split_whitespace().map(str::to_lowercase))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +186,28 @@ mod tests {
         assert!(in_wrong_language(spanish, lang("ru")));
         assert!(!in_wrong_language(spanish, lang("ca")), "Catalan is not known to the detector");
         assert!(!in_wrong_language("Vale", lang("en")), "too short to say");
+    }
+
+    #[test]
+    fn a_text_that_comes_back_as_it_was_is_noticed() {
+        let is = |text: &str, source: &str, wanted: &str| is_echo(text, text, (lang(source), lang(wanted)));
+        assert!(is("The house is big", "en", "es"));
+        assert!(is("Where is my blue bag?", "en", "ca"));
+        assert!(is("Где мой синий мешок?", "ru", "en"));
+        let changed = is_echo("The house is big", "The house is  BIG ", (lang("en"), lang("es")));
+        assert!(changed, "case and spaces are no translation");
+        for (text, why) in [
+            ("Ada Lovelace, Charles Babbage", "names"),
+            ("NASA, ESA and JAXA", "names"),
+            ("Real Madrid - Arsenal", "names"),
+            ("super hotel", "two words"),
+            ("a b c d e", "few letters"),
+            ("hahaha hahaha hahaha hahaha", "no words"),
+            ("今日は天気がいいですね", "one word, for all that is known"),
+        ] {
+            assert!(!is(text, "en", "es"), "{why}: {text}");
+        }
+        assert!(!is("come carne fresca todo dia", "es", "pt"), "it is the same in both");
+        assert!(!is_echo("The house is big", "La casa es grande", (lang("en"), lang("es"))));
     }
 }

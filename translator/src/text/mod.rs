@@ -7,7 +7,7 @@ mod lang;
 mod mask;
 mod phrases;
 
-pub use detect::{detect, in_wrong_language};
+pub use detect::{detect, in_wrong_language, is_echo};
 pub use lang::Lang;
 pub use mask::{MarkedText, Sentence};
 pub use phrases::phrase;

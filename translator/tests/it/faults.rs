@@ -15,7 +15,7 @@ use crate::{
 
 const HOUSE: &str = "The house is big and the water is cold, and the dog is in the garden.";
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault::Hang,
     Fault::TooMany(Some(30)),
     Fault::TooMany(None),
@@ -23,6 +23,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Broken,
     Fault::WrongKey,
     Fault::Echo,
+    Fault::Foreign,
     Fault::NoJson,
     Fault::OtherJson,
     Fault::FewerLines,
@@ -59,6 +60,20 @@ async fn another_engine_takes_over_whatever_a_service_does() {
 }
 
 #[tokio::test]
+async fn a_short_line_that_comes_back_as_it_was_is_no_translation() {
+    let Some(services) = Services::start().await else { return };
+    let mut settings = services.settings("deepl");
+    settings.engines = "deepl apertium".to_owned();
+    let translator = with_further(&settings, None, Some(services.apertium())).await;
+    services.fault(Fault::Echo);
+    let (answer, engine) = text(&translator, "The house is big", "en", "es").await;
+    assert!(answer.contains("casa") && engine == "apertium", "{engine}: {answer}");
+    // Names are the same in all languages.
+    let names = "Ada Lovelace, Charles Babbage";
+    assert_eq!(text(&translator, names, "en", "es").await, (names.to_owned(), "deepl".to_owned()));
+}
+
+#[tokio::test]
 async fn without_another_engine_it_is_said_when_to_come_again() {
     let Some(services) = Services::start().await else { return };
     for fault in FAULTS {
@@ -89,6 +104,35 @@ async fn a_service_that_wants_fewer_requests_gets_none_until_then() {
         );
     }
     assert_eq!(services.calls(), 1);
+}
+
+#[tokio::test]
+async fn google_s_limits_are_not_taken_for_a_wrong_key() {
+    let Some(services) = Services::start().await else { return };
+    for (reason, message, after) in [
+        ("userRateLimitExceeded", "User Rate Limit Exceeded", 5),
+        ("rateLimitExceeded", "Rate Limit Exceeded", 5),
+        ("dailyLimitExceeded", "Daily Limit Exceeded", 3600),
+    ] {
+        let translator = translator(&services.settings("google")).await;
+        services.fault(Fault::Reason(reason, message));
+        let outcome = ask(&translator, HOUSE, "en", "es").await;
+        assert_eq!(outcome, Outcome::Away { retry_after: Duration::from_secs(after) }, "{reason}");
+        services.fault(Fault::None);
+        let before = services.calls();
+        // One failure alone leaves no service alone; this does, for 5 seconds at least.
+        let begun = Instant::now();
+        let outcome = ask(&translator, &format!("{HOUSE} Yes"), "en", "es").await;
+        let late = begun.elapsed() > Duration::from_secs(4) && after == 5;
+        assert!(matches!(outcome, Outcome::Away { .. }) || late, "{reason}: {outcome:?}");
+        assert!(services.calls() == before || late, "{reason}");
+    }
+    // Whatever else is forbidden is refused.
+    let translator = translator(&services.settings("google")).await;
+    services.fault(Fault::Reason("forbidden", "The caller does not have permission"));
+    ask(&translator, HOUSE, "en", "es").await;
+    services.fault(Fault::None);
+    assert!(matches!(ask(&translator, HOUSE, "en", "es").await, Outcome::Text { .. }));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use rookery_translator::{
 
 use crate::{
     services::{Fault, Services},
-    support::{ask, eventually, lang, only_apertium, request, text, translator, with_redis},
+    support::{ask, eventually, lang, only_apertium, request, text, translator, with_redis, within},
 };
 
 const HOUSE: &str = "The house is big and the water is cold.";
@@ -77,6 +77,68 @@ async fn translators_share_what_they_know_by_redis() {
     )
     .await;
     assert_eq!(text(&third, HOUSE, "en", "es").await, told);
+}
+
+#[tokio::test]
+async fn equal_requests_under_way_at_two_translators_are_one() {
+    let Some(services) = Services::start().await else { return };
+    let Some(redis) = tokio::task::spawn_blocking(rookery_testbed::redis).await.unwrap() else { return };
+    let shared = || {
+        let client = redis::Client::open(redis.url()).unwrap();
+        SharedStore::open(client, "test", TranslatorMetrics::default(), rookery_testbed::PATIENCE).unwrap()
+    };
+    let (one, other) = (shared(), shared());
+    let settings = services.settings("deepl");
+    let both = [with_redis(&settings, Some(&one)).await, with_redis(&settings, Some(&other)).await];
+    services.fault(Fault::Slow);
+    for number in 0..5 {
+        let line = format!("The house has {number} dogs");
+        let asked = both.each_ref().map(|translator| text(translator, &line, "en", "es"));
+        let [first, second] = asked;
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.0.contains("casa") && first == second, "{first:?} {second:?}");
+        assert_eq!(services.calls(), number + 1);
+    }
+    // What ends leaves nothing behind.
+    let mut connection =
+        redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let ended = async {
+        loop {
+            let left: Vec<String> = redis::cmd("KEYS")
+                .arg("test:translator:flight:*")
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    within("no claim is left", ended).await;
+
+    // Who dies over it keeps the others waiting for the time of a call, and no longer.
+    services.fault(Fault::Hang);
+    let settings = TranslatorSettings { timeout_ms: 3_000, ..settings };
+    let before = services.calls();
+    let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = redis.url();
+    let asked = settings.clone();
+    dying.spawn(async move {
+        let client = redis::Client::open(address).unwrap();
+        let shared =
+            SharedStore::open(client, "test", TranslatorMetrics::default(), rookery_testbed::PATIENCE);
+        let first = with_redis(&asked, Some(&shared.unwrap())).await;
+        ask(&first, HOUSE, "en", "es").await
+    });
+    eventually("the service is asked", || services.calls() > before).await;
+    dying.shutdown_background();
+    services.fault(Fault::None);
+    let second = with_redis(&settings, Some(&other)).await;
+    let begun = std::time::Instant::now();
+    assert!(text(&second, HOUSE, "en", "es").await.0.contains("casa"));
+    assert_eq!(services.calls(), before + 2);
+    assert!(begun.elapsed() < rookery_testbed::PATIENCE / 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -36,10 +36,14 @@ pub(crate) enum Fault {
     TooMany(Option<u64>),
     /// DeepL's: the quota is spent.
     Quota,
+    /// Google's: 403 with this reason and message, which is no wrong key.
+    Reason(&'static str, &'static str),
     Broken,
     WrongKey,
     /// The text as it was, whatever language was asked for.
     Echo,
+    /// In a language that nobody asked for.
+    Foreign,
     NoJson,
     /// JSON of another shape.
     OtherJson,
@@ -53,6 +57,9 @@ pub(crate) enum Fault {
 /// Google's service account.
 pub(crate) const ACCOUNT: &str = "tea@example.iam";
 
+/// What is said in the wrong language.
+const GERMAN: &str = "Das Haus ist groß und das Wasser ist kalt, und der Hund ist im Garten.";
+
 pub(crate) const KEY: &str = "a-key-that-nobody-may-see";
 
 pub(crate) struct Services {
@@ -63,7 +70,10 @@ pub(crate) struct Services {
 struct Shared {
     apertium: Arc<Apertium>,
     fault: parking_lot::Mutex<Fault>,
+    /// Translations into one language that it was asked for.
     calls: AtomicUsize,
+    /// Requests of Azure's API.
+    azure: AtomicUsize,
     lines: AtomicUsize,
     /// Who signs what asks for tokens.
     account: parking_lot::Mutex<Option<DecodingKey>>,
@@ -80,6 +90,7 @@ impl Services {
             apertium: Arc::new(crate::support::apertium().await?),
             fault: parking_lot::Mutex::new(Fault::None),
             calls: AtomicUsize::new(0),
+            azure: AtomicUsize::new(0),
             lines: AtomicUsize::new(0),
             account: parking_lot::Mutex::default(),
             no_token: AtomicBool::new(false),
@@ -119,6 +130,11 @@ impl Services {
 
     pub(crate) fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    /// Requests of Azure's API, each for any number of languages.
+    pub(crate) fn azure_requests(&self) -> usize {
+        self.shared.azure.load(Ordering::SeqCst)
     }
 
     /// Settings that use one of its services and nothing else.
@@ -169,11 +185,18 @@ impl Shared {
                 );
             }
             Fault::Quota => return Err(status(456)),
+            Fault::Reason(reason, message) => {
+                let error = json!({"code": 403, "message": message, "errors": [
+                    {"message": message, "domain": "usageLimits", "reason": reason},
+                ]});
+                return Err((StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response());
+            }
             Fault::Broken => return Err(status(500)),
             Fault::WrongKey => return Err(status(403)),
             Fault::NoJson => return Err("<html>maintenance</html>".into_response()),
             Fault::OtherJson => return Err(Json(json!({"ok": [1, 2]})).into_response()),
             Fault::Echo => return Ok(texts),
+            Fault::Foreign => return Ok(texts.iter().map(|_| GERMAN.to_owned()).collect()),
             Fault::Slow => tokio::time::sleep(Duration::from_millis(200)).await,
             Fault::None | Fault::FewerLines | Fault::Endless => {}
         }
@@ -282,6 +305,7 @@ async fn azure(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Response> {
+    shared.azure.fetch_add(1, Ordering::SeqCst);
     let query = query.unwrap_or_default();
     let values = |key: &str| -> Vec<String> {
         query

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
 use serde_json::Value;
 
 use crate::engine::EngineError;
@@ -35,8 +35,20 @@ pub(super) async fn ask(request: RequestBuilder) -> Result<Value, EngineError> {
     if !status.is_success() {
         let after =
             response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        return Err(refused(status, after.map(Duration::from_secs)));
+        let after = after.map(Duration::from_secs);
+        if status == StatusCode::FORBIDDEN
+            && let Ok(answer) = json(&mut response).await
+            && let Some(asked) = limit(&answer)
+        {
+            return Err(EngineError::Limited(after.or(asked)));
+        }
+        return Err(refused(status, after));
     }
+    json(&mut response).await
+}
+
+/// A response's body.
+async fn json(response: &mut Response) -> Result<Value, EngineError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
         if body.len() + chunk.len() > LONGEST {
@@ -45,6 +57,24 @@ pub(super) async fn ask(request: RequestBuilder) -> Result<Value, EngineError> {
         body.extend_from_slice(&chunk);
     }
     serde_json::from_slice(&body).map_err(|_| EngineError::Garbage("its answer is no JSON"))
+}
+
+/// Google says with 403, as for a wrong key, that it was asked too much (<https://cloud.google.com/translate/quotas>): what it means is in
+/// the body. `None`: it does not mean that; else how long it is to be left alone, if that is known.
+fn limit(answer: &Value) -> Option<Option<Duration>> {
+    let error = answer.get("error")?;
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = error.get("errors").and_then(|all| all.get(0));
+    let reason = first.map(|first| text(first, "reason")).unwrap_or_default();
+    let (message, status) = (text(error, "message"), text(error, "status"));
+    if reason == "dailyLimitExceeded" || message.starts_with("Daily Limit Exceeded") {
+        return Some(Some(QUOTA));
+    }
+    let is_limit = matches!(&*reason, "rateLimitExceeded" | "userRateLimitExceeded")
+        || message.starts_with("User Rate Limit Exceeded")
+        || status == "RESOURCE_EXHAUSTED";
+    is_limit.then_some(None)
 }
 
 fn away(error: &reqwest::Error) -> EngineError {
