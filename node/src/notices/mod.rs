@@ -41,6 +41,9 @@ const LOOKS: usize = 4;
 const ROOMS: usize = 10;
 /// How long it is remembered what a user was told of.
 const TOLD: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A mail that was not sent for so long, nor within the window, is not sent any more: much of it may have been read meanwhile, and the
+/// next one names what was not.
+const VALID: Duration = Duration::from_secs(3600);
 /// After something was not to be had.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -163,7 +166,8 @@ impl Notices {
         // The same for all who look at him now: one mail. Of what he was told nothing may be known any more.
         let id = format!("notice-{user}-{told}-{since}");
         let (to, language) = (account.email, account.language);
-        self.sources.outbox.enqueue(MailJob { id, to, language, not_after: None, mail }).await?;
+        let not_after = Some(after(now, self.settings.window().max(VALID)));
+        self.sources.outbox.enqueue(MailJob { id, to, language, not_after, mail }).await?;
         self.sources.ephemeral.put(&key, Bytes::from(now.to_string()), TOLD).await?;
         Ok(Looked::Told)
     }

@@ -282,7 +282,7 @@ impl Marks {
         }
     }
 
-    /// Seqs of the messages after a seq that mention him, at most [`MENTIONS`] of them.
+    /// Seqs of the messages after a seq that mention him, the oldest first, at most [`MENTIONS`] of them.
     pub(super) async fn mention_seqs(
         &self,
         user: UserId,

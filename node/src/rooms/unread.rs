@@ -9,8 +9,10 @@ use rookery_protocol::{
 use super::{Part, Rooms, Standing, history};
 use crate::problem::Problem;
 
-/// Messages looked at in each room, the newest: to find out since when something new waits.
+/// Messages read at once, to find the oldest that is news.
 const LOOKED_AT: usize = 20;
+/// Times that so many are read: who has more than that deleted, or written by himself, before the first that is news is not told of it.
+const PAGES: usize = 50;
 
 /// A room with something that a user has not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub struct Unread {
     pub mentions: u32,
     /// Unread messages.
     pub messages: u64,
-    /// When the oldest of the newest that were written to him (mentions, and all in a direct room) after the given time was
-    /// written, Unix milliseconds; `None`: there are none.
+    /// When the oldest that was written to him (mentions, and all in a direct room) after the given time was written, Unix
+    /// milliseconds; `None`: there is none.
     pub news: Option<i64>,
 }
 
@@ -40,50 +42,100 @@ impl Rooms {
                 continue;
             }
             let room = standing.room;
-            let mentions = self.env().marks.mention_seqs(user, room, standing.read_seq).await?;
+            let mentions = self.env().marks.mentions(user, room, standing.read_seq).await?;
             let Some(info) = self.info(room).await? else { continue };
             let direct = info.kind == Kind::Direct;
-            let written = if direct {
-                self.newest(&standing, user).await?
+            let news = if direct || mentions > 0 {
+                self.oldest_news(&standing, user, direct, since).await?
             } else {
-                self.newest_mentions(room, user, &mentions).await?
+                None
             };
-            let me = user.to_string();
-            let counts = |message: &client::Message| {
-                let foreign = message.sender.as_ref().is_none_or(|sender| sender.id != me);
-                let to_him = direct || message.mentions.contains(&me);
-                !message.deleted && foreign && to_him && message.ts > since
-            };
-            let news = written.into_iter().filter(counts).map(|message| message.ts).min();
             let peer = info.pair.into_iter().find(|member| member.id != user);
             let name = match peer {
                 Some(peer) if direct => peer.display_name,
                 _ => info.name,
             };
-            let mentions = u32::try_from(mentions.len()).unwrap_or(u32::MAX);
             all.push(Unread { name, direct, mentions, messages: standing.unread, news });
         }
         Ok(all)
     }
 
-    async fn newest(&self, standing: &Standing, user: UserId) -> Result<Vec<client::Message>, Problem> {
-        let part = Part::Before(standing.last_seq + 1);
-        let ids = (standing.room, user);
-        let page = history::page(self.store(), ids, standing.last_seq, part, LOOKED_AT).await?;
-        let unread = |message: &client::Message| message.seq > standing.read_seq;
-        Ok(page.messages.into_iter().filter(unread).collect())
+    /// When the oldest unread message that was written to him after `since` was. Not of the newest alone: where there are always new
+    /// ones, those are never old.
+    async fn oldest_news(
+        &self,
+        standing: &Standing,
+        user: UserId,
+        direct: bool,
+        since: i64,
+    ) -> Result<Option<i64>, Problem> {
+        let me = user.to_string();
+        let counts = |message: &client::Message| {
+            let foreign = message.sender.as_ref().is_none_or(|sender| sender.id != me);
+            let to_him = direct || message.mentions.contains(&me);
+            !message.deleted && foreign && to_him && message.ts > since
+        };
+        let mut after = self.written_until(standing, user, since).await?;
+        for _ in 0..PAGES {
+            let (messages, reached) = if direct {
+                self.after(standing, user, after, LOOKED_AT).await?
+            } else {
+                self.mentions_after(standing.room, user, after).await?
+            };
+            if let Some(oldest) = messages.into_iter().find(|message| counts(message)) {
+                return Ok(Some(oldest.ts));
+            }
+            match reached {
+                Some(reached) => after = reached,
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
-    async fn newest_mentions(
+    /// Up to which of his unread messages all were written by `since`. Times grow along a room's log, so this needs a few looks however
+    /// much is unread.
+    async fn written_until(&self, standing: &Standing, user: UserId, since: i64) -> Result<u64, Problem> {
+        let (mut until, mut end) = (standing.read_seq, standing.last_seq);
+        // The first look is at the oldest: who was never told has only news.
+        let mut middle = until;
+        while until < end {
+            let (messages, _) = self.after(standing, user, middle, 1).await?;
+            match messages.first() {
+                Some(message) if message.ts <= since => until = message.seq,
+                _ => end = middle,
+            }
+            middle = until + end.saturating_sub(until) / 2;
+        }
+        Ok(until)
+    }
+
+    /// Messages of a room after this seq, oldest first, and after which to ask for more.
+    async fn after(
+        &self,
+        standing: &Standing,
+        user: UserId,
+        after: u64,
+        count: usize,
+    ) -> Result<(Vec<client::Message>, Option<u64>), Problem> {
+        let ids = (standing.room, user);
+        let page = history::page(self.store(), ids, standing.last_seq, Part::After(after), count).await?;
+        Ok((page.messages, page.has_more.then_some(page.reached)))
+    }
+
+    /// The same, of the messages that mention him.
+    async fn mentions_after(
         &self,
         room: RoomId,
         user: UserId,
-        mentions: &[u64],
-    ) -> Result<Vec<client::Message>, Problem> {
+        after: u64,
+    ) -> Result<(Vec<client::Message>, Option<u64>), Problem> {
+        let mut seqs = self.env().marks.mention_seqs(user, room, after).await?;
+        seqs.truncate(LOOKED_AT);
         let mut messages = Vec::new();
-        for &seq in mentions.iter().rev().take(LOOKED_AT) {
+        for &seq in &seqs {
             messages.extend(history::message(self.store(), room, user, seq).await?);
         }
-        Ok(messages)
+        Ok((messages, seqs.last().copied()))
     }
 }

@@ -5,17 +5,24 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
-    client::send,
-    world::{World, unlimited},
+    client::{raw, send},
+    world::{PASSWORD, World, unlimited},
 };
-use crate::{edge::http::HttpSettings, notices::NoticesSettings};
+use crate::{
+    backend::embedded::{Clock as _, SystemClock},
+    edge::http::HttpSettings,
+    notices::NoticesSettings,
+};
 
 /// Something must be unread for so long: longer than a busy machine takes for a few messages.
 const DELAY: Duration = Duration::from_secs(4);
 /// After that a notice that was to come would have.
 const NEVER: Duration = Duration::from_secs(6);
 
-const SUBJECTS: [&str; 3] = ["Unread messages", "1 unread mention", "2 unread mentions"];
+/// That of a notice.
+fn is_notice(subject: &str) -> bool {
+    subject == "Unread messages" || subject.contains(" unread mention")
+}
 
 async fn world(window_seconds: u64) -> World {
     let http =
@@ -30,7 +37,7 @@ fn token(session: &Value) -> String {
 
 fn notices(world: &World, to: &str) -> Vec<String> {
     let all = world.subjects(to).into_iter();
-    all.filter(|subject| SUBJECTS.contains(&subject.as_str())).collect()
+    all.filter(|subject| is_notice(subject)).collect()
 }
 
 async fn await_notices(world: &World, to: &str, count: usize) {
@@ -74,6 +81,11 @@ async fn what_stays_unread_is_put_into_one_mail() {
     assert!(mail.contains("Read it: https://chat.example.org\n"), "{mail}");
     let link = mail.lines().last().unwrap().rsplit(' ').next().unwrap().to_owned();
     let path = link.strip_prefix("https://chat.example.org").unwrap();
+
+    // It is of use for an hour from then: a mailer that was away for longer drops it.
+    let job = &world.notices()[0];
+    let left = job.not_after.expect("it does not wait for ever") - SystemClock.now_ms() as i64;
+    assert!(left <= 3_600_000 && left > 3_600_000 - begun.elapsed().as_millis() as i64, "{left}");
 
     // Nothing is told twice, nor anything else within the window.
     say(&world, &ada, &between, "still there?").await;
@@ -124,4 +136,93 @@ async fn who_has_read_is_not_told_and_later_news_wait_for_their_own_delay() {
     say(&world, &ada, &between, "four").await;
     tokio::time::sleep(NEVER).await;
     assert_eq!(notices(&world, "bob@example.org").len(), 2);
+}
+
+#[tokio::test]
+async fn who_is_written_to_all_the_time_is_told_meanwhile() {
+    let world = world(1).await;
+    let (ada, bob) = (token(&world.user("ada").await), token(&world.user("bob").await));
+    let between = direct(&world, &ada, "bob").await;
+    let seq = say(&world, &ada, &between, "read").await;
+    world.call(&bob, "PUT", &format!("{between}/read"), json!({"seq": seq})).await.accepted(204);
+    let begun = Instant::now();
+    // Twice: the second time most of what is unread was told.
+    for count in 1..=2 {
+        let end = Instant::now() + DELAY * 8;
+        let mut said = 0;
+        while notices(&world, "bob@example.org").len() < count {
+            assert!(Instant::now() < end, "{said} messages, and not a word of them");
+            say(&world, &ada, &between, &format!("{count}, {said}")).await;
+            said += 1;
+            tokio::time::sleep(DELAY / 80).await;
+        }
+    }
+    assert!(begun.elapsed() >= DELAY * 2 - Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn mentions_beyond_those_that_are_counted_are_news() {
+    let world = world(1).await;
+    let (ada, bob) = (token(&world.user("ada").await), token(&world.user("bob").await));
+    let body = json!({"name": "Tea", "kind": "group", "visibility": "public"});
+    let room = world.call(&ada, "POST", "/v1/rooms", body).await.accepted(201);
+    let tea = format!("/v1/rooms/{}", room["id"].as_str().unwrap());
+    world.call(&bob, "POST", &format!("{tea}/join"), Value::Null).await.accepted(200);
+    for number in 0..110 {
+        say(&world, &ada, &tea, &format!("{number}, @bob?")).await;
+    }
+    await_notices(&world, "bob@example.org", 1).await;
+    // A slow machine tells him of some first.
+    let mut told = 0;
+    while told < notices(&world, "bob@example.org").len() {
+        told = notices(&world, "bob@example.org").len();
+        tokio::time::sleep(NEVER).await;
+    }
+    say(&world, &ada, &tea, "and now, @bob?").await;
+    await_notices(&world, "bob@example.org", told + 1).await;
+    assert_eq!(notices(&world, "bob@example.org")[0], "100 unread mentions");
+}
+
+/// What whoever calls says of the server's name is put into no mail: he may be somebody else than who reads it.
+#[tokio::test]
+async fn links_come_from_the_settings_and_never_from_a_request() {
+    const NAMES: &str = "host: evil.example.net\r\nx-forwarded-host: evil.example.net\r\nforwarded: host=evil.example.net\r\n\
+                         origin: https://evil.example.net\r\nreferer: https://evil.example.net/\r\n";
+    let elsewhere = async |world: &World, more: &str, path: &str, body: Value| {
+        let body = body.to_string();
+        let head =
+            format!("POST {path} HTTP/1.1\r\n{NAMES}connection: close\r\ncontent-type: application/json\r\n");
+        raw(world.at, format!("{head}{more}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await
+    };
+    let mails = async |world: World| {
+        let (email, room) = ("cleo@example.org", "/v1/rooms");
+        let (ada, bob) = (token(&world.user("ada").await), token(&world.user("bob").await));
+        // The second time he has an account already.
+        for username in ["cleo", "cleopatra"] {
+            let body = json!({"email": email, "username": username, "password": PASSWORD});
+            elsewhere(&world, "", "/v1/auth/register", body).await.accepted(202);
+            let code = json!({"email": email, "code": world.code(email)});
+            elsewhere(&world, "", "/v1/auth/verify", code).await;
+        }
+        let body = json!({"email": "bob@example.org"});
+        elsewhere(&world, "", "/v1/auth/password/forgot", body).await.accepted(202);
+        world.call(&bob, "PATCH", "/v1/users/me", json!({"login_code": true})).await.accepted(200);
+        let body = json!({"login": "bob", "password": PASSWORD});
+        elsewhere(&world, "", "/v1/auth/login", body).await.accepted(202);
+        let between = direct(&world, &ada, "bob").await;
+        let path = format!("{room}/{}/messages", between.rsplit('/').next().unwrap());
+        let ada = format!("authorization: Bearer {ada}\r\n");
+        elsewhere(&world, &ada, &path, json!({"text": "hello?", "client_msg_id": "1"})).await.accepted(201);
+        await_notices(&world, "bob@example.org", 1).await;
+        let mails: Vec<_> = ["bob@example.org", email].iter().flat_map(|to| world.mails(to)).collect();
+        assert!(mails.len() >= 7, "{mails:?}");
+        mails
+    };
+    let without = NoticesSettings { enabled: true, delay_seconds: DELAY.as_secs(), window_seconds: 600 };
+    let without = World::telling(unlimited(), HttpSettings::default(), without).await;
+    let (with, without) = tokio::join!(mails(world(600).await), mails(without));
+    let links: Vec<_> = with.iter().flat_map(|mail| mail.split("://").skip(1)).collect();
+    assert!(!links.is_empty() && links.iter().all(|link| link.starts_with("chat.example.org")), "{links:?}");
+    assert!(without.iter().all(|mail| !mail.contains("://")), "{without:?}");
+    assert!(with.iter().chain(&without).all(|mail| !mail.contains("evil")), "{with:?} {without:?}");
 }

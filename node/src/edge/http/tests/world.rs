@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,9 +18,12 @@ use tempfile::TempDir;
 use super::client::{Answer, send};
 use crate::{
     accounts::{Accounts, AccountsMetrics, AccountsSettings, Limit, LimitSettings},
-    backend::embedded::{
-        Clock, EmbeddedReminders, Mailbox, Store, StoreSettings, SystemClock, Ttl,
-        for_tests::{code, open_when_free},
+    backend::{
+        MailJob, Outbox, Unavailable,
+        embedded::{
+            Clock, EmbeddedReminders, Mailbox, Store, StoreSettings, SystemClock, Ttl,
+            for_tests::{code, open_when_free},
+        },
     },
     edge::{App, http::HttpSettings},
     notices::{self, NoticesMetrics, NoticesSettings},
@@ -53,12 +57,27 @@ impl Backends {
     }
 }
 
+/// The jobs that go into the mailbox, whole.
+pub(super) struct Jobs {
+    mailbox: Arc<Mailbox>,
+    seen: parking_lot::Mutex<Vec<MailJob>>,
+}
+
+#[async_trait]
+impl Outbox for Jobs {
+    async fn enqueue(&self, job: MailJob) -> Result<(), Unavailable> {
+        self.seen.lock().push(job.clone());
+        self.mailbox.enqueue(job).await
+    }
+}
+
 /// A node's HTTP.
 pub(super) struct World {
     pub(super) at: SocketAddr,
     pub(super) app: Arc<App>,
     pub(super) accounts: Arc<Accounts>,
     mailbox: Arc<Mailbox>,
+    notices: Arc<Jobs>,
     server: tokio::task::JoinHandle<()>,
     _notices: notices::Running,
     clock: Arc<Ahead>,
@@ -136,12 +155,13 @@ impl World {
             .await
             .unwrap();
         let reminders = EmbeddedReminders::open(store, Arc::new(SystemClock)).await.unwrap();
+        let jobs = Arc::new(Jobs { mailbox: mailbox.clone(), seen: parking_lot::Mutex::default() });
         let sources = notices::Sources {
             accounts: accounts.clone(),
             rooms: Arc::clone(&rooms),
             reminders: Arc::new(reminders),
             ephemeral,
-            outbox: mailbox.clone(),
+            outbox: jobs.clone(),
             public_url: http.public_url.clone(),
         };
         let running = notices::start(notices, sources, NoticesMetrics::register(&mut Registry::default()));
@@ -158,7 +178,7 @@ impl World {
         let at = listener.local_addr().unwrap();
         let service = super::super::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        Self { at, app, accounts, mailbox, server, _notices: running, clock, dir }
+        Self { at, app, accounts, mailbox, notices: jobs, server, _notices: running, clock, dir }
     }
 
     /// So much time passes for what is kept for a while: codes, tickets, logins.
@@ -185,6 +205,17 @@ impl World {
     /// The newest mail to an address with this subject.
     pub(super) fn mail(&self, to: &str, subject: &str) -> Option<String> {
         self.mailbox.list(Some(to)).into_iter().find(|mail| mail.subject == subject).map(|mail| mail.text)
+    }
+
+    /// The jobs of notices so far.
+    pub(super) fn notices(&self) -> Vec<MailJob> {
+        self.notices.seen.lock().clone()
+    }
+
+    /// The mails to an address, newest first: all that they say.
+    pub(super) fn mails(&self, to: &str) -> Vec<String> {
+        let all = self.mailbox.list(Some(to)).into_iter();
+        all.map(|mail| format!("{}\n{}", mail.subject, mail.text)).collect()
     }
 
     /// The code of the newest mail with one.
