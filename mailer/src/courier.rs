@@ -42,7 +42,8 @@ pub struct Courier {
     smtp: Smtp,
     rates: Rates,
     metrics: MailerMetrics,
-    away: watch::Sender<bool>,
+    /// Why no mail is begun, while none is.
+    away: watch::Sender<Option<String>>,
     /// When the server is asked next; locked by who asks.
     asking: tokio::sync::Mutex<()>,
     ask_after: Mutex<Duration>,
@@ -51,7 +52,7 @@ pub struct Courier {
 impl Courier {
     /// Of these parts.
     pub fn new(composer: Composer, smtp: Smtp, rates: Rates, metrics: MailerMetrics) -> Self {
-        let (away, asking) = (watch::Sender::new(false), tokio::sync::Mutex::default());
+        let (away, asking) = (watch::Sender::default(), tokio::sync::Mutex::default());
         Self { composer, smtp, rates, metrics, away, asking, ask_after: Mutex::new(ASK_FIRST) }
     }
 
@@ -79,10 +80,10 @@ impl Courier {
 
     /// Waits until the SMTP server can be used, for all that is known, and asks it now and then while it cannot.
     pub async fn usable(&self) {
-        while *self.away.borrow() {
+        while self.is_away() {
             // One asks; the others learn it from him.
             let _asking = self.asking.lock().await;
-            if !*self.away.borrow() {
+            if !self.is_away() {
                 return;
             }
             let after = *self.ask_after.lock();
@@ -91,7 +92,7 @@ impl Courier {
             match self.smtp.try_out().await {
                 Ok(()) => {
                     tracing::info!(place = self.smtp.place(), "mails are begun again");
-                    self.say_away(false);
+                    self.say_away(None);
                 }
                 Err(why) => tracing::debug!(%why, "no mail is begun still"),
             }
@@ -100,13 +101,18 @@ impl Courier {
 
     /// Whether no mail is begun because the server cannot be used.
     pub fn is_away(&self) -> bool {
-        *self.away.borrow()
+        self.away.borrow().is_some()
+    }
+
+    /// Why no mail is begun, while the server cannot be used.
+    pub fn away(&self) -> watch::Receiver<Option<String>> {
+        self.away.subscribe()
     }
 
     /// Says whether that is news.
-    fn say_away(&self, away: bool) -> bool {
-        self.metrics.smtp_away.set(i64::from(away));
-        self.away.send_replace(away) != away
+    fn say_away(&self, why: Option<&str>) -> bool {
+        self.metrics.smtp_away.set(i64::from(why.is_some()));
+        self.away.send_replace(why.map(str::to_owned)).is_some() != why.is_some()
     }
 
     /// Tries to send a job's mail once, whatever the rates say.
@@ -130,7 +136,7 @@ impl Courier {
             Outcome::Never(why) => Tried::Hopeless(discreet(&why, &job.mail)),
             Outcome::Away(why) => {
                 // It may be that only so many connections are allowed.
-                if !self.smtp.is_connected() && self.say_away(true) {
+                if !self.smtp.is_connected() && self.say_away(Some(&why)) {
                     tracing::warn!(why, "the SMTP server cannot be used; no mail is begun until it can");
                 }
                 Tried::Away(why)

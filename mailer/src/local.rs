@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rookery_protocol::outbox::MailJob;
-use rookery_service::{Failure, settings::Wrong};
+use rookery_service::{Failure, Health, settings::Wrong};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -25,6 +25,10 @@ use crate::{
 const SOON: Duration = Duration::from_secs(1);
 /// After something failed that is not a mail's fault.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What waits is looked at so often.
+const LOOK: Duration = Duration::from_secs(2);
+/// What has waited for so long is given up, as what is in the outbox of a cluster is.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// `[mailer]` of a process that has an outbox of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +72,15 @@ pub struct LocalJob {
     pub job: MailJob,
 }
 
+/// What waits in an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many jobs.
+    pub jobs: usize,
+    /// When the oldest of them was put there, Unix milliseconds.
+    pub since: Option<i64>,
+}
+
 /// The outbox of this process.
 #[async_trait]
 pub trait LocalOutbox: Send + Sync {
@@ -90,12 +103,18 @@ pub trait LocalOutbox: Send + Sync {
     async fn give_up(&self, number: u64, failures: u32, why: &str) -> Result<(), String>;
     /// How many are kept that were given up.
     fn given_up(&self) -> usize;
+    /// What waits, also what is being sent.
+    fn waiting(&self) -> Waiting;
+    /// A job that nobody is at and that was put there before this time, Unix milliseconds, whether it is time for it or not.
+    fn take_older(&self, than: i64) -> Option<LocalJob>;
 }
 
 /// What sends the mails of an outbox of this process.
 pub struct LocalMailer {
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
+    place: String,
+    away: watch::Receiver<Option<String>>,
 }
 
 impl LocalMailer {
@@ -109,10 +128,20 @@ impl LocalMailer {
         metrics: MailerMetrics,
     ) -> Result<Self, Failure> {
         let courier = program::courier(&settings.mail, &settings.smtp, metrics.clone())?;
+        let (place, away) = (courier.smtp().place(), courier.away());
         let sender = Sender { outbox, courier, retry: settings.retry.clone(), metrics };
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(Arc::new(sender).run(settings.smtp.connections, stopped));
-        Ok(Self { stop, running })
+        Ok(Self { stop, running, place, away })
+    }
+
+    /// How the SMTP server is, whenever that is asked; for readiness.
+    pub fn health(&self) -> impl Fn() -> Health + Send + Sync + use<> {
+        let (place, away) = (self.place.clone(), self.away.clone());
+        move || match &*away.borrow() {
+            None => Health { good: true, says: place.clone() },
+            Some(why) => Health { good: false, says: why.clone() },
+        }
     }
 
     /// Begins no more mails, and waits for those under way, so long at most.
@@ -135,6 +164,7 @@ impl Sender {
     async fn run(self: Arc<Self>, all: u32, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(all as usize));
         self.show_given_up();
+        let looking = tokio::spawn(self.clone().look());
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let job = tokio::select! {
@@ -143,6 +173,7 @@ impl Sender {
             };
             tokio::spawn(self.clone().see_through(job, place));
         }
+        looking.abort();
         let _seen_through = places.acquire_many(all).await;
         self.courier.smtp().close().await;
     }
@@ -162,6 +193,33 @@ impl Sender {
         }
         self.show_given_up();
         self.metrics.under_way.dec();
+    }
+
+    /// Shows what waits, and gives up what has waited for too long, also while nothing can be sent. Until it is aborted.
+    async fn look(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            tick.tick().await;
+            let now = now_ms();
+            let waiting = self.outbox.waiting();
+            self.metrics.jobs.set(i64::try_from(waiting.jobs).unwrap_or(i64::MAX));
+            self.metrics.oldest_job_seconds.set(waiting.since.map_or(0, |since| (now - since).max(0) / 1000));
+            let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
+            while let Some(LocalJob { number, failures, since, job, .. }) = self.outbox.take_older(now - life)
+            {
+                let tried = match is_expired(&job) {
+                    true => Tried::Expired,
+                    false => Tried::Hopeless("it could not be sent for as long as mails wait".to_owned()),
+                };
+                let about = (job.mail.kind(), job.id.as_str());
+                if let Err(why) = self.end(number, about, (failures, since), tried).await {
+                    tracing::warn!(job = job.id, why, "that a mail is given up cannot be written down");
+                    // It is not free again, or it would come at once: it is looked at at the next start.
+                    break;
+                }
+            }
+            self.show_given_up();
+        }
     }
 
     fn show_given_up(&self) {

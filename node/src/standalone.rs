@@ -112,6 +112,7 @@ async fn services(
         let outbox = EmbeddedOutbox::open(store.clone(), clock.clone()).await;
         let outbox = Arc::new(outbox.map_err(|e| unusable(e.to_string()))?);
         let mailer = LocalMailer::start(&settings.mailer, outbox.clone(), metrics.mailer.clone())?;
+        readiness.show("smtp", false, mailer.health());
         (outbox.clone(), None, Some((mailer, outbox)))
     } else {
         let mailbox = Mailbox::open(store.clone(), &settings.store, clock.clone()).await;

@@ -31,6 +31,7 @@ impl Node {
         ];
         let process = bed
             .process("node", Path::new(env!("CARGO_BIN_EXE_rookery-node")), args.to_vec())
+            .with_env("ROOKERY_LOG__LEVEL", "info,rookery_node=trace,rookery_mailer=trace")
             .with_env("ROOKERY_MAILER__SMTP__HOST", "localhost")
             .with_env("ROOKERY_MAILER__SMTP__PORT", &smtp.port().to_string())
             .with_env("ROOKERY_MAILER__SMTP__SECURITY", "plain")
@@ -74,9 +75,18 @@ impl Node {
 
     /// Waits until no mail is begun because the SMTP server cannot be used.
     fn await_smtp_away(&self) {
-        let metrics = || self.ask_at(self.management, "GET", "/metrics", "").unwrap_or_default();
-        let is_away = || metrics().lines().any(|line| line == "rookery_mailer_smtp_away 1");
-        eventually("the SMTP server is found away", || self.process.log_tail(20), || is_away().then_some(()));
+        self.await_metric("rookery_mailer_smtp_away", 1.0);
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let all = self.ask_at(self.management, "GET", "/metrics", "").unwrap_or_default();
+        let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(-1.0)
+    }
+
+    fn await_metric(&self, name: &str, at_least: f64) {
+        let tail = || format!("{name} is {}\n{}", self.metric(name), self.process.log_tail(20));
+        eventually("a metric grows", tail, || (self.metric(name) >= at_least).then_some(()));
     }
 
     fn register(&self, name: &str) {
@@ -96,6 +106,11 @@ fn await_mail(smtp: &Smtp, node: &Node, to: &str) -> serde_json::Value {
     )
 }
 
+/// Whether a log has a code, and not only as a part of a longer number, of which it is full.
+fn says(log: &str, code: &str) -> bool {
+    log.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == code)
+}
+
 #[test]
 fn mails_are_sent_and_outlive_the_node_while_they_wait() {
     let bed = Bed::temporary();
@@ -113,6 +128,10 @@ fn mails_are_sent_and_outlive_the_node_while_they_wait() {
     node.register("bob");
     // No try of his mail is used up by that, however often it is begun.
     node.await_smtp_away();
+    node.await_metric("rookery_mailer_oldest_job_seconds", 1.0);
+    assert!(node.metric("rookery_mailer_jobs") >= 1.0);
+    let report = node.ask_at(node.management, "GET", "/readyz", "").unwrap();
+    assert!(report.contains("200 OK") && report.contains("smtp: not ok: "), "{report}");
     for _ in 0..2 {
         node.process.kill();
         node.process.start();
@@ -121,6 +140,9 @@ fn mails_are_sent_and_outlive_the_node_while_they_wait() {
     }
     smtp.process().start();
     await_mail(&smtp, &node, "bob@example.org");
+    let report = || node.ask_at(node.management, "GET", "/readyz", "").unwrap_or_default();
+    eventually("the SMTP server is well", report, || report().contains("smtp: ok: ").then_some(()));
+    eventually("no job waits", String::new, || (node.metric("rookery_mailer_jobs") < 0.5).then_some(()));
     let of_bob = smtp.mails().iter().filter(|mail| mail["to"][0] == "bob@example.org").count();
     assert_eq!((of_bob, smtp.mails().len()), (1, 2));
 
@@ -141,6 +163,17 @@ fn mails_are_sent_and_outlive_the_node_while_they_wait() {
     assert!(!dead().contains("cleo"), "{}", dead());
     let none = node.ask_at(node.management, "POST", "/mails/dead?job=none", "").unwrap();
     assert!(none.starts_with("HTTP/1.1 404"), "{none}");
+
+    // Nobody reads a code in the log.
+    let code = |mail: &serde_json::Value| {
+        let text = mail["text"].as_str().unwrap();
+        let digits = text.split(|c: char| !c.is_ascii_digit()).find(|part| part.len() == 6);
+        digits.unwrap_or_else(|| panic!("no code: {text}")).to_owned()
+    };
+    let codes: Vec<_> = smtp.mails().iter().map(code).collect();
+    assert!(codes.len() >= 3, "{codes:?}");
+    let log = std::fs::read_to_string(node.process.log()).unwrap();
+    assert!(log.contains("rookery_mailer") && codes.iter().all(|code| !says(&log, code)), "{codes:?}\n{log}");
 
     node.process.terminate();
     let status = node.process.wait(rookery_testbed::PATIENCE).unwrap();

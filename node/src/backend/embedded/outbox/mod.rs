@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use parking_lot::Mutex;
-use rookery_mailer::local::{LocalJob, LocalOutbox};
+use rookery_mailer::local::{self, LocalJob, LocalOutbox};
 use tokio::sync::Notify;
 
 use super::{Clock, Store};
@@ -42,6 +42,16 @@ struct Waiting {
     /// Somebody is at it.
     taken: bool,
     job: MailJob,
+}
+
+impl Waiting {
+    /// Somebody is at it from now on.
+    fn take(&mut self, number: u64) -> LocalJob {
+        self.taken = true;
+        let since = i64::try_from(self.since).unwrap_or(i64::MAX);
+        let (waited, failures, job) = (self.at > self.since, self.failures, self.job.clone());
+        LocalJob { number, failures, since, waited, job }
+    }
 }
 
 #[derive(Default)]
@@ -192,11 +202,7 @@ impl LocalOutbox for EmbeddedOutbox {
                 let free = jobs.waiting.iter_mut().filter(|(_, waiting)| !waiting.taken);
                 match free.min_by_key(|(_, waiting)| waiting.at) {
                     Some((&number, waiting)) if waiting.at <= now => {
-                        waiting.taken = true;
-                        let since = i64::try_from(waiting.since).unwrap_or(i64::MAX);
-                        let waited = waiting.at > waiting.since;
-                        let (failures, job) = (waiting.failures, waiting.job.clone());
-                        return LocalJob { number, failures, since, waited, job };
+                        return waiting.take(number);
                     }
                     Some((_, waiting)) => Duration::from_millis(waiting.at - now).min(LOOK),
                     None => LOOK,
@@ -249,5 +255,21 @@ impl LocalOutbox for EmbeddedOutbox {
 
     fn given_up(&self) -> usize {
         self.jobs.lock().dead.len()
+    }
+
+    fn waiting(&self) -> local::Waiting {
+        let jobs = self.jobs.lock();
+        // What was put back has an old number, but is as young as any.
+        let since = jobs.waiting.values().map(|waiting| waiting.since).min();
+        let since = since.map(|since| i64::try_from(since).unwrap_or(i64::MAX));
+        local::Waiting { jobs: jobs.waiting.len(), since }
+    }
+
+    fn take_older(&self, than: i64) -> Option<LocalJob> {
+        let than = u64::try_from(than).ok()?;
+        let mut jobs = self.jobs.lock();
+        let is_old = |waiting: &Waiting| !waiting.taken && waiting.since < than;
+        let (&number, waiting) = jobs.waiting.iter_mut().find(|(_, waiting)| is_old(waiting))?;
+        Some(waiting.take(number))
     }
 }

@@ -9,9 +9,22 @@ use super::{dead::KEPT, *};
 use crate::backend::embedded::{StoreMetrics, StoreSettings, SystemClock};
 
 async fn open(dir: &std::path::Path) -> EmbeddedOutbox {
+    open_at(dir, Arc::new(SystemClock)).await
+}
+
+async fn open_at(dir: &std::path::Path, clock: Arc<dyn Clock>) -> EmbeddedOutbox {
     let metrics = StoreMetrics::register(&mut Registry::default());
     let store = Store::open(dir, &StoreSettings::default(), metrics).unwrap();
-    EmbeddedOutbox::open(store, Arc::new(SystemClock)).await.unwrap()
+    EmbeddedOutbox::open(store, clock).await.unwrap()
+}
+
+/// A clock that so many milliseconds are missing from.
+struct Behind(u64);
+
+impl Clock for Behind {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() - self.0
+    }
 }
 
 fn job(id: &str, mail: Mail) -> MailJob {
@@ -117,4 +130,40 @@ async fn codes_have_room_when_notices_have_none() {
     let code = Mail::LoginCode { code: "123456".into(), username: "ada".into(), minutes: 5 };
     outbox.enqueue(job("code", code)).await.unwrap();
     assert_eq!(next(&outbox).await.job.id, "code");
+}
+
+#[tokio::test]
+async fn what_has_waited_for_a_day_is_given_up_though_nothing_can_be_sent() {
+    const HOUR: u64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = open_at(dir.path(), Arc::new(Behind(25 * HOUR))).await;
+    let welcome = |id: &str| MailJob { to: "ada@example.org".into(), ..welcome(id) };
+    outbox.enqueue(welcome("old")).await.unwrap();
+    let mut late = welcome("late");
+    late.not_after = Some(1);
+    outbox.enqueue(late).await.unwrap();
+    drop(outbox);
+    let outbox = open_at(dir.path(), Arc::new(Behind(HOUR))).await;
+    outbox.enqueue(welcome("young")).await.unwrap();
+    let outbox = Arc::new(outbox);
+    let waiting = outbox.waiting();
+    let age = SystemClock.now_ms() - u64::try_from(waiting.since.unwrap()).unwrap();
+    assert!(waiting.jobs == 3 && (25 * HOUR..26 * HOUR).contains(&age), "{waiting:?}");
+
+    let mut settings = local::LocalSettings::default();
+    // Nobody listens there.
+    (settings.smtp.host, settings.smtp.port) = ("localhost".to_owned(), 1);
+    settings.mail.from = "chat@example.org".to_owned();
+    let metrics = rookery_mailer::metrics::MailerMetrics::register(&mut Registry::default());
+    let mailer = local::LocalMailer::start(&settings, outbox.clone(), metrics).unwrap();
+    let given_up = async {
+        while outbox.waiting().jobs > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), given_up).await.expect("two of them are over");
+    let listed = outbox.dead_letters();
+    assert!(listed.starts_with("old\t") && listed.lines().count() == 1, "{listed}");
+    assert!(listed.contains("for as long as mails wait"), "{listed}");
+    mailer.stop(Duration::from_secs(60)).await;
 }
