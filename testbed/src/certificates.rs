@@ -9,6 +9,11 @@ use crate::programs;
 ///
 /// False, said loudly, where there is no openssl.
 pub fn certificates(dir: &Path, names: &str) -> bool {
+    certificates_for(dir, names, 2)
+}
+
+/// The same, good for so many days; 0: for this second.
+pub(crate) fn certificates_for(dir: &Path, names: &str, days: u32) -> bool {
     let Some(openssl) = programs::find_or_say("openssl") else { return false };
     let extensions = format!(
         "subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n"
@@ -19,7 +24,9 @@ pub fn certificates(dir: &Path, names: &str) -> bool {
     for line in [
         &format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"),
         &format!("req {key} -subj /CN=tests -keyout key.pem -out request.pem"),
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out cert.pem",
+        &format!(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile extensions -out cert.pem"
+        ),
     ] {
         let done = Command::new(&openssl).args(line.split(' ')).current_dir(dir).output();
         assert!(done.is_ok_and(|done| done.status.success()), "openssl {line}");

@@ -23,16 +23,18 @@ fn tls_and_every_way_to_log_in() {
     let (port, tls_port, ca) = (world.smtp.port(), world.smtp.tls_port(), world.smtp.ca());
     let trusted = format!("tls_ca = '{}'\ntimeout_seconds = 30\n", ca.display());
     let user = "user = 'chat'\npassword = 'secret'\n";
+    let token = format!(
+        "{trusted}port = {port}\nlogin = 'xoauth2'\nuser = 'chat@example.org'\npassword_file = '{}'\n",
+        world.write("token", "secret-token\n")
+    );
     let good = [
-        format!("{trusted}{user}port = {port}\n"),
-        format!("{trusted}{user}port = {port}\nlogin = 'login'\n"),
-        format!("{trusted}{user}port = {tls_port}\nsecurity = 'implicit'\n"),
-        format!(
-            "{trusted}port = {port}\nlogin = 'xoauth2'\nuser = 'chat@example.org'\npassword_file = '{}'\n",
-            world.write("token", "secret-token\n")
-        ),
+        (format!("{trusted}{user}port = {port}\n"), "PLAIN"),
+        (format!("{trusted}{user}port = {port}\nlogin = 'plain'\n"), "PLAIN"),
+        (format!("{trusted}{user}port = {port}\nlogin = 'login'\n"), "LOGIN"),
+        (format!("{trusted}{user}port = {tls_port}\nsecurity = 'implicit'\n"), "PLAIN"),
+        (token, "XOAUTH2"),
     ];
-    for (n, smtp) in good.iter().enumerate() {
+    for (n, (smtp, login)) in good.iter().enumerate() {
         let (done, said) = test(&world, smtp);
         assert!(
             done && said.contains("connected and logged in") && said.contains("took a mail"),
@@ -40,7 +42,7 @@ fn tls_and_every_way_to_log_in() {
         );
         let mails = world.smtp.mails();
         assert_eq!(mails.len(), n + 1);
-        assert_eq!(mails[n]["tls"], true);
+        assert_eq!((&mails[n]["tls"], &mails[n]["login"]), (&true.into(), &(*login).into()), "{smtp}");
     }
     for (smtp, wanted) in [
         (
@@ -70,6 +72,40 @@ fn tls_and_every_way_to_log_in() {
         assert!(!done && said.contains(wanted), "{smtp}{said}");
     }
     assert_eq!(world.smtp.mails().len(), good.len());
+}
+
+#[test]
+fn login_is_used_where_there_is_no_plain() {
+    let options = SmtpOptions {
+        tls: true,
+        users: vec![("chat".into(), "secret".into())],
+        without: vec!["PLAIN".into()],
+        ..SmtpOptions::default()
+    };
+    let Some(world) = World::new(&options) else { return };
+    let (port, ca) = (world.smtp.port(), world.smtp.ca());
+    let user = format!("tls_ca = '{}'\nport = {port}\nuser = 'chat'\npassword = 'secret'\n", ca.display());
+    let (done, said) = test(&world, &user);
+    assert!(done, "{said}");
+    assert_eq!(world.smtp.mails()[0]["login"], "LOGIN");
+    // Who wants PLAIN and nothing else is not logged in by another way.
+    let (done, said) = test(&world, &format!("{user}login = 'plain'\n"));
+    assert!(!done, "{said}");
+    assert_eq!(world.smtp.mails().len(), 1);
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told() {
+    let options = SmtpOptions { tls: true, expired: true, ..SmtpOptions::default() };
+    let Some(world) = World::new(&options) else { return };
+    let smtp = format!("tls_ca = '{}'\nport = {}\n", world.smtp.ca().display(), world.smtp.port());
+    // It is good for the second in which it was made.
+    let (mut said, mut done) = (String::new(), true);
+    rookery_testbed::eventually("it has expired", String::new, || {
+        (done, said) = test(&world, &smtp);
+        (!done).then_some(())
+    });
+    assert!(said.contains("has expired: it must be renewed there"), "{said}");
 }
 
 #[test]

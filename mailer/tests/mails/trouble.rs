@@ -72,6 +72,38 @@ fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_kept()
 }
 
 #[test]
+fn a_mail_that_is_given_up_waits_until_it_is_among_the_dead_letters() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([{"to": "unknown@", "at": "rcpt", "reply": "550 5.1.1 no such user"}]));
+    let smtp = world.smtp_settings().replace("timeout_seconds = 10", "timeout_seconds = 1");
+    let settings = world.settings(&smtp);
+    let mailer = world.mailer("mailer", &settings);
+    // Nobody confirms that a letter is stored.
+    world
+        .runtime
+        .block_on(world.context.delete_stream(format!("{}-mailer-dead", crate::world::CLUSTER)))
+        .unwrap();
+    world.enqueue(&welcome("unknown", "unknown@example.org"));
+    let log = || std::fs::read_to_string(mailer.process.log()).unwrap_or_default();
+    rookery_testbed::eventually("it is not to be had", log, || {
+        log().contains("a dead letter cannot be stored").then_some(())
+    });
+    assert_eq!(world.waiting(), 1);
+    assert!(mailer.metric("rookery_mailer_dead_total") < 0.5, "it is none yet");
+
+    // The next start makes the stream.
+    mailer.process.terminate();
+    mailer.process.wait(rookery_testbed::PATIENCE).expect("it ends");
+    mailer.process.start();
+    mailer.await_ready();
+    world.await_empty();
+    let listed = world.command(&["dead", "list"], &settings);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.starts_with("unknown\t") && listed.contains("550 5.1.1 no such user"), "{listed}");
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+}
+
+#[test]
 fn a_late_answer_is_not_taken_for_that_to_another_mail() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
     world.smtp.obey(&json!([
@@ -181,4 +213,29 @@ fn a_mailer_that_is_told_to_stop_ends_what_it_has_begun() {
     within(Duration::from_secs(10), begun, "stopping");
     assert_eq!(world.waiting(), 0);
     assert!(world.came().values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_mailer_that_is_told_to_stop_begins_no_more() {
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([{"to": "", "at": "data", "delay": 3}]));
+    let settings = world.settings(&format!("{}connections = 2\n", world.smtp_settings()));
+    let mailer = world.mailer("mailer", &settings);
+    for n in 0..6 {
+        world.enqueue(&welcome(&format!("s{n}"), "a@example.org"));
+    }
+    rookery_testbed::eventually("mails are under way", String::new, || {
+        (world.smtp.mails().len() == 2).then_some(())
+    });
+    mailer.process.terminate();
+    let status = mailer.process.wait(Duration::from_secs(20)).expect("it ends");
+    assert!(status.success(), "{}", mailer.process.log_tail(20));
+    let (sent, waiting) = (world.smtp.mails().len() as u64, world.waiting());
+    // A slow machine is told when two more are under way.
+    assert!(waiting >= 2 && sent + waiting == 6, "{sent} sent, {waiting} wait");
+    world.smtp.obey(&json!([]));
+    mailer.process.start();
+    mailer.await_ready();
+    world.await_empty();
+    assert_eq!(world.came().into_values().collect::<Vec<_>>(), [1; 6]);
 }

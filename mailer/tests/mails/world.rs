@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     process::{Command, Output},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use async_nats::jetstream::{
     message::PublishMessage,
     stream::{Config, DiscardPolicy, RetentionPolicy},
 };
+use futures_util::StreamExt as _;
 use rookery_protocol::outbox::{self, Mail, MailJob, VERSION, VERSION_HEADER};
 use rookery_testbed::{Bed, NatsCluster, Process, Smtp, SmtpOptions};
 use serde_json::Value;
@@ -26,6 +28,21 @@ pub(crate) struct World {
     pub(crate) bed: Bed,
     pub(crate) runtime: Runtime,
     pub(crate) context: jetstream::Context,
+}
+
+/// What mailers wrote down about jobs.
+#[derive(Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Vec<(String, Value)>>>);
+
+impl Notes {
+    /// What was written about each job, in its order.
+    pub(crate) fn by_job(&self) -> HashMap<String, Vec<Value>> {
+        let mut jobs: HashMap<_, Vec<_>> = HashMap::new();
+        for (job, note) in &*self.0.lock().unwrap() {
+            jobs.entry(job.clone()).or_default().push(note.clone());
+        }
+        jobs
+    }
 }
 
 /// A mailer with its management port.
@@ -101,7 +118,7 @@ impl World {
             "--config".into(),
             file,
             "--log-level".into(),
-            "info,rookery_mailer=debug".into(),
+            "info,rookery_mailer=trace".into(),
         ];
         let process = self.bed.process(name, std::path::Path::new(PROGRAM), args);
         process.start();
@@ -129,6 +146,25 @@ impl World {
                 PublishMessage::build().payload(job.encode().into()).headers(headers).message_id(message_id);
             self.context.send_publish(outbox::subject(CLUSTER), publish).await.unwrap().await.unwrap();
         });
+    }
+
+    /// Notes all that mailers write down about jobs from now on, in its order: the job, and what was written.
+    pub(crate) fn notes(&self) -> Notes {
+        let notes = Notes::default();
+        let (seen, url) = (notes.clone(), self.nats.urls()[0].clone());
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        self.runtime.spawn(async move {
+            let client = async_nats::connect(url).await.unwrap();
+            let mut all = client.subscribe(format!("{CLUSTER}.mailer.memory.*")).await.unwrap();
+            client.flush().await.unwrap();
+            ready.send(()).unwrap();
+            while let Some(message) = all.next().await {
+                let job = message.subject.rsplit('.').next().unwrap().to_owned();
+                seen.0.lock().unwrap().push((job, serde_json::from_slice(&message.payload).unwrap()));
+            }
+        });
+        is_ready.recv().unwrap();
+        notes
     }
 
     /// Jobs that are in the outbox still.

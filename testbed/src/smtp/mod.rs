@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{bed::Bed, certificates, eventually, ports, process::Process, programs};
+use crate::{bed::Bed, certificates::certificates_for, eventually, ports, process::Process, programs};
 
 /// What scripts/servers calls a Python that has aiosmtpd.
 const PYTHON: &str = "python-aiosmtpd";
@@ -21,6 +21,10 @@ pub struct SmtpOptions {
     pub tls: bool,
     /// Names that the certificate is good for, as openssl writes them; empty: `DNS:localhost`.
     pub names: String,
+    /// Whether the certificate has just expired.
+    pub expired: bool,
+    /// Ways to log in that it does not offer, as `PLAIN`.
+    pub without: Vec<String>,
     /// Users with their passwords; with any, everybody must log in.
     pub users: Vec<(String, String)>,
     /// Users with their tokens, for XOAUTH2.
@@ -54,7 +58,7 @@ impl Smtp {
         let dir = bed.dir().join(format!("smtp-{port}"));
         std::fs::create_dir_all(&dir).expect("a directory can be made");
         let names = if options.names.is_empty() { "DNS:localhost" } else { &options.names };
-        if options.tls && !certificates(&dir, names) {
+        if options.tls && !certificates_for(&dir, names, if options.expired { 0 } else { 2 }) {
             return None;
         }
         let program = dir.join("server.py");
@@ -71,6 +75,7 @@ impl Smtp {
             "key": options.tls.then(|| file("key.pem")),
             "users": table(&options.users),
             "tokens": table(&options.tokens),
+            "without": options.without,
             "rules": file("rules.json"),
             "mails": file("mails.jsonl"),
         });
@@ -120,7 +125,8 @@ impl Smtp {
         std::fs::rename(new, self.dir.join("rules.json")).expect("rules can be put in force");
     }
 
-    /// All mails that it took, in order: `from`, `to`, `headers` (lower case), `text`, `html`, `tls`, `user`.
+    /// All mails that it took, in order: `from`, `to`, `headers` (lower case), `text`, `html`, `tls`, `user`, and `login`, how
+    /// he showed who he is.
     pub fn mails(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.dir.join("mails.jsonl")).unwrap_or_default();
         // The last line may be being written.

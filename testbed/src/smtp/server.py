@@ -1,7 +1,7 @@
 """A real SMTP server (aiosmtpd) for tests: STARTTLS, SMTPS, AUTH, and misbehaviour by rules.
 
 Its one argument is a JSON object: host, port, tls_port (0: none), cert, key, users ({name: password}), tokens
-({name: token} for XOAUTH2), starttls, rules (file), mails (file).
+({name: token} for XOAUTH2), without (ways to log in that are not offered), starttls, rules (file), mails (file).
 
 Each mail that it takes is a line of JSON in `mails`. `rules` is read whenever something is to be decided: a list of
 {"to": part of an address or "", "at": "mail" | "rcpt" | "data", "reply": "451 not now", "delay": seconds, "close": true,
@@ -76,6 +76,7 @@ class Handler:
             "at": time.time(),
             "tls": session.ssl is not None or server.transport.get_extra_info("ssl_object") is not None,
             "user": session.auth_data if session.authenticated else None,
+            "login": getattr(session, "mechanism", None) if session.authenticated else None,
             "headers": {name.lower(): str(value) for name, value in message.items()},
             "text": body(message, "plain"),
             "html": body(message, "html"),
@@ -95,6 +96,7 @@ class Handler:
         name = parts[0].removeprefix("user=")
         token = parts[1].removeprefix("auth=Bearer ")
         if options.get("tokens", {}).get(name) == token:
+            server.session.mechanism = "XOAUTH2"
             return AuthResult(success=True, auth_data=name)
         return AuthResult(success=False, handled=False)
 
@@ -107,6 +109,7 @@ def body(message, kind):
 def authenticate(server, session, envelope, mechanism, data):
     name, password = data.login.decode(), data.password.decode()
     if options.get("users", {}).get(name) == password:
+        session.mechanism = mechanism
         return AuthResult(success=True, auth_data=name)
     return AuthResult(success=False, handled=False)
 
@@ -127,6 +130,7 @@ async def main():
             require_starttls=starttls,
             auth_required=needs_login,
             auth_require_tls=not implicit,
+            auth_exclude_mechanism=options.get("without", []),
             authenticator=authenticate,
         )
 
