@@ -24,6 +24,7 @@ fn a_first_start_says_what_to_open_and_logs_json() {
         &data_there,
     ];
     let process = bed.process("node", Path::new("/bin/sh"), args.map(str::to_owned).to_vec());
+    let process = process.with_env("ROOKERY_TRANSLATOR__APERTIUM__MODES", "");
     process.start();
     let logged = || fs::read_to_string(&errors).unwrap_or_default();
     let greeting = eventually("it says that it runs", logged, || {
@@ -58,6 +59,8 @@ fn a_first_start_says_what_to_open_and_logs_json() {
     }
     let ready = lines.iter().find(|line| line["message"] == "ready").expect("it says that it is ready");
     assert_eq!((&ready["listen"], &ready["management"]), (&told["listen"], &told["management"]));
+    let said = "no translation engine is set up or installed: nothing is translated";
+    assert!(lines.iter().any(|line| line["message"] == said), "{lines:?}");
     assert!(lines.iter().any(|line| line["message"] == "drained"), "{lines:?}");
     assert_eq!(fs::read_to_string(process.log()).unwrap(), greeting, "only logs come after it");
 }

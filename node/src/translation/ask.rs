@@ -32,6 +32,7 @@ impl InProcess {
     /// runtime.
     pub fn find(settings: &TranslatorSettings, metrics: TranslatorMetrics) -> Option<Self> {
         if !engines::may_be_there(settings) {
+            tracing::info!("no translation engine is set up or installed: nothing is translated");
             return None;
         }
         let translator = Arc::new(OnceLock::new());
