@@ -1,9 +1,13 @@
 //! Mails of a cluster, by SMTP: from the sign-up to the notice of what somebody has not read.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use rookery_e2e::{eventually, http::Api, service::code_in, unique, user::PASSWORD};
-use rookery_testbed::{Bed, Cluster, ClusterOptions, Process, Smtp, SmtpOptions};
+use rookery_e2e::{eventually, http::Api, service::code_in, unique, user::PASSWORD, ws::Subprotocol};
+use rookery_testbed::{Bed, Cluster, ClusterOptions, Node, Process, Smtp, SmtpOptions};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -16,6 +20,8 @@ struct World {
     cluster: Cluster,
     smtp: Smtp,
     mailers: Vec<Process>,
+    /// All that anybody was sent.
+    codes: Mutex<Vec<String>>,
 }
 
 /// A small cluster whose mails are sent by two mailers, over STARTTLS with a login.
@@ -25,6 +31,11 @@ fn start() -> Option<World> {
     options.settings.extend([
         ("ROOKERY_NOTICES__DELAY_SECONDS".to_owned(), seconds),
         ("ROOKERY_HTTP__PUBLIC_URL".to_owned(), "https://chat.example.org".to_owned()),
+        // So that there is something to be looked through for codes.
+        (
+            "ROOKERY_LOG__LEVEL".to_owned(),
+            "info,rookery_node::accounts=trace,rookery_node::backend=debug".to_owned(),
+        ),
     ]);
     options.shards.truncate(2);
     let options = ClusterOptions { nats_servers: 1, etcd_members: 1, ..options };
@@ -47,13 +58,15 @@ fn start() -> Option<World> {
             smtp.ca().display(),
         );
         std::fs::write(&config, text).expect("a configuration can be written");
-        let args = vec!["run".to_owned(), "--config".to_owned(), config.to_string_lossy().into_owned()];
+        let config = config.to_string_lossy().into_owned();
+        let args = ["run", "--config", &config, "--log-level", "info,rookery_mailer=trace"];
+        let args = args.map(str::to_owned).to_vec();
         let process = bed.process(&format!("mailer-{n}"), &program, args);
         process.start();
         process
     });
     let mailers = mailers.collect();
-    Some(World { cluster, smtp, mailers })
+    Some(World { cluster, smtp, mailers, codes: Mutex::default() })
 }
 
 impl World {
@@ -71,7 +84,19 @@ impl World {
     }
 
     async fn code(&self, to: &str, count: usize) -> String {
-        code_in(&self.mail(to, count).await).expect("the mail has a code")
+        let code = code_in(&self.mail(to, count).await).expect("the mail has a code");
+        self.codes.lock().expect("nobody panicked").push(code.clone());
+        code
+    }
+
+    /// What its nodes and mailers have logged.
+    fn logs(&self) -> Vec<(String, String)> {
+        let nodes = self.cluster.nodes().iter().map(Node::process);
+        let all = nodes.chain(&self.mailers).map(Process::log);
+        let read = |log: &Path| {
+            (log.display().to_string(), std::fs::read_to_string(log).expect("a log can be read"))
+        };
+        all.map(read).collect()
     }
 }
 
@@ -138,6 +163,14 @@ async fn from_the_sign_up_to_a_notice_of_what_is_unread() {
         "{text}"
     );
 
+    // Who is connected is told, too: a mark says that somebody has read, and a connection does not.
+    let (cleo, to_cleo) = sign_up(&world, 0, "cleo", "fr").await;
+    let with_cleo = ada.api.put_empty(&format!("/v1/direct/{}", cleo.username)).await.success();
+    let with_cleo = with_cleo["id"].as_str().expect("a room has an id").to_owned();
+    let mut socket = cleo.online(Subprotocol::Json).await;
+    post(&ada, &with_cleo, "do you see this?").await;
+    socket.event_in("message", &with_cleo).await;
+
     // What he reads within the delay is not told; and no second mail comes within the window.
     let (seq, _) = post(&bob, &tea, &format!("@{} later", ada.username)).await;
     ada.at(&world.cluster.nodes()[1].url())
@@ -148,6 +181,10 @@ async fn from_the_sign_up_to_a_notice_of_what_is_unread() {
     post(&ada, &between, "still there?").await;
     tokio::time::sleep(DELAY * 2).await;
     assert_eq!((world.mails(&ada.email).len(), world.mails(&to_bob).len()), (2, 4));
+    let hers = world.mail(&to_cleo, 3).await;
+    let text = hers["text"].as_str().expect("a mail has a text").replace("\r\n", "\n");
+    assert!(text.contains("- ada : 1 message non lu"), "{text}");
+    drop(socket);
 
     // One click at any node ends them.
     let link = notice["headers"]["list-unsubscribe"].as_str().expect("a notice can be ended");
@@ -161,4 +198,16 @@ async fn from_the_sign_up_to_a_notice_of_what_is_unread() {
         (me["notifications"]["email"] == "off").then_some(())
     })
     .await;
+
+    // Nobody reads a code in a log.
+    let codes = world.codes.lock().expect("nobody panicked").clone();
+    assert_eq!(codes.len(), 4, "{codes:?}");
+    for (name, log) in world.logs() {
+        assert!(!log.is_empty(), "{name} is empty");
+        // Whole words: a log is full of longer numbers.
+        let said = log
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .find(|word| codes.iter().any(|code| code == word));
+        assert_eq!(said, None, "in {name}");
+    }
 }
