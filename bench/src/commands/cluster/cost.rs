@@ -53,7 +53,8 @@ pub(super) fn of_rooms(town: &Town<'_>, arguments: &Arguments, report: &mut Repo
     Ok(())
 }
 
-/// 1, 2, ... nodes.
+/// 1, 2, ... nodes, each with who reads; and as many with all who read on one of them: what a message costs then belongs to the nodes
+/// alone, not to the places where it is delivered.
 pub(super) fn of_nodes(town: &Town<'_>, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let rooms = town.rooms(arguments.rooms_of_nodes)?;
     let nodes = town.cluster.addresses().len();
@@ -68,9 +69,15 @@ pub(super) fn of_nodes(town: &Town<'_>, arguments: &Arguments, report: &mut Repo
             };
             let mut bed = town.bed(&rooms, arguments.readers)?;
             step(town, &mut bed, arguments, (&what, rest), report)?;
+            drop(bed);
+            if count > 1 {
+                let mut bed = town.bed_read_on_one(&rooms, arguments.readers)?;
+                step(town, &mut bed, arguments, (&format!("{what}, read on one"), rest), report)?;
+            }
         }
     }
     town.cluster.resize(nodes);
+    growth("1 nodes", &format!("{nodes} nodes, read on one"), report);
     growth("1 nodes", &format!("{nodes} nodes"), report);
     Ok(())
 }
@@ -165,9 +172,9 @@ fn costs(step: &Step, rest: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     costs
 }
 
-/// How much more a message costs at the largest than at the smallest, by the medians.
+/// How much more a message costs at the largest than at the smallest, by the medians, in the nodes, in NATS, and in all parts.
 fn growth(smallest: &str, largest: &str, report: &mut Report) {
-    for part in ["nodes", "nats"] {
+    for part in ["nodes", "nats", "all"] {
         let median = |what: &str| {
             let name = format!("{what}: CPU of {part}");
             let figure = report.figures.iter().find(|figure| figure.name == name)?;

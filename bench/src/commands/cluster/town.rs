@@ -58,10 +58,27 @@ impl<'a> Town<'a> {
 
     /// Connections that send to these rooms, and `readers` that read all of them; both spread over the nodes.
     pub(in crate::commands) fn bed(&self, rooms: &[String], readers: usize) -> anyhow::Result<Bed> {
-        let hellos =
-            (0..readers + SENDERS).map(|conn| self.hello(conn, if conn < readers { rooms } else { &[] }));
+        self.bed_with_readers_at(rooms, readers, 1)
+    }
+
+    /// The same with all who read on one node.
+    pub(in crate::commands) fn bed_read_on_one(
+        &self,
+        rooms: &[String],
+        readers: usize,
+    ) -> anyhow::Result<Bed> {
+        self.bed_with_readers_at(rooms, readers, self.cluster.addresses().len())
+    }
+
+    /// Connections go to the nodes in turn: of the first ones each `every`th reads, and the others in between do nothing.
+    fn bed_with_readers_at(&self, rooms: &[String], readers: usize, every: usize) -> anyhow::Result<Bed> {
+        let first = readers * every;
+        let hellos = (0..first + SENDERS).map(|conn| {
+            let reads = conn < first && conn.is_multiple_of(every);
+            self.hello(conn, if reads { rooms } else { &[] })
+        });
         let sending = |(at, template): (usize, SendTemplate)| {
-            let mut senders: Vec<usize> = (readers..readers + SENDERS).collect();
+            let mut senders: Vec<usize> = (first..first + SENDERS).collect();
             // Else all rooms would be written to by the same connection at a time.
             senders.rotate_left(at % SENDERS);
             Sending { template, senders }
