@@ -41,6 +41,8 @@ pub fn evidence(history: &History, fault: &Fault) -> Vec<String> {
             (seqs, place) = (vec![*seq], room);
         }
         Fault::HoleInRoom { .. } | Fault::BrokenLog { .. } | Fault::SharedEpoch { .. } => {}
+        // They say all themselves, and the history is one of rooms.
+        Fault::HalfAccount { .. } | Fault::LostAccount { .. } | Fault::UndeadAccount { .. } => {}
     }
     let concerns = |what: &What| match what {
         What::Asked { op, connection, room, .. } => {

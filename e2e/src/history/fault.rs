@@ -1,6 +1,6 @@
 //! Broken promises, each with what proves it.
 
-use super::Body;
+use super::{Body, StoredAccount};
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,4 +47,10 @@ pub enum Fault {
     LogDiffers { room: String, seq: u64, stored: Option<Body>, told: Option<Body> },
     /// An event that nobody asked for.
     Invented { room: String, seq: u64, body: Body },
+    /// An account and its address and name do not belong to each other, one to one.
+    HalfAccount { id: String, why: String },
+    /// An account that was acknowledged is not there, or is another one, and nobody asked for its deletion.
+    LostAccount { id: String, username: String, is: Option<StoredAccount> },
+    /// An account is there whose deletion was acknowledged.
+    UndeadAccount { id: String },
 }

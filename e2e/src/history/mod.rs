@@ -3,6 +3,7 @@
 //! Here belong the records that clients keep while they talk to a node that is being killed, and the rules that
 //! they are checked by; no sockets and no clock. Times are durations since the test began, by one monotonic clock.
 
+mod accounts;
 mod check;
 mod event;
 mod evidence;
@@ -14,6 +15,7 @@ mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use accounts::{Accounts, Deed, StoredAccount, check_accounts};
 pub use check::{check, excused};
 pub use event::Body;
 pub use evidence::evidence;

@@ -443,3 +443,98 @@ mod log {
         assert!(matches!(&faults[..], [Fault::LogDiffers { seq: 4, stored: None, .. }]), "{faults:?}");
     }
 }
+
+/// What is asked of accounts and what is stored of them, made by hand.
+mod accounts {
+    use super::super::{Accounts, Deed, Fault, StoredAccount, check_accounts};
+
+    fn made(name: &str) -> Deed {
+        Deed::Made {
+            id: format!("id of {name}"),
+            username: name.into(),
+            email: format!("{name}@example.com"),
+        }
+    }
+    fn deletion_asked(name: &str) -> Deed {
+        Deed::DeletionAsked { id: format!("id of {name}") }
+    }
+    fn deleted(name: &str) -> Deed {
+        Deed::Deleted { id: format!("id of {name}") }
+    }
+
+    fn stored(of: &[&str]) -> Accounts {
+        let mut accounts = Accounts::default();
+        for &name in of {
+            let (id, email_key) = (format!("id of {name}"), format!("{name}@example.com"));
+            accounts.emails.insert(email_key.clone(), id.clone());
+            accounts.names.insert(name.to_owned(), id.clone());
+            let user = StoredAccount { username: name.into(), email_key, name_key: name.into() };
+            accounts.users.insert(id, user);
+        }
+        accounts
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_good_accounts() {
+        let deeds = [made("ada"), made("bob"), deletion_asked("bob"), deleted("bob")];
+        // Somebody else may be there, whose answer was not heard.
+        assert_eq!(check_accounts(&deeds, &stored(&["ada", "eve"])), []);
+    }
+
+    #[test]
+    fn a_deletion_with_unknown_outcome_may_have_been_done_or_not() {
+        let deeds = [made("ada"), deletion_asked("ada")];
+        assert_eq!(check_accounts(&deeds, &stored(&["ada"])), []);
+        assert_eq!(check_accounts(&deeds, &stored(&[])), []);
+    }
+
+    #[test]
+    fn finds_an_acknowledged_account_that_is_gone_or_another_one() {
+        let faults = check_accounts(&[made("ada")], &stored(&["bob"]));
+        assert!(matches!(&faults[..], [Fault::LostAccount { is: None, .. }]), "{faults:?}");
+        let mut renamed = stored(&["ada"]);
+        renamed.users.values_mut().for_each(|user| user.username = "eve".into());
+        let faults = check_accounts(&[made("ada")], &renamed);
+        assert!(matches!(&faults[..], [Fault::LostAccount { is: Some(_), .. }]), "{faults:?}");
+    }
+
+    #[test]
+    fn finds_an_account_that_was_deleted() {
+        let faults = check_accounts(&[made("ada"), deletion_asked("ada"), deleted("ada")], &stored(&["ada"]));
+        assert!(matches!(&faults[..], [Fault::UndeadAccount { .. }]), "{faults:?}");
+    }
+
+    #[test]
+    fn finds_an_account_without_its_address_or_name() {
+        let (mut no_email, mut no_name) = (stored(&["ada"]), stored(&["ada"]));
+        no_email.emails.clear();
+        no_name.names.clear();
+        for accounts in [no_email, no_name] {
+            let faults = check_accounts(&[], &accounts);
+            assert!(matches!(&faults[..], [Fault::HalfAccount { .. }]), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn finds_an_address_or_name_without_its_account() {
+        for what in ["address", "name"] {
+            let mut accounts = stored(&["ada"]);
+            let index = if what == "name" { &mut accounts.names } else { &mut accounts.emails };
+            index.insert("orphan".into(), "id of nobody".into());
+            let faults = check_accounts(&[], &accounts);
+            assert!(
+                matches!(&faults[..], [Fault::HalfAccount { why, .. }] if why.contains(what)),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn finds_two_accounts_of_one_name() {
+        let mut accounts = stored(&["ada", "bob"]);
+        accounts.names.remove("bob");
+        accounts.users.values_mut().for_each(|user| user.name_key = "ada".into());
+        let faults = check_accounts(&[], &accounts);
+        assert!(matches!(&faults[..], [Fault::HalfAccount { id, .. }] if id == "id of bob"), "{faults:?}");
+    }
+}

@@ -6,6 +6,8 @@
 mod http;
 mod log;
 mod meter;
+mod registrar;
+mod rows;
 mod socket;
 mod truth;
 
@@ -23,14 +25,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    history::{Body, History, What},
+    history::{Body, Deed, History, What},
     service::Service,
     unique,
     user::User,
 };
 pub use http::{log_in_again, post, run as run_http};
-pub use log::{LOG_STREAMS, read as read_log};
+pub use log::{LOG_STREAMS, owners, read as read_log, stream_of};
 pub use meter::Meter;
+pub use registrar::run as run_registrar;
+pub use rows::read as read_accounts;
 pub use socket::run as run_socket;
 pub use truth::{compare_with_pages, read as read_truth};
 
@@ -73,6 +77,10 @@ pub struct Load {
     /// Newest events of the rooms when all were answered.
     ends: OnceLock<BTreeMap<String, u64>>,
     returns: Mutex<Vec<Return>>,
+    /// When a request over a socket was answered `unavailable`, and at which URL.
+    refusals: Mutex<Vec<(Duration, String)>>,
+    /// What was asked of accounts.
+    deeds: Mutex<Vec<Deed>>,
     began: Instant,
     operations: AtomicU64,
     connections: AtomicU64,
@@ -95,6 +103,8 @@ impl Load {
             answered: AtomicUsize::new(0),
             ends: OnceLock::new(),
             returns: Mutex::default(),
+            refusals: Mutex::default(),
+            deeds: Mutex::default(),
             began: Instant::now(),
             operations: AtomicU64::new(1),
             connections: AtomicU64::new(1),
@@ -160,6 +170,26 @@ impl Load {
         let live = self.now();
         let due = due.saturating_duration_since(self.began);
         self.returns.lock().unwrap_or_else(PoisonError::into_inner).push(Return { due, live });
+    }
+
+    fn refused(&self, url: &str) {
+        let refusal = (self.now(), url.to_owned());
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+    }
+
+    /// How many requests over sockets to the node at `url` were answered `unavailable` from `from` to `to`.
+    pub fn refusals_of(&self, url: &str, from: Duration, to: Duration) -> usize {
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.iter().filter(|(at, of)| of == url && (from..=to).contains(at)).count()
+    }
+
+    fn deed(&self, deed: Deed) {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).push(deed);
+    }
+
+    /// What was asked of accounts, in order.
+    pub fn deeds(&self) -> Vec<Deed> {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// By the clock of the history.

@@ -261,6 +261,7 @@ impl<'a> Connection<'a> {
             } else {
                 let code = frame["code"].as_str().unwrap_or_default().to_owned();
                 if code == "unavailable" {
+                    self.client.load.refused(self.client.user.api.base());
                     // It stays unanswered: the next connection tries again.
                     self.is_away = true;
                 } else {

@@ -4,18 +4,49 @@ use std::fmt::Write as _;
 
 use crate::report::{Outcome, Report, Times};
 
+/// One aim of which something was measured.
+struct Row {
+    aim: &'static str,
+    measured: String,
+    met: bool,
+}
+
 /// A table: each aim, what was measured, whether that is enough.
 pub(crate) fn table(report: &Report) -> String {
+    let mut table =
+        String::from("Aims, by the worst room of each fault:\n\n| aim | measured | |\n| --- | --- | --- |\n");
+    for Row { aim, measured, met } in rows(report) {
+        let _ = writeln!(table, "| {aim} | {measured} | {} |", if met { "met" } else { "**missed**" });
+    }
+    table
+}
+
+/// The aims that are missed, with what was measured.
+pub(crate) fn missed(report: &Report) -> Vec<String> {
+    let missed = rows(report).into_iter().filter(|row| !row.met);
+    missed.map(|row| format!("{}: {}", row.aim, row.measured)).collect()
+}
+
+fn rows(report: &Report) -> Vec<Row> {
     let of = |kinds: &[&str]| -> Vec<&Outcome> {
         report.outcomes.iter().filter(|outcome| kinds.contains(&outcome.kind)).collect()
     };
-    let worst = |outcomes: &[&Outcome]| Times::of(outcomes.iter().filter_map(|o| o.waits.last().copied()));
-    let failed = |outcomes: &[&Outcome]| outcomes.iter().map(|o| o.failed).sum::<u32>();
-    let mut table =
-        String::from("Aims, by the worst room of each fault:\n\n| aim | measured | |\n| --- | --- | --- |\n");
-    let mut row = |aim: &str, count: usize, measured: String, met: bool| {
+    // Only those that rooms could have waited for; and how many they are, in words.
+    let worst = |outcomes: &[&Outcome]| {
+        let waits = outcomes.iter().filter(|outcome| outcome.concerns_rooms());
+        Times::of(waits.filter_map(|outcome| outcome.waits.last().copied()))
+    };
+    let counted = |outcomes: &[&Outcome]| {
+        let idle = outcomes.iter().filter(|outcome| !outcome.concerns_rooms()).count();
+        let of = outcomes.len() - idle;
+        if idle == 0 { of.to_string() } else { format!("{of} ({idle} more at nodes that owned no room)") }
+    };
+    let failed = |outcomes: &[&Outcome]| outcomes.iter().map(|outcome| outcome.failed).sum::<u32>();
+    let refused = |outcomes: &[&Outcome]| outcomes.iter().map(|outcome| outcome.refused).sum::<usize>();
+    let mut rows = Vec::new();
+    let mut row = |aim: &'static str, count: usize, measured: String, met: bool| {
         if count > 0 {
-            let _ = writeln!(table, "| {aim} | {measured} | {} |", if met { "met" } else { "**missed**" });
+            rows.push(Row { aim, measured, met });
         }
     };
 
@@ -23,31 +54,32 @@ pub(crate) fn table(report: &Report) -> String {
     let waits = worst(&kills);
     row(
         "kill -9 of a node: rooms are written again, p50 ≤ 200 ms, p99 ≤ 1 s",
-        kills.len(),
-        format!("p50 {} ms, p99 {} ms of {}", waits.at(50), waits.at(99), kills.len()),
+        waits.len(),
+        format!("p50 {} ms, p99 {} ms of {}", waits.at(50), waits.at(99), counted(&kills)),
         waits.at(50) <= 200 && waits.at(99) <= 1_000,
     );
     let pauses = of(&["pause of a node, longer than its lease"]);
     let waits = worst(&pauses);
     row(
         "silent pause of a node: p99 ≤ 6 s",
-        pauses.len(),
-        format!("p99 {} ms of {}", waits.at(99), pauses.len()),
+        waits.len(),
+        format!("p99 {} ms of {}", waits.at(99), counted(&pauses)),
         waits.at(99) <= 6_000,
     );
     let drains = of(&["drain of a node (SIGTERM)", "rolling restart of all nodes"]);
     let waits = worst(&drains);
     row(
         "planned handover: a write waits p99 ≤ 100 ms, none fails",
-        drains.len(),
+        waits.len(),
         format!(
-            "p50 {} ms, p99 {} ms of {}; {} failed",
+            "p50 {} ms, p99 {} ms of {}; {} failed over other nodes, {} refused over sockets to the drained one",
             waits.at(50),
             waits.at(99),
-            drains.len(),
-            failed(&drains)
+            counted(&drains),
+            failed(&drains),
+            refused(&drains),
         ),
-        waits.at(99) <= 100 && failed(&drains) == 0,
+        waits.at(99) <= 100 && failed(&drains) == 0 && refused(&drains) == 0,
     );
     let leaders = of(&["kill -9 of a stream's leader"]);
     let waits = worst(&leaders);
@@ -62,12 +94,13 @@ pub(crate) fn table(report: &Report) -> String {
         "rolling restart under load: nothing lost, no try failed",
         rolling.len(),
         format!(
-            "{} nodes restarted in turn, {} tries failed, {} broken promises in the run",
+            "{} nodes restarted in turn, {} tries failed, {} refused over sockets, {} broken promises in the run",
             rolling.len(),
             failed(&rolling),
+            refused(&rolling),
             report.broken.len()
         ),
-        report.broken.is_empty() && failed(&rolling) == 0,
+        report.broken.is_empty() && failed(&rolling) == 0 && refused(&rolling) == 0,
     );
     let returns = Times::of(report.returns.iter().copied());
     row(
@@ -76,22 +109,46 @@ pub(crate) fn table(report: &Report) -> String {
         format!("p99 {} ms of {}", returns.at(99), report.returns.len()),
         returns.at(99) <= 2_000,
     );
-    table
+    rows
 }
 
-#[test]
-fn a_try_that_failed_in_a_rolling_restart_misses_the_aim() {
-    let of = |failed| {
-        let outcome = Outcome {
-            kind: "rolling restart of all nodes",
-            waits: vec![std::time::Duration::from_millis(5)],
-            failed,
-            healed: std::time::Duration::ZERO,
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn outcome(kind: &'static str) -> Outcome {
+        Outcome {
+            kind,
+            owned: Some(2),
+            waits: vec![Duration::from_millis(5)],
+            failed: 0,
+            refused: 0,
+            healed: Duration::ZERO,
             meanwhile: true,
-        };
-        let table = table(&Report { outcomes: vec![outcome], ..Report::default() });
-        table.lines().find(|line| line.contains("rolling restart")).unwrap_or_default().to_owned()
-    };
-    assert!(of(0).contains("| met |"), "{}", of(0));
-    assert!(of(1).contains("missed"), "{}", of(1));
+        }
+    }
+
+    fn of(outcomes: Vec<Outcome>) -> Report {
+        Report { outcomes, ..Report::default() }
+    }
+
+    #[test]
+    fn a_try_that_failed_or_was_refused_in_a_rolling_restart_misses_its_aims() {
+        let good = outcome("rolling restart of all nodes");
+        assert_eq!(missed(&of(vec![good.clone()])), Vec::<String>::new());
+        assert_eq!(missed(&of(vec![Outcome { failed: 1, ..good.clone() }])).len(), 2);
+        assert_eq!(missed(&of(vec![Outcome { refused: 1, ..good }])).len(), 2);
+    }
+
+    #[test]
+    fn a_kill_of_a_node_that_owned_nothing_says_nothing_of_kills() {
+        let idle = Outcome { owned: Some(0), ..outcome("kill -9 of a node") };
+        assert!(!table(&of(vec![idle.clone()])).contains("kill -9 of a node"));
+        let slow = Outcome { waits: vec![Duration::from_millis(300)], ..outcome("kill -9 of a node") };
+        // Its five milliseconds would make a median that is good enough.
+        let report = of(vec![idle.clone(), idle, slow]);
+        assert!(missed(&report)[0].contains("p50 300 ms, p99 300 ms of 1 (2 more"), "{:?}", missed(&report));
+    }
 }

@@ -10,14 +10,25 @@ use crate::aims;
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) kind: &'static str,
+    /// How many of the round's rooms its node owned; `None`: it was not done to one node.
+    pub(crate) owned: Option<usize>,
     /// Longest wait of each room, from before the fault until all was well again.
     pub(crate) waits: Vec<Duration>,
     /// Tries of the writers that were refused or not answered.
     pub(crate) failed: u32,
+    /// Requests over sockets to the node that were refused while it was drained.
+    pub(crate) refused: usize,
     /// From the end of the fault until every room was written through every node.
     pub(crate) healed: Duration,
     /// Whether every room was written while the fault lasted.
     pub(crate) meanwhile: bool,
+}
+
+impl Outcome {
+    /// Whether rooms could have waited for it.
+    pub(crate) fn concerns_rooms(&self) -> bool {
+        self.owned != Some(0)
+    }
 }
 
 /// All of it.
@@ -27,6 +38,11 @@ pub(crate) struct Report {
     /// Faults asked for; a rolling restart is one of them and one outcome per node.
     pub(crate) asked: usize,
     pub(crate) outcomes: Vec<Outcome>,
+    /// Faults that were begun, whether or not they could be put right.
+    pub(crate) begun: usize,
+    /// Rounds that did not come as far as their first fault, on clusters that nothing had been done to, and why. Others were begun in
+    /// their place.
+    pub(crate) not_begun: Vec<String>,
     /// Broken promises, in words.
     pub(crate) broken: Vec<String>,
     pub(crate) events: usize,
@@ -38,6 +54,8 @@ pub(crate) struct Report {
     pub(crate) connections: usize,
     /// Messages that changed places because the first may have been refused, unheard.
     pub(crate) excused: usize,
+    /// Registrations and deletions of accounts that were acknowledged.
+    pub(crate) accounts: usize,
     pub(crate) returns: Vec<Duration>,
     /// Those that came back while another fault was done.
     pub(crate) returns_into_fault: usize,
@@ -52,6 +70,8 @@ impl Report {
     /// Adds what another round found.
     pub(crate) fn add(&mut self, part: Self) {
         self.outcomes.extend(part.outcomes);
+        self.begun += part.begun;
+        self.not_begun.extend(part.not_begun);
         self.broken.extend(part.broken);
         self.events += part.events;
         self.records += part.records;
@@ -60,6 +80,7 @@ impl Report {
         self.delivered += part.delivered;
         self.connections += part.connections;
         self.excused += part.excused;
+        self.accounts += part.accounts;
         self.returns.extend(part.returns);
         self.returns_into_fault += part.returns_into_fault;
     }
@@ -87,7 +108,7 @@ impl Report {
         let _ = writeln!(
             page,
             "**{} faults, {} broken promises**; {} events in {} records stored under {} changes of the epoch, {} acknowledgements, {} \
-             deliveries, {} attachments of connections to rooms checked.\n",
+             deliveries, {} attachments of connections to rooms and {} answers about accounts checked.\n",
             self.outcomes.len(),
             self.broken.len(),
             self.events,
@@ -96,9 +117,21 @@ impl Report {
             self.acked,
             self.delivered,
             self.connections,
+            self.accounts,
         );
         for broken in self.broken.iter().take(20) {
             let _ = writeln!(page, "- {broken}");
+        }
+        if !self.not_begun.is_empty() {
+            let _ = writeln!(
+                page,
+                "{} rounds were begun again on another cluster, because on a new one they did not come as far as their first fault:\n",
+                self.not_begun.len(),
+            );
+            for why in self.not_begun.iter().take(20) {
+                let _ = writeln!(page, "- {why}");
+            }
+            page.push('\n');
         }
         let _ = writeln!(
             page,
@@ -109,12 +142,14 @@ impl Report {
         );
         page.push_str(&aims::table(self));
         page.push_str(
-            "\nA room's *wait* is the longest that its writer (one message after the other, over a node that the fault is not done \
-             to)\nwaited for an acknowledgement, repeats included, around one fault. *Failed* counts its tries that were answered \
-             `unavailable` or\nnot at all; each was repeated until it was acknowledged. *Put right* is from the end of the fault until every room is written through \
-             every\nnode. Times in milliseconds.\n\n\
-             | fault | count | wait p50 | p99 | worst room p50 | p99 | max | failed | written meanwhile | put right p50 | max |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+            "\nA room's *wait* is the longest from when a message to it was due (one every 20 ms, over a node that the fault is not done \
+             to)\nuntil it was acknowledged, repeats included, around one fault. *Failed* counts the writers' tries that were answered \
+             `unavailable` or\nnot at all; each was repeated until it was acknowledged. *Refused* counts what clients asked over WebSockets to the node that was \
+             drained\nand were answered `unavailable`. *Put right* is from the end of the fault until every room is written through \
+             every\nnode. *Owners* counts the faults done to a node that owned some of the rooms; the aims of kills, pauses and handovers are of these. Times \
+             in milliseconds.\n\n\
+             | fault | count | owners | wait p50 | p99 | worst room p50 | p99 | max | failed | refused | written meanwhile | put right p50 | max |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );
         let mut kinds: BTreeMap<&str, Vec<&Outcome>> = BTreeMap::new();
         for outcome in &self.outcomes {
@@ -126,14 +161,20 @@ impl Report {
             let healed = Times::of(outcomes.iter().map(|outcome| outcome.healed));
             let _ = writeln!(
                 page,
-                "| {kind} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {kind} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 outcomes.len(),
+                if outcomes.iter().all(|outcome| outcome.owned.is_none()) {
+                    "–".to_owned()
+                } else {
+                    outcomes.iter().filter(|outcome| outcome.concerns_rooms()).count().to_string()
+                },
                 waits.at(50),
                 waits.at(99),
                 worst.at(50),
                 worst.at(99),
                 worst.at(100),
                 outcomes.iter().map(|outcome| outcome.failed).sum::<u32>(),
+                outcomes.iter().map(|outcome| outcome.refused).sum::<usize>(),
                 outcomes.iter().filter(|outcome| outcome.meanwhile).count(),
                 healed.at(50),
                 healed.at(100),
@@ -169,6 +210,10 @@ impl Times {
         let mut times: Vec<_> = times.collect();
         times.sort_unstable();
         Self(times)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// A percentile in milliseconds: the smallest time that so many percent do not exceed.

@@ -9,9 +9,8 @@ use std::{
 };
 
 use rand::{RngExt as _, rngs::StdRng};
-use rookery_core::record::Opened;
 use rookery_e2e::{
-    history::{self, Truth, What, check, check_log, evidence, excused},
+    history::{self, Deed, Truth, What, check, check_accounts, check_log, evidence, excused},
     http::Api,
     load::{self, Load, Manners, Meter, Return},
     service::Service,
@@ -25,9 +24,9 @@ use crate::{
     report::{Outcome, Report},
 };
 
-const ROOMS: usize = 6;
+pub(crate) const ROOMS: usize = 6;
 /// Name of the cluster, as `ClusterOptions` has it by default.
-const CLUSTER: &str = "rookery";
+pub(crate) const CLUSTER: &str = "rookery";
 /// How long a room may stand still after everything was put right.
 const BOUND: Duration = Duration::from_secs(60);
 /// A draining node has so long until it is killed.
@@ -81,6 +80,11 @@ impl<'a> Round<'a> {
                 let seed = seed ^ ((100 + number) << 32);
                 clients.push(tokio::spawn(load::run_http(load.clone(), user, manners.clone(), seed)));
             }
+            clients.push(tokio::spawn(load::run_registrar(
+                load.clone(),
+                manners.clone(),
+                seed ^ (200 << 32),
+            )));
             let user = load.member(&service, "meter").await;
             let meter = Meter::new(&load, user, urls.clone());
             clients.extend((0..ROOMS).map(|room| tokio::spawn(meter.clone().run(room))));
@@ -95,28 +99,67 @@ impl<'a> Round<'a> {
     /// The cluster did not come back.
     pub(crate) fn step(&self, step: Step, report: &mut Report) -> Result<(), String> {
         assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client gave up");
-        match step.fault(self.cluster) {
-            Some((fault, hold)) => self.fault(step.kind(), fault, hold, report),
-            None => (0..self.urls.len())
-                .try_for_each(|node| self.fault(step.kind(), Fault::DrainNode(node), Duration::ZERO, report)),
+        if let Step::Rolling = step {
+            return (0..self.urls.len()).try_for_each(|node| {
+                let (fault, owned) = self.prepare(|_| Ok((Fault::DrainNode(node), Duration::ZERO)), false)?;
+                self.fault(step.kind(), fault, owned, report)
+            });
         }
+        let of = |owners: &[usize]| step.fault(self.cluster, &self.load.rooms, owners);
+        let (fault, owned) = self.prepare(of, matches!(step, Step::Owner(..)))?;
+        self.fault(step.kind(), fault, owned, report)
+    }
+
+    /// Waits until all is well, and returns which fault it is to be and how many rooms its node owns then; an owner of some, if
+    /// that `must` be.
+    fn prepare(
+        &self,
+        of: impl Fn(&[usize]) -> Result<(Fault, Duration), String>,
+        must: bool,
+    ) -> Result<((Fault, Duration), Option<usize>), String> {
+        let until = Instant::now() + BOUND;
+        loop {
+            let (fault, hold) = of(&self.owners()?)?;
+            // Over a node that nothing is done to.
+            let asked = node_of(fault).map_or(0, |node| (node + 1) % self.urls.len());
+            let asked = if let Fault::Part(_, other) = fault {
+                3 - node_of(fault).unwrap_or(0) - other
+            } else {
+                asked
+            };
+            self.meter.progress(asked, BOUND).map_err(|rooms| stuck(fault, "before it", &rooms))?;
+            // Rooms may have come back to a node that was started again meanwhile.
+            let owners = self.owners()?;
+            let owned = node_of(fault).map(|node| owners.iter().filter(|&&owner| owner == node).count());
+            if owned != Some(0) || !must {
+                return Ok(((fault, hold), owned));
+            }
+            if Instant::now() >= until {
+                return Err(format!("{fault}: the rooms' owners changed all the time"));
+            }
+        }
+    }
+
+    /// The node that owns each room: who wrote its last record.
+    fn owners(&self) -> Result<Vec<usize>, String> {
+        let names = self.runtime.block_on(patiently(
+            "the rooms' owners",
+            async |client| load::owners(client, CLUSTER, &self.load.rooms).await,
+            self.cluster,
+        ))?;
+        let number = |name: &String| name.strip_prefix("node-").and_then(|number| number.parse().ok());
+        names.iter().map(|name| number(name).ok_or_else(|| format!("{name} is none of the nodes"))).collect()
     }
 
     fn fault(
         &self,
         kind: &'static str,
-        fault: Fault,
-        hold: Duration,
+        (fault, hold): (Fault, Duration),
+        owned: Option<usize>,
         report: &mut Report,
     ) -> Result<(), String> {
-        let stuck =
-            |when: &str, rooms: Vec<String>| format!("{fault}: {when}, {rooms:?} stood still for {BOUND:?}");
-        // Over a node that nothing is done to.
-        let asked = node_of(fault).map_or(0, |node| (node + 1) % self.urls.len());
-        let asked =
-            if let Fault::Part(_, other) = fault { 3 - node_of(fault).unwrap_or(0) - other } else { asked };
-        self.meter.progress(asked, BOUND).map_err(|rooms| stuck("before it", rooms))?;
         let began = self.load.now();
+        report.begun += 1;
         fault.begin(self.cluster);
         let mut status = None;
         if let Fault::DrainNode(node) = fault {
@@ -132,26 +175,32 @@ impl<'a> Round<'a> {
         for node in 0..self.urls.len() {
             if let Err(rooms) = self.meter.progress(node, BOUND) {
                 self.tell_state();
-                return Err(stuck(&format!("over node-{node}"), rooms));
+                return Err(stuck(fault, &format!("over node-{node}"), &rooms));
             }
         }
         let healed = self.load.now();
-        if !matches!(fault, Fault::DrainNode(_)) {
+        let mut refused = 0;
+        if let Fault::DrainNode(node) = fault {
+            refused = self.load.refusals_of(&self.urls[node], began, healed);
+        } else {
             self.others.borrow_mut().push((began, healed));
         }
         let (waits, failed) = self.meter.between(began, healed);
         println!(
-            "{:>4}.{:<3} {fault}, {hold:?}: worst wait {:?}, {failed} failed, put right in {:?}{}",
+            "{:>4}.{:<3} {fault}, {hold:?}{}: worst wait {:?}, {failed} failed{}, put right in {:?}{}",
             self.number,
             report.outcomes.len() + 1,
+            owned.map_or_else(String::new, |owned| format!(", owner of {owned} rooms")),
             waits.last().copied().unwrap_or_default(),
+            if refused > 0 { format!(", {refused} refused") } else { String::new() },
             healed - ended,
             if meanwhile { "" } else { "; not written meanwhile" },
         );
         if matches!(fault, Fault::DrainNode(_)) && !status.is_some_and(|status| status.success()) {
             report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
         }
-        report.outcomes.push(Outcome { kind, waits, failed, healed: healed - ended, meanwhile });
+        let healed = healed - ended;
+        report.outcomes.push(Outcome { kind, owned, waits, failed, refused, healed, meanwhile });
         Ok(())
     }
 
@@ -167,6 +216,24 @@ impl<'a> Round<'a> {
                     println!("     node-{index}: {line}");
                 }
             }
+        }
+    }
+
+    /// Looks whether rooms of a round that cannot go on stand still because their logs are broken.
+    pub(crate) fn look_at_logs(&self, report: &mut Report) {
+        let read = async |client| load::read_log(client, CLUSTER, &self.load.rooms).await;
+        match self.runtime.block_on(patiently("the logs", read, self.cluster)) {
+            Ok(logs) => {
+                for (room, records) in logs {
+                    let mut faults = check_log(&room, &records, &[]);
+                    // The round did not come to where the nodes are asked what they tell of it.
+                    faults.retain(|fault| !matches!(fault, history::Fault::LogDiffers { .. }));
+                    faults.iter().for_each(|fault| println!("BROKEN {fault:?}"));
+                    let told = faults.iter().map(|fault| format!("round {}: {fault:?}", self.number));
+                    report.broken.extend(told);
+                }
+            }
+            Err(why) => report.broken.push(format!("round {}: {why}", self.number)),
         }
     }
 
@@ -234,7 +301,15 @@ impl<'a> Round<'a> {
         let excused = excused(&history, &truths[0]);
         excused.iter().take(2).for_each(|fault| tell("excused", fault));
         report.excused += excused.len();
-        for (room, records) in self.runtime.block_on(logs(self.cluster, &self.load.rooms))? {
+        let deeds = self.load.deeds();
+        report.accounts += deeds.iter().filter(|deed| !matches!(deed, Deed::DeletionAsked { .. })).count();
+        break_with(self.runtime.block_on(accounts(self.cluster, &deeds))?, report);
+        let logs = patiently(
+            "the logs",
+            async |client| load::read_log(client, CLUSTER, &self.load.rooms).await,
+            self.cluster,
+        );
+        for (room, records) in self.runtime.block_on(logs)? {
             let told = truths[0].get(&room).map_or(&[][..], Vec::as_slice);
             break_with(check_log(&room, &records, told), report);
             report.records += records.len();
@@ -245,15 +320,38 @@ impl<'a> Round<'a> {
     }
 }
 
-/// All records of the rooms, from JetStream itself.
-async fn logs(cluster: &Cluster, rooms: &[String]) -> Result<Vec<(String, Vec<Opened>)>, String> {
+fn stuck(fault: Fault, when: &str, rooms: &[String]) -> String {
+    format!("{fault}: {when}, {rooms:?} stood still for {BOUND:?}")
+}
+
+/// What is wrong with the accounts. A request that nobody waits for any more may still be done while they are read: what is wrong
+/// once is looked at again.
+async fn accounts(cluster: &Cluster, deeds: &[Deed]) -> Result<Vec<history::Fault>, String> {
+    let mut faults = Vec::new();
+    for _ in 0..3 {
+        let read = async |client| load::read_accounts(client, CLUSTER).await;
+        faults = check_accounts(deeds, &patiently("the accounts", read, cluster).await?);
+        if faults.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    Ok(faults)
+}
+
+/// Reads something from JetStream itself, again while it does not answer.
+async fn patiently<T>(
+    what: &str,
+    read: impl AsyncFn(async_nats::Client) -> Result<T, async_nats::Error>,
+    cluster: &Cluster,
+) -> Result<T, String> {
     let urls = cluster.nats().urls();
     let until = Instant::now() + BOUND;
     loop {
-        let reading = async { load::read_log(async_nats::connect(&urls).await?, CLUSTER, rooms).await };
+        let reading = async { read(async_nats::connect(&urls).await?).await };
         match reading.await {
-            Ok(logs) => return Ok(logs),
-            Err(error) if Instant::now() >= until => return Err(format!("the logs cannot be read: {error}")),
+            Ok(read) => return Ok(read),
+            Err(error) if Instant::now() >= until => return Err(format!("{what} cannot be read: {error}")),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }

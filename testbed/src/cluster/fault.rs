@@ -26,6 +26,8 @@ pub enum Fault {
     CutEtcdOneWay(usize, Flow),
     /// Nothing gets through between a node and Redis.
     CutRedis(usize),
+    /// Nothing gets through between a node and Redis in one direction.
+    CutRedisOneWay(usize, Flow),
     /// Nothing gets through between a node and all others.
     CutPeers(usize),
     /// Nothing gets through to a node's peer port, or nothing from there back; what it asks itself is answered.
@@ -77,6 +79,7 @@ impl Fault {
                 cluster.links(node).etcd().iter().for_each(|wire| wire.cut_one_way(flow));
             }
             Self::CutRedis(node) => cluster.links(node).redis().cut(),
+            Self::CutRedisOneWay(node, flow) => cluster.links(node).redis().cut_one_way(flow),
             Self::CutPeers(node) => others(cluster, node).for_each(|other| cluster.part(node, other)),
             Self::CutPeersOneWay(node, flow) => cluster.links(node).to_peer().cut_one_way(flow),
             Self::Part(one, other) => cluster.part(one, other),
@@ -120,6 +123,7 @@ impl Fault {
             | Self::CutEtcd(node)
             | Self::CutEtcdOneWay(node, _)
             | Self::CutRedis(node)
+            | Self::CutRedisOneWay(node, _)
             | Self::CutPeersOneWay(node, _)
             | Self::Slow(node, _)
             | Self::Lose(node, _)
@@ -154,6 +158,7 @@ impl fmt::Display for Fault {
             Self::CutEtcd(node) => write!(f, "cut node-{node} from etcd"),
             Self::CutEtcdOneWay(node, flow) => write!(f, "cut node-{node} from etcd, {}", way(flow)),
             Self::CutRedis(node) => write!(f, "cut node-{node} from Redis"),
+            Self::CutRedisOneWay(node, flow) => write!(f, "cut node-{node} from Redis, {}", way(flow)),
             Self::CutPeers(node) => write!(f, "cut node-{node} from all nodes"),
             Self::CutPeersOneWay(node, flow) => write!(f, "cut all nodes from node-{node}, {}", way(flow)),
             Self::Part(one, other) => write!(f, "cut node-{one} from node-{other}"),
