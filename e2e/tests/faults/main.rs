@@ -8,8 +8,8 @@
 //!
 //! `ROOKERY_E2E_AIMS=1` lets a run fail that misses an aim of its report.
 //!
-//! That it catches a node that keeps no promise is shown by `scripts/mutations`: most of them by the fixed faults, and one that only a node
-//! that was overtaken shows by more pauses of nodes.
+//! That it catches a node that keeps no promise is shown by `scripts/mutations`: some by the fixed faults, and those that only an owner shows that
+//! was overtaken and goes on by cutting nodes from all others.
 
 #![allow(clippy::print_stdout, reason = "what a long run does is shown while it runs")]
 
