@@ -33,7 +33,7 @@ unit: ## the tests that start no node
 	$(CARGO) test --locked --workspace --exclude rookery-e2e
 
 blackbox: ## the black-box tests against the built node, then the API's on a cluster of three
-	$(CARGO) build --locked -p rookery-node -p rookery-mailer -p rookery-translator
+	$(CARGO) build --locked -p rookery-node -p rookery-mailer -p rookery-translator -p rookery-testbed
 	$(CARGO) test --locked -p rookery-e2e
 	scripts/servers && ROOKERY_E2E_CLUSTER=3 $(CARGO) test --locked -p rookery-e2e --test api
 

@@ -5,8 +5,10 @@
 
 mod away;
 mod chat;
+mod command;
 mod declared;
 mod drain;
+mod killed;
 mod mail;
 mod manifest;
 mod start;
