@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, net::SocketAddr};
 
 use serde_json::Value;
 
-use crate::{bed::Bed, eventually, http, ports, process::Process, programs};
+use crate::{bed::Bed, eventually, http, ports, process::Process, programs, proxy::Proxy};
 
 /// How the servers are started.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub struct NatsOptions {
     /// Whether JetStream syncs every write before it acknowledges it, as Rookery's log wants, or every two minutes,
     /// as servers do that nobody told.
     pub sync_always: bool,
+    /// Whether proxies are put into the routes between servers, so that these can be cut.
+    pub proxied: bool,
     /// Lines added to each server's configuration: TLS, users, limits.
     pub extra: String,
     /// Ports for clients from this one on, 10 further the routes, 20 further the monitors; else free ones.
@@ -30,6 +32,7 @@ impl Default for NatsOptions {
             servers: 3,
             jetstream: true,
             sync_always: true,
+            proxied: false,
             extra: String::new(),
             first_port: None,
             bed: None,
@@ -40,6 +43,8 @@ impl Default for NatsOptions {
 /// Running servers, numbered from 0.
 pub struct NatsCluster {
     servers: Vec<NatsServer>,
+    /// The others' way to each server, if they are proxied.
+    ways: Vec<Proxy>,
     jetstream: bool,
 }
 
@@ -67,18 +72,21 @@ impl NatsCluster {
             None => ports::free_port(),
         };
         let routes: Vec<u16> = (0..options.servers).map(|index| port(index, 10)).collect();
+        let local = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
+        let proxied = options.proxied.then_some(&routes).into_iter().flatten();
+        let ways: Vec<Proxy> = proxied.map(|port| Proxy::to(local(port))).collect();
         let servers = (0..options.servers).map(|index| {
             let (client, monitor) = (port(index, 0), port(index, 20));
             let name = format!("nats-{index}");
             let config = bed.dir().join(format!("{name}.conf"));
-            let text = configuration(options, &bed, index, client, monitor, &routes);
+            let text = configuration(options, &bed, index, client, monitor, &routes, &ways);
             fs::write(&config, text).expect("a configuration can be written");
             let process =
                 bed.process(&name, &program, vec!["-c".into(), config.to_string_lossy().into_owned()]);
             process.start();
             NatsServer { process, client, monitor }
         });
-        Some(Self { servers: servers.collect(), jetstream: options.jetstream })
+        Some(Self { servers: servers.collect(), ways, jetstream: options.jetstream })
     }
 
     /// Waits until all that run serve, and streams with a copy on each of them can be made.
@@ -134,6 +142,27 @@ impl NatsCluster {
     /// SIGCONT.
     pub fn resume(&self, index: usize) {
         self.servers[index].process.resume();
+    }
+
+    /// Cuts a server off from all others, until [`NatsCluster::heal`]; clients reach it. Only for processes that run now.
+    ///
+    /// # Panics
+    /// If the servers were started without [`NatsOptions::proxied`].
+    pub fn cut_off(&self, index: usize) {
+        assert!(!self.ways.is_empty(), "servers with proxies were asked for");
+        let pid = self.servers[index].process.pid();
+        for (other, way) in self.ways.iter().enumerate() {
+            if other == index {
+                way.cut();
+            } else if let Some(pid) = pid {
+                way.cut_from(pid);
+            }
+        }
+    }
+
+    /// All routes work again.
+    pub fn heal(&self) {
+        self.ways.iter().for_each(Proxy::heal);
     }
 
     /// SIGKILL if it still runs, then starts it again on the same ports and data; returns when it serves and has
@@ -223,6 +252,7 @@ fn configuration(
     client: u16,
     monitor: u16,
     routes: &[u16],
+    ways: &[Proxy],
 ) -> String {
     let mut text = format!(
         "server_name: nats-{index}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
@@ -237,12 +267,16 @@ fn configuration(
         );
     }
     if routes.len() > 1 {
-        let others = routes.iter().enumerate().filter(|&(other, _)| other != index);
-        let others: Vec<String> = others.map(|(_, port)| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let reached = |server: usize| ways.get(server).map_or(routes[server], |way| way.address().port());
+        let others = (0..routes.len()).filter(|&other| other != index);
+        let others: Vec<String> =
+            others.map(|other| format!("\"nats://127.0.0.1:{}\"", reached(other))).collect();
         let _ = write!(
             text,
-            "cluster {{\n  name: testbed\n  listen: \"127.0.0.1:{}\"\n  no_advertise: true\n  routes: [{}]\n}}\n",
+            "cluster {{\n  name: testbed\n  listen: \"127.0.0.1:{}\"\n  no_advertise: true\n  # Where others tell each other that it is.\n  \
+             advertise: \"127.0.0.1:{}\"\n  routes: [{}]\n}}\n",
             routes[index],
+            reached(index),
             others.join(", ")
         );
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream};
+use rookery_testbed::{NatsCluster, NatsOptions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_messages_survive_the_death_of_the_leader() {
@@ -42,6 +43,57 @@ async fn acknowledged_messages_survive_the_death_of_the_leader() {
         let message = log.get_raw_message(n + 1).await.unwrap();
         assert_eq!(message.payload, format!("{n}"));
     }
+}
+
+/// A leader that is cut off cannot commit; the others elect another one, and it follows that one once it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_cut_off_commits_nothing_and_comes_back() {
+    let Some(nats) = NatsCluster::start(&NatsOptions { proxied: true, ..NatsOptions::default() }) else {
+        return;
+    };
+    let connect = async |server: usize| {
+        let url = nats.urls()[server].clone();
+        let mut context = jetstream::new(async_nats::connect(url).await.expect("clients reach each server"));
+        context.set_timeout(Duration::from_secs(2));
+        context
+    };
+    let config = stream::Config {
+        name: "log".to_owned(),
+        subjects: vec!["log.>".to_owned()],
+        num_replicas: 3,
+        ..stream::Config::default()
+    };
+    connect(0).await.create_stream(config).await.expect("all three servers can take a copy");
+    let leader = nats.leader_of("log").expect("a stream that was made has a leader");
+    nats.cut_off(leader);
+    let stored = async |context: &jetstream::Context, text: &'static str| match context
+        .publish("log.a", text.into())
+        .await
+    {
+        Ok(sent) => sent.await.ok().map(|ack| ack.sequence),
+        Err(_) => None,
+    };
+    assert_eq!(stored(&connect(leader).await, "alone").await, None, "one of three is no majority");
+    let others = connect((leader + 1) % 3).await;
+    let began = Instant::now();
+    let sequence = loop {
+        if let Some(sequence) = stored(&others, "by two").await {
+            break sequence;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no new leader");
+    };
+    nats.heal();
+    let log = others.get_stream_no_info("log").await.expect("it is a handle");
+    let back = connect(leader).await;
+    loop {
+        let by_it = stored(&back, "all").await;
+        if by_it.is_some_and(|later| later > sequence) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not come back");
+    }
+    let kept = log.get_raw_message(sequence).await.expect("what two acknowledged stays");
+    assert_eq!(kept.payload, "by two");
 }
 
 #[test]

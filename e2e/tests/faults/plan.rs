@@ -83,6 +83,7 @@ impl Step {
                 Fault::Reset(_) => "all wires of a node reset",
                 Fault::KillNats(_) => "kill -9 of a NATS server",
                 Fault::PauseNats(_) => "pause of a NATS server",
+                Fault::CutOffNats(_) => "NATS server cut from the others",
                 Fault::KillEtcd(_) => "kill -9 of an etcd member",
                 Fault::PauseEtcd(_) => "pause of an etcd member",
                 Fault::KillRedis => "Redis restarted, its data lost",
@@ -160,7 +161,9 @@ fn any(random: &mut StdRng) -> Step {
         80..82 => Fault::Reset(node),
         82..88 => return Step::StreamLeader { room, pause: None },
         88..91 => return Step::StreamLeader { room, pause: Some(either) },
-        91..93 => Fault::KillNats(node),
+        91 => Fault::KillNats(node),
+        // So long that the others elect leaders of their own.
+        92 => return Step::Fault(Fault::CutOffNats(node), 2 * long),
         93 => Fault::KillEtcd(node),
         94 => return Step::EtcdLeader { pause: None },
         95 => Fault::PauseEtcd(node),

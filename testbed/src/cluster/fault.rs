@@ -44,6 +44,8 @@ pub enum Fault {
     KillNats(usize),
     /// A NATS server is paused.
     PauseNats(usize),
+    /// Nothing gets through between a NATS server and all others; nodes reach it.
+    CutOffNats(usize),
     /// An etcd member is killed, and started again at the end.
     KillEtcd(usize),
     /// An etcd member is paused.
@@ -88,6 +90,7 @@ impl Fault {
             Self::Reset(node) => cluster.links(node).reset(),
             Self::KillNats(server) => cluster.nats().kill(server),
             Self::PauseNats(server) => cluster.nats().pause(server),
+            Self::CutOffNats(server) => cluster.nats().cut_off(server),
             Self::KillEtcd(member) => cluster.etcd().kill(member),
             Self::PauseEtcd(member) => cluster.etcd().pause(member),
             Self::KillRedis => cluster.redis().kill(),
@@ -130,6 +133,7 @@ impl Fault {
             | Self::Reset(node) => cluster.links(node).heal(),
             Self::KillNats(server) => cluster.nats().restart(server),
             Self::PauseNats(server) => cluster.nats().resume(server),
+            Self::CutOffNats(_) => cluster.nats().heal(),
             Self::KillEtcd(member) => cluster.etcd().restart(member),
             Self::PauseEtcd(member) => cluster.etcd().resume(member),
             Self::KillRedis => cluster.redis().restart(),
@@ -167,6 +171,7 @@ impl fmt::Display for Fault {
             Self::Reset(node) => write!(f, "reset connections of node-{node}"),
             Self::KillNats(server) => write!(f, "kill nats-{server}"),
             Self::PauseNats(server) => write!(f, "pause nats-{server}"),
+            Self::CutOffNats(server) => write!(f, "cut nats-{server} from the others"),
             Self::KillEtcd(member) => write!(f, "kill etcd-{member}"),
             Self::PauseEtcd(member) => write!(f, "pause etcd-{member}"),
             Self::KillRedis => write!(f, "kill Redis"),

@@ -77,6 +77,7 @@ impl Cluster {
         let ports = &options.ports;
         let nats = NatsCluster::spawn(&NatsOptions {
             servers: options.nats_servers,
+            proxied: options.proxied,
             first_port: ports.fixed(NATS),
             bed: Some(bed.clone()),
             ..NatsOptions::default()

@@ -19,7 +19,7 @@ pub struct ClusterOptions {
     pub etcd_members: usize,
     /// Whether Redis keeps its data over a restart.
     pub durable_redis: bool,
-    /// Whether proxies are put into all wires of the nodes, so that they can be cut.
+    /// Whether proxies are put into all wires of the nodes and between NATS servers, so that they can be cut.
     pub proxied: bool,
     /// Settings of the nodes beside the addresses, as variables: `("ROOKERY_EDGE__SENDS_PER_SECOND", "0")`.
     pub settings: Vec<(String, String)>,
