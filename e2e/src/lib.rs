@@ -20,6 +20,7 @@
 //! | `ROOKERY_E2E_ROUND` | the only round of the fault suite that is done |
 //! | `ROOKERY_E2E_KIND` | only faults whose kind, as the report names it, has this in it |
 //! | `ROOKERY_E2E_SEED` | seed of the crash test and of the fault suite; printed by each run |
+//! | `ROOKERY_E2E_AIMS` | `1`: the fault suite fails when an aim of its report is missed |
 //! | `ROOKERY_E2E_REPORT` | file that the fault suite writes its report to, after each round |
 //!
 //! Nodes that are named must have the limits of [`server::Options::generous`]: none on what one address or one
