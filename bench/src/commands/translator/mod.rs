@@ -288,7 +288,11 @@ fn two_users(http: Http) -> anyhow::Result<[api::User; 2]> {
 
 /// The user reads the language that an engine translates into.
 fn wants(http: Http, user: &api::User, engine: EngineName) -> anyhow::Result<()> {
-    let body = json!({"language": engine.target()});
+    reads(http, user, engine.target())
+}
+
+fn reads(http: Http, user: &api::User, language: &str) -> anyhow::Result<()> {
+    let body = json!({ "language": language });
     http.json("PATCH", "/v1/users/me", Some(&user.token), Some(&body)).map(drop)
 }
 
@@ -304,20 +308,24 @@ fn beside_chat(
     let rooms = town.rooms(arguments.chat.rooms)?;
     let mut bed = town.bed(&rooms, arguments.chat.readers)?;
     let http = cluster.http()?;
+    // Somebody on each node reads in all windows, so that chat has as much to deliver in each; in which language decides whether anything is
+    // translated.
+    let foreign = api::users(http, 1, &super::run_name())?.remove(0);
+    for room in &rooms {
+        http.json("POST", &format!("/v1/rooms/{room}/join"), Some(&foreign.token), None)?;
+    }
     for _ in 0..arguments.repetitions.max(1) {
-        let translator = started(cluster, arguments, engines, Class::Usual)?;
-        let first = arguments.chat.run(&mut bed, REST, report)?;
-        translator.stop();
-
-        // Somebody on each node reads another language from here on.
-        let foreign = api::users(http, 1, &super::run_name())?.remove(0);
-        wants(http, &foreign, engines[0])?;
-        for room in &rooms {
-            http.json("POST", &format!("/v1/rooms/{room}/join"), Some(&foreign.token), None)?;
-        }
+        reads(http, &foreign, "en")?;
         let open = |server: SocketAddr| Reader::open(server, &foreign.token);
         let readers: Vec<Reader> =
             cluster.addresses().into_iter().map(open).collect::<anyhow::Result<_>>()?;
+        let translator = started(cluster, arguments, engines, Class::Usual)?;
+        let first = arguments.chat.run(&mut bed, REST, report)?;
+        translator.stop();
+        let come = || readers.iter().map(Reader::translations).sum::<u64>();
+        anyhow::ensure!(come() == 0, "a translator at rest translates");
+
+        wants(http, &foreign, engines[0])?;
         let away = arguments.chat.run(&mut bed, AWAY, report)?;
 
         let translator = started(cluster, arguments, engines, Class::Usual)?;
@@ -330,15 +338,13 @@ fn beside_chat(
         let translator = started(cluster, arguments, engines, Class::Idle)?;
         let (idle, _) = loaded(&translator, engines, asks, (&mut bed, arguments), IDLE, report)?;
         translator.stop();
-        let come: u64 = readers.iter().map(Reader::translations).sum();
-        anyhow::ensure!(come > 0, "nothing was translated beside chat");
-        drop(readers);
-        // Nobody here is foreign in the next round's first window.
-        http.json("DELETE", "/v1/users/me", Some(&foreign.token), None)?;
+        anyhow::ensure!(come() > 0, "nothing was translated beside chat");
 
+        reads(http, &foreign, "en")?;
         let translator = started(cluster, arguments, engines, Class::Usual)?;
         let again = arguments.chat.run(&mut bed, AGAIN, report)?;
         translator.stop();
+        drop(readers);
         // Of one round, so that what the machine does in the meantime is the same for both, nearly.
         let rest = f64::midpoint(first, again);
         let mut add = |what: &str, than: &str, aim: &'static str, times: f64| {
