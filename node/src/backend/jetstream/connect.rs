@@ -1,6 +1,9 @@
 //! Connecting: options, the first tries, and what is checked before anything is served.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::{Client, ConnectOptions, ServerAddr, ServerInfo};
 
@@ -155,6 +158,10 @@ async fn options(
     options = options.event_callback(move |event| {
         told.event(&event);
         std::future::ready(())
+    });
+    let choosing = signals.clone();
+    options = options.reconnect_to_server_callback(move |servers, _| {
+        std::future::ready(choosing.isolation.lock().next(&servers, Instant::now()))
     });
     if let Some(user) = &settings.user {
         let password = settings.password.or_file(settings.password_file.as_deref());

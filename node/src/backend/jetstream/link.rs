@@ -8,9 +8,10 @@ use std::{
 use async_nats::{Client, Event, HeaderMap, Message, StatusCode, connection::State};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use super::{NatsMetrics, replies::Replies};
+use super::{NatsMetrics, isolated::Isolation, replies::Replies};
 use crate::backend::Unavailable;
 
 /// One try of a read, at most.
@@ -45,6 +46,8 @@ pub(super) struct Signals {
     pub(super) connects: watch::Sender<u64>,
     /// Counts what may have lost messages that we subscribed to.
     pub(super) losses: watch::Sender<u64>,
+    /// Whether the server takes part, and where to go if not.
+    pub(super) isolation: Mutex<Isolation>,
 }
 
 impl Signals {
@@ -54,6 +57,7 @@ impl Signals {
             metrics,
             connects: watch::Sender::new(0),
             losses: watch::Sender::new(0),
+            isolation: Mutex::default(),
         })
     }
 
@@ -237,12 +241,28 @@ impl Link {
         }
     }
 
+    /// Something failed that began then: leaves the server, if nothing is stored by way of it any more.
+    pub(super) async fn failed(&self, began: Instant) {
+        let leave = self.connected() && self.signals.isolation.lock().failed(began, Instant::now());
+        if leave {
+            let server = self.client.server_info().server_name;
+            tracing::warn!(
+                server,
+                "nothing is stored by way of this NATS server, which may be cut off from the others: leaving it"
+            );
+            self.metrics.left_servers.inc();
+            // It fails if the client has ended, and with it everything.
+            let _ = self.client.force_reconnect().await;
+        }
+    }
+
     /// Waits a little before a read is tried again, unless too much time has passed.
     pub(super) async fn pause(
         &self,
         end: Instant,
         failure: &impl std::fmt::Display,
     ) -> Result<(), Unavailable> {
+        self.failed(Instant::now()).await;
         if Instant::now() + PAUSE >= end {
             return Err(Unavailable(format!("The log does not answer: {failure}.").into()));
         }

@@ -36,6 +36,8 @@ pub struct NatsMetrics {
     pub missed: Counter,
     /// Reconnects after a loss of the connection.
     pub reconnects: Counter,
+    /// Servers left because nothing was stored by way of them.
+    pub left_servers: Counter,
     /// 1 as long as there is a connection.
     pub connected: Gauge,
     /// 1 as long as the server that is connected to is one that would be refused at the start.
@@ -60,6 +62,7 @@ impl NatsMetrics {
             heard: Counter::default(),
             missed: Counter::default(),
             reconnects: Counter::default(),
+            left_servers: Counter::default(),
             connected: Gauge::default(),
             unfit_server: Gauge::default(),
             followed: Gauge::default(),
@@ -86,6 +89,11 @@ impl NatsMetrics {
         nats.register("heard_records", "Records heard live", this.heard.clone());
         nats.register("missed_rooms", "Rooms looked up since records may be lost", this.missed.clone());
         nats.register("reconnects", "Reconnects", this.reconnects.clone());
+        nats.register(
+            "left_servers",
+            "Servers left because nothing was stored by way of them",
+            this.left_servers.clone(),
+        );
         nats.register("connected", "1 as long as there is a connection", this.connected.clone());
         nats.register(
             "unfit_server",

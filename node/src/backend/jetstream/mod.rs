@@ -14,6 +14,7 @@ mod connect;
 mod forget;
 mod gets;
 mod history;
+mod isolated;
 mod item;
 mod layout;
 mod link;

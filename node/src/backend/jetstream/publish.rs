@@ -129,17 +129,22 @@ impl Default for Batches {
 impl Link {
     /// With a `Nats-Msg-Id`: that it is stored already is as good.
     pub(super) async fn post_once(&self, post: Post, within: Duration) -> Posted {
+        let began = Instant::now();
         let Post { subject, headers, payload } = post;
         let answer = self.ask(subject, headers, payload, within).await;
-        match answer.as_ref().ok().and_then(|answer| serde_json::from_slice::<Ack>(&answer.payload).ok()) {
+        let ack = answer.as_ref().ok().and_then(|answer| serde_json::from_slice::<Ack>(&answer.payload).ok());
+        let posted = match ack {
             Some(Ack { seq: 1.., duplicate: true, error: None, .. }) => Posted::Stored(0),
             _ => outcome(answer, 0),
-        }
+        };
+        self.judged(began, posted).await
     }
 
     pub(super) async fn post(&self, post: Post, within: Duration) -> Posted {
+        let began = Instant::now();
         let Post { subject, headers, payload } = post;
-        outcome(self.ask(subject, headers, payload, within).await, 0)
+        let posted = outcome(self.ask(subject, headers, payload, within).await, 0);
+        self.judged(began, posted).await
     }
 
     /// Publishes all or none, in this order. All subjects are of one stream. A batch that the server does not take as a
@@ -181,6 +186,7 @@ impl Link {
         slots: &Semaphore,
         within: Duration,
     ) -> Posted {
+        let began = Instant::now();
         let (Some(last), count) = (posts.pop(), posts.len() as u64 + 1) else {
             return Posted::Unknown("nothing to publish".into());
         };
@@ -200,10 +206,22 @@ impl Link {
             headers.insert("Nats-Batch-Commit", "1");
             self.ask(subject, headers, payload, within).await
         };
-        match tokio::time::timeout(within, sent).await {
+        let posted = match tokio::time::timeout(within, sent).await {
             Ok(answer) => outcome(answer, count),
             Err(_) => Posted::Unknown(Failure::TimedOut.to_string()),
+        };
+        self.judged(began, posted).await
+    }
+
+    /// Tells what became of a write.
+    async fn judged(&self, began: Instant, posted: Posted) -> Posted {
+        match &posted {
+            Posted::Stored(_) => self.signals.isolation.lock().stored(Instant::now()),
+            // A leader that is cut off refuses, too: that says nothing of the others.
+            Posted::Refused(_) => {}
+            Posted::Unknown(_) => self.failed(began).await,
         }
+        posted
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rookery_testbed::NatsOptions;
+
 use super::*;
 use crate::backend::{CommitSink, Committed};
 
@@ -174,6 +176,25 @@ fn a_server_that_falls_silent_is_left_for_another() {
         assert!(metrics.reconnects.get() >= 1, "the connection was given up");
         assert_ne!(log.client().server_info().server_name, name);
         servers.resume(server);
+    });
+}
+
+/// It answers pings, and has a copy of everything: only that it stores nothing tells.
+#[test]
+fn a_server_that_is_cut_off_from_the_others_is_left_for_another() {
+    let options = NatsOptions { proxied: true, ..NatsOptions::default() };
+    let Some(servers) = NatsCluster::start(&options) else { return };
+    run(async {
+        let metrics = NatsMetrics::register(&mut Registry::default());
+        let log = JetStream::connect(&settings(&servers), "isolated", metrics.clone()).await.unwrap();
+        let at = stored(&log, record(1, 0, 1..=1, "before")).await;
+        let name = log.client().server_info().server_name;
+        servers.cut_off(name.strip_prefix("nats-").unwrap().parse().unwrap());
+        stored(&log, record(1, at, 2..=2, "after")).await;
+        // It is still cut off.
+        assert_ne!(log.client().server_info().server_name, name);
+        assert!(metrics.left_servers.get() >= 1);
+        servers.heal();
     });
 }
 
