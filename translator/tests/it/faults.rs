@@ -43,7 +43,7 @@ async fn another_engine_takes_over_whatever_a_service_does() {
         for fault in FAULTS {
             // A slow machine may make Apertium late, so only the service is impatient here: it answers at once or never.
             let mut settings = services.settings(service);
-            settings.timeout_ms = if fault == Fault::Hang { 1_500 } else { 10_000 };
+            settings.timeout_ms = if fault == Fault::Hang { 4_000 } else { 10_000 };
             settings.engines = format!("{service} apertium");
             let translator = with_further(&settings, None, Some(services.apertium())).await;
             services.fault(fault);
