@@ -46,6 +46,9 @@ struct ClusterArgs {
     /// The node's program [default: rookery-node next to this one]
     #[arg(long, value_name = "FILE", env = "ROOKERY_NODE")]
     node: Option<PathBuf>,
+    /// A setting of all nodes, as in docs/configuration.md; as often as there are settings
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
     /// Translators beside the nodes, with the engines that are installed; none if none is
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=9))]
     translators: u8,
@@ -60,6 +63,18 @@ fn ports(text: &str) -> Result<Ports, String> {
         _ if text == "any" => Ok(Ports::Free),
         _ => Err("must be 0 to 9000, or any".to_owned()),
     }
+}
+
+/// The variable that says the same: `ROOKERY_EDGE__URL_TOKEN` for `edge.url_token`. Whether there is such a key, nodes say when they start.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be SECTION.KEY=VALUE")?;
+    let is_key = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    if !key.contains('.') || !key.split('.').all(is_key) {
+        return Err("the key must be one of docs/configuration.md, as edge.url_token".to_owned());
+    }
+    Ok((format!("ROOKERY_{}", key.to_ascii_uppercase().replace('.', "__")), value.to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -85,6 +100,9 @@ fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
             "nothing is translated: there is no engine (apt install apertium apertium-eng-spa, or scripts/models)",
         );
     }
+    // The README's session can be typed against it, too. What is said later wins.
+    let mut settings = vec![("ROOKERY_EDGE__URL_TOKEN".into(), "true".into())];
+    settings.extend(args.settings.iter().cloned());
     let options = ClusterOptions {
         translators,
         translator: Some(args.translator.clone().unwrap_or_else(|| own.with_file_name("rookery-translator"))),
@@ -92,8 +110,7 @@ fn cluster(args: &ClusterArgs, signals: &AtomicU32) -> ExitCode {
         durable_redis: true,
         ports: args.ports,
         bed: Some(Bed::lasting(&args.data)),
-        // The README's session can be typed against it, too.
-        settings: vec![("ROOKERY_EDGE__URL_TOKEN".into(), "true".into())],
+        settings,
         ..ClusterOptions::of(program)
     };
     let translator = (translators > 0).then(|| options.translator_program());
@@ -139,4 +156,22 @@ fn count_signals(count: &Arc<AtomicU32>) {
             }
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_the_variable_of_its_key() {
+        let is = |text: &str| setting(text).ok().map(|(name, value)| format!("{name}={value}"));
+        let named = is("accounts.limits.login_per_address=5 / 1m = x");
+        assert_eq!(named.as_deref(), Some("ROOKERY_ACCOUNTS__LIMITS__LOGIN_PER_ADDRESS=5 / 1m = x"));
+        assert_eq!(is("edge.url_token=").as_deref(), Some("ROOKERY_EDGE__URL_TOKEN="));
+        for wrong in
+            ["edge.url_token", "url_token=true", "Edge.Url=1", ".a=1", "edge..x=1", "=1", "edge.a b=1"]
+        {
+            assert!(setting(wrong).is_err(), "{wrong}");
+        }
+    }
 }

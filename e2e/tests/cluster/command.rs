@@ -6,6 +6,7 @@ use rookery_e2e::{
     server,
     service::Service,
     user::{PASSWORD, User},
+    ws::{Connect, Subprotocol},
 };
 use rookery_testbed::{Bed, ClusterOptions, Ports, Process, find_program_or_say};
 use rustix::process::{Pid, Signal};
@@ -38,8 +39,10 @@ fn start(bed: &Bed, name: &str, moved: u16) -> (Process, Vec<String>) {
     assert!(program.exists(), "{} is missing: cargo build -p rookery-testbed", program.display());
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let (ports, data, node) = (moved.to_string(), text(&bed.dir().join("data")), text(&server::program()));
-    let flags = ["cluster", "--ports", &ports, "--translators", "0", "--data", &data, "--node", &node];
-    let command = bed.process(name, &program, flags.map(str::to_owned).to_vec());
+    let mut flags =
+        vec!["cluster", "--ports", &ports, "--translators", "0", "--data", &data, "--node", &node];
+    flags.extend(["--set", "edge.url_token=false", "--set", "server.drain_window_seconds=1"]);
+    let command = bed.process(name, &program, flags.into_iter().map(str::to_owned).collect());
     command.start();
     let running = rookery_testbed::eventually(
         "the cluster runs",
@@ -89,6 +92,13 @@ async fn a_cluster_for_people_ends_well_and_goes_on_with_its_data() {
         all.push(format!("over node {node}"));
         post(&ada.at(url), &room, &all[node]).await;
     }
+    // By the setting that it was given: `make cluster` alone lets a token come in the URL.
+    let mut in_url = Connect::to(&urls[0], Subprotocol::Json);
+    in_url.query = format!("?token={}", ada.token());
+    let mut ws = in_url.open().await.expect("refused by a close code");
+    let _ = ws.try_send(json!({"t": "hello"})).await;
+    assert_eq!(ws.closed().await.code, 4401);
+    drop(ws);
     block_in_place(|| end(&first, &bed));
 
     let (second, again) = block_in_place(|| start(&bed, "second", moved));
