@@ -50,15 +50,18 @@ async fn eventually<T>(
     }
 }
 
+/// Who leads, by the lease.
+async fn holder(world: &World) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+    let lease = leases.get_opt("rookery-operator").await.unwrap()?;
+    lease.spec?.holder_identity
+}
+
 #[test]
 fn one_works_and_the_other_takes_over() {
     run(async |world| {
         let bed = Bed::temporary();
-        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
-        let holder = async || {
-            let lease = leases.get_opt("rookery-operator").await.unwrap()?;
-            lease.spec?.holder_identity
-        };
+        let holder = async || holder(&world).await;
         let first = operator(&world, &bed, "first");
         let logs = || first.log_tail(20);
         eventually("the first one leads", logs, async || (holder().await? == "first").then_some(())).await;
@@ -103,11 +106,7 @@ fn one_works_and_the_other_takes_over() {
 fn who_is_paused_for_too_long_leads_no_more() {
     run(async |world| {
         let bed = Bed::temporary();
-        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
-        let holder = async || {
-            let lease = leases.get_opt("rookery-operator").await.unwrap()?;
-            lease.spec?.holder_identity
-        };
+        let holder = async || holder(&world).await;
         let first = operator(&world, &bed, "first");
         let logs = || first.log_tail(20);
         eventually("the first one leads", logs, async || (holder().await? == "first").then_some(())).await;

@@ -44,16 +44,18 @@ async fn one_who_goes_away_takes_nothing_with_him() {
     assert_eq!(services.calls(), 1);
 }
 
+/// What a translator shares with others by this Redis.
+fn shared(url: &str) -> SharedStore {
+    let client = redis::Client::open(url).unwrap();
+    // A busy machine takes its time; that nobody waits so long for what he can do without is not what is tested here.
+    SharedStore::open(client, "test", TranslatorMetrics::default(), rookery_testbed::PATIENCE).unwrap()
+}
+
 #[tokio::test]
 async fn translators_share_what_they_know_by_redis() {
     let Some(services) = Services::start().await else { return };
     let Some(redis) = tokio::task::spawn_blocking(rookery_testbed::redis).await.unwrap() else { return };
-    let shared = || {
-        let client = redis::Client::open(redis.url()).unwrap();
-        // A busy machine takes its time; that nobody waits so long for what he can do without is not what is tested here.
-        SharedStore::open(client, "test", TranslatorMetrics::default(), rookery_testbed::PATIENCE).unwrap()
-    };
-    let (one, other) = (shared(), shared());
+    let (one, other) = (shared(&redis.url()), shared(&redis.url()));
     let before = services.calls();
     let mut settings = services.settings("deepl");
     settings.deepl.day_characters = Some(100);
@@ -83,11 +85,7 @@ async fn translators_share_what_they_know_by_redis() {
 async fn equal_requests_under_way_at_two_translators_are_one() {
     let Some(services) = Services::start().await else { return };
     let Some(redis) = tokio::task::spawn_blocking(rookery_testbed::redis).await.unwrap() else { return };
-    let shared = || {
-        let client = redis::Client::open(redis.url()).unwrap();
-        SharedStore::open(client, "test", TranslatorMetrics::default(), rookery_testbed::PATIENCE).unwrap()
-    };
-    let (one, other) = (shared(), shared());
+    let (one, other) = (shared(&redis.url()), shared(&redis.url()));
     let settings = services.settings("deepl");
     let both = [with_redis(&settings, Some(&one)).await, with_redis(&settings, Some(&other)).await];
     services.fault(Fault::Slow);
