@@ -57,15 +57,20 @@ async fn holder(world: &World) -> Option<String> {
     lease.spec?.holder_identity
 }
 
+/// Two of them, of which the first leads.
+async fn two(world: &World, bed: &Bed) -> (Process, Process) {
+    let first = operator(world, bed, "first");
+    let leads = async || (holder(world).await? == "first").then_some(());
+    eventually("the first one leads", || first.log_tail(20), leads).await;
+    (first, operator(world, bed, "second"))
+}
+
 #[test]
 fn one_works_and_the_other_takes_over() {
     run(async |world| {
         let bed = Bed::temporary();
         let holder = async || holder(&world).await;
-        let first = operator(&world, &bed, "first");
-        let logs = || first.log_tail(20);
-        eventually("the first one leads", logs, async || (holder().await? == "first").then_some(())).await;
-        let second = operator(&world, &bed, "second");
+        let (first, second) = two(&world, &bed).await;
         let logs = || first.log_tail(20) + &second.log_tail(20);
         world.declare("tea", json!({ "version": "1.0.0", "replicas": 1 })).await.unwrap();
         eventually("it is made", logs, async || {
@@ -107,10 +112,7 @@ fn who_is_paused_for_too_long_leads_no_more() {
     run(async |world| {
         let bed = Bed::temporary();
         let holder = async || holder(&world).await;
-        let first = operator(&world, &bed, "first");
-        let logs = || first.log_tail(20);
-        eventually("the first one leads", logs, async || (holder().await? == "first").then_some(())).await;
-        let second = operator(&world, &bed, "second");
+        let (first, second) = two(&world, &bed).await;
         first.pause();
         let logs = || first.log_tail(20) + &second.log_tail(20);
         eventually("the second one leads", logs, async || (holder().await? == "second").then_some(())).await;
