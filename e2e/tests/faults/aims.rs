@@ -13,8 +13,9 @@ struct Row {
 
 /// A table: each aim, what was measured, whether that is enough.
 pub(crate) fn table(report: &Report) -> String {
-    let mut table =
-        String::from("Aims, by the worst room of each fault:\n\n| aim | measured | |\n| --- | --- | --- |\n");
+    let mut table = String::from(
+        "Aims, by the worst of the rooms that each fault was done to:\n\n| aim | measured | |\n| --- | --- | --- |\n",
+    );
     for Row { aim, measured, met } in rows(report) {
         let _ = writeln!(table, "| {aim} | {measured} | {} |", if met { "met" } else { "**missed**" });
     }
@@ -34,7 +35,7 @@ fn rows(report: &Report) -> Vec<Row> {
     // Only those that rooms could have waited for; and how many they are, in words.
     let worst = |outcomes: &[&Outcome]| {
         let waits = outcomes.iter().filter(|outcome| outcome.concerns_rooms());
-        Times::of(waits.filter_map(|outcome| outcome.waits.last().copied()))
+        Times::of(waits.filter_map(|outcome| outcome.wait()))
     };
     let counted = |outcomes: &[&Outcome]| {
         let idle = outcomes.iter().filter(|outcome| !outcome.concerns_rooms()).count();
@@ -122,6 +123,7 @@ mod tests {
         Outcome {
             kind,
             owned: Some(2),
+            own: Some(Duration::from_millis(5)),
             waits: vec![Duration::from_millis(5)],
             failed: 0,
             refused: 0,
@@ -146,9 +148,21 @@ mod tests {
     fn a_kill_of_a_node_that_owned_nothing_says_nothing_of_kills() {
         let idle = Outcome { owned: Some(0), ..outcome("kill -9 of a node") };
         assert!(!table(&of(vec![idle.clone()])).contains("kill -9 of a node"));
-        let slow = Outcome { waits: vec![Duration::from_millis(300)], ..outcome("kill -9 of a node") };
+        let wait = Duration::from_millis(300);
+        let slow = Outcome { own: Some(wait), waits: vec![wait], ..outcome("kill -9 of a node") };
         // Its five milliseconds would make a median that is good enough.
         let report = of(vec![idle.clone(), idle, slow]);
         assert!(missed(&report)[0].contains("p50 300 ms, p99 300 ms of 1 (2 more"), "{:?}", missed(&report));
+    }
+
+    #[test]
+    fn a_room_that_waits_for_something_else_says_nothing_of_a_handover() {
+        let waits = vec![Duration::from_millis(5), Duration::from_millis(300)];
+        let other = Outcome { waits: waits.clone(), ..outcome("drain of a node (SIGTERM)") };
+        assert_eq!(missed(&of(vec![other.clone()])), Vec::<String>::new());
+        let own = Outcome { own: waits.last().copied(), ..other };
+        assert_eq!(missed(&of(vec![own])).len(), 1);
+        let cut = Outcome { owned: None, own: None, waits, ..outcome("kill -9 of a stream's leader") };
+        assert!(table(&of(vec![cut])).contains("max 300 ms"));
     }
 }

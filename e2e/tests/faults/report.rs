@@ -12,6 +12,8 @@ pub(crate) struct Outcome {
     pub(crate) kind: &'static str,
     /// How many of the round's rooms its node owned; `None`: it was not done to one node.
     pub(crate) owned: Option<usize>,
+    /// Longest wait of those.
+    pub(crate) own: Option<Duration>,
     /// Longest wait of each room, from before the fault until all was well again.
     pub(crate) waits: Vec<Duration>,
     /// Tries of the writers that were refused or not answered.
@@ -28,6 +30,11 @@ impl Outcome {
     /// Whether rooms could have waited for it.
     pub(crate) fn concerns_rooms(&self) -> bool {
         self.owned != Some(0)
+    }
+
+    /// How long the rooms waited that it was done to: those of its node, or any.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        if self.owned.is_some() { self.own } else { self.waits.last().copied() }
     }
 }
 
@@ -146,8 +153,8 @@ impl Report {
              to)\nuntil it was acknowledged, repeats included, around one fault. *Failed* counts the writers' tries that were answered \
              `unavailable` or\nnot at all; each was repeated until it was acknowledged. *Refused* counts what clients asked over WebSockets to the node that was \
              drained\nand were answered `unavailable`. *Put right* is from the end of the fault until every room is written through \
-             every\nnode. *Owners* counts the faults done to a node that owned some of the rooms; the aims of kills, pauses and handovers are of these. Times \
-             in milliseconds.\n\n\
+             every\nnode. *Owners* counts the faults done to a node that owned some of the rooms; the aims of kills, pauses and handovers are of these, and of \
+             the rooms that it owned; the table is of all rooms.\nTimes in milliseconds.\n\n\
              | fault | count | owners | wait p50 | p99 | worst room p50 | p99 | max | failed | refused | written meanwhile | put right p50 | max |\n\
              | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );

@@ -110,13 +110,13 @@ impl<'a> Round<'a> {
         self.fault(step.kind(), fault, owned, report)
     }
 
-    /// Waits until all is well, and returns which fault it is to be and how many rooms its node owns then; an owner of some, if
+    /// Waits until all is well, and returns which fault it is to be and which rooms its node owns then; an owner of some, if
     /// that `must` be.
     fn prepare(
         &self,
         of: impl Fn(&[usize]) -> Result<(Fault, Duration), String>,
         must: bool,
-    ) -> Result<((Fault, Duration), Option<usize>), String> {
+    ) -> Result<((Fault, Duration), Option<Vec<usize>>), String> {
         let until = Instant::now() + BOUND;
         loop {
             let (fault, hold) = of(&self.owners()?)?;
@@ -130,8 +130,9 @@ impl<'a> Round<'a> {
             self.meter.progress(asked, BOUND).map_err(|rooms| stuck(fault, "before it", &rooms))?;
             // Rooms may have come back to a node that was started again meanwhile.
             let owners = self.owners()?;
-            let owned = node_of(fault).map(|node| owners.iter().filter(|&&owner| owner == node).count());
-            if owned != Some(0) || !must {
+            let of = |node| (0..owners.len()).filter(|&room| owners[room] == node).collect();
+            let owned: Option<Vec<usize>> = node_of(fault).map(of);
+            if owned.as_ref().is_none_or(|owned| !owned.is_empty()) || !must {
                 return Ok(((fault, hold), owned));
             }
             if Instant::now() >= until {
@@ -155,7 +156,7 @@ impl<'a> Round<'a> {
         &self,
         kind: &'static str,
         (fault, hold): (Fault, Duration),
-        owned: Option<usize>,
+        owned: Option<Vec<usize>>,
         report: &mut Report,
     ) -> Result<(), String> {
         let began = self.load.now();
@@ -185,12 +186,20 @@ impl<'a> Round<'a> {
         } else {
             self.others.borrow_mut().push((began, healed));
         }
-        let (waits, failed) = self.meter.between(began, healed);
+        let (mut waits, failed) = self.meter.between(began, healed);
+        let own = owned.as_ref().and_then(|owned| owned.iter().map(|&room| waits[room]).max());
+        let owned = owned.map(|owned| owned.len());
+        waits.sort_unstable();
+        let longest = self.meter.longest(began, healed).map_or_else(String::new, |(room, due)| {
+            format!(" of {} from {:?} on", self.load.rooms[room], due.saturating_sub(began))
+        });
         println!(
-            "{:>4}.{:<3} {fault}, {hold:?}{}: worst wait {:?}, {failed} failed{}, put right in {:?}{}",
+            "{:>4}.{:<3} {fault}, {hold:?}{}: worst wait {:?}{longest}, {failed} failed{}, put right in {:?}{}",
             self.number,
             report.outcomes.len() + 1,
-            owned.map_or_else(String::new, |owned| format!(", owner of {owned} rooms")),
+            owned.map_or_else(String::new, |owned| {
+                format!(", owner of {owned} rooms that waited {:?}", own.unwrap_or_default())
+            }),
             waits.last().copied().unwrap_or_default(),
             if refused > 0 { format!(", {refused} refused") } else { String::new() },
             healed - ended,
@@ -200,7 +209,7 @@ impl<'a> Round<'a> {
             report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
         }
         let healed = healed - ended;
-        report.outcomes.push(Outcome { kind, owned, waits, failed, refused, healed, meanwhile });
+        report.outcomes.push(Outcome { kind, owned, own, waits, failed, refused, healed, meanwhile });
         Ok(())
     }
 
