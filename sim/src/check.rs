@@ -75,6 +75,7 @@ fn check_log(log: &Log, room: RoomId, broken: &mut Vec<Broken>) -> Vec<Truth> {
     let mut events = Vec::new();
     let mut messages = Messages::default();
     let mut epoch = 0;
+    let mut owner = String::new();
     let mut seen: HashMap<(UserId, String), u64> = HashMap::new();
     for stored in log.records(room) {
         let record = match Record::open(&stored.record, room) {
@@ -89,11 +90,13 @@ fn check_log(log: &Log, room: RoomId, broken: &mut Vec<Broken>) -> Vec<Truth> {
             let how = format!("record at {} has epoch {} after {epoch}", stored.at, record.epoch);
             broken.push(Broken { promise: EPOCHS, how });
         }
-        // Only a room's first record may begin an epoch and hold events: its condition, an empty log, fences by itself.
-        if record.epoch > epoch && epoch != 0 && !record.events.is_empty() {
+        // An epoch is one owner's, whatever the record is that begins it.
+        if record.epoch > epoch {
+            owner = record.owner.clone();
+        } else if record.epoch == epoch && record.owner != owner {
             let how = format!(
-                "record at {} holds events of epoch {}, which no record began",
-                stored.at, record.epoch
+                "record at {} of epoch {} is of {} and not of {owner}, who began it",
+                stored.at, record.epoch, record.owner
             );
             broken.push(Broken { promise: EPOCHS, how });
         }

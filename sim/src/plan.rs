@@ -48,6 +48,8 @@ pub struct Plan {
     pub end_at: u64,
     /// Virtual milliseconds between two requests of a client, about.
     pub request_every: u64,
+    /// Virtual milliseconds for which an owner waits for a command before it fences.
+    pub fence_after: u64,
     /// More missed events than this are not replayed.
     pub replay_limit: u64,
     /// Broken on purpose.
@@ -70,6 +72,7 @@ impl Plan {
             heal_at,
             end_at: heal_at + 60_000,
             request_every: *rng.pick(&[20, 60, 200]),
+            fence_after: *rng.pick(&[0, 20, 100, 1_000]),
             replay_limit: *rng.pick(&[5, 20, 10_000]),
             mutation,
         }

@@ -51,7 +51,7 @@ impl Owner {
     /// answer, a refusal too, waits for the commit of that record. Where no record comes of all that waits, what may be
     /// wrong by now waits for a look at the tail.
     pub(super) fn serve(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Serving) {
+        if !matches!(self.phase, Phase::Serving) || self.handing_over {
             return;
         }
         let mut batch = Batch::default();

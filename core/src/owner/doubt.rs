@@ -34,8 +34,10 @@ impl Owner {
             Ok(opened) => opened.record.epoch,
             Err(why) => return self.stop(why, out),
         };
-        let why = if epoch > self.epoch {
+        let why = if epoch > self.epoch || (epoch == self.epoch && !self.fenced) {
             Stopped::Fenced { epoch }
+        } else if !self.fenced {
+            Stopped::Overtaken
         } else {
             Stopped::Contradiction("a record was appended by an owner that was fenced off")
         };

@@ -53,6 +53,11 @@ impl Flight {
         self.link.last_seq >= self.first_seq
     }
 
+    /// Whether it is certain that nothing of it is stored, nor will be, now that a later record is known to be here. Not while an attempt is out.
+    pub(super) fn is_dead(&self, heard: LogSeq) -> bool {
+        !self.unknown && self.expected < heard
+    }
+
     pub(super) fn request(&mut self, attempts: &mut u64) -> Action {
         match self.step {
             Step::Append => {
@@ -76,9 +81,8 @@ impl Flight {
 }
 
 impl Owner {
-    /// Proposes the record that fences off the owner before.
+    /// Proposes a record that fences off the owner before, and does nothing else.
     pub(super) fn fence(&mut self) {
-        self.fenced = false;
         self.propose(Vec::new(), VecDeque::new());
     }
 
@@ -135,6 +139,9 @@ impl Owner {
                 flight.unknown = true;
                 self.back_off(now);
             }
+            Appended::ConditionFailed if !self.fenced && flight.is_dead(self.heard) => {
+                self.stop(Stopped::Overtaken, out);
+            }
             Appended::ConditionFailed => self.take_step(Step::Tail),
         }
     }
@@ -153,6 +160,7 @@ impl Owner {
         self.place = Place { at, first_seq: flight.first_seq };
         self.link = flight.link;
         self.fenced = true;
+        self.fence_at = None;
         self.pause = self.settings.backoff_ms;
         self.state.committed(self.link.last_seq);
         if !flight.record.events.is_empty() {
@@ -199,7 +207,13 @@ impl Owner {
     fn overtaken(&mut self, tail: &Record, out: &mut Vec<Action>) {
         let Phase::Flight(flight) = &self.phase else { return };
         if tail.epoch < self.epoch && !self.fenced {
-            // The owner before us went on while we took over. Our epoch record changed nothing in the state.
+            // The owner before us went on while we took over.
+            if flight.has_events() {
+                // The state has them; the room does not.
+                return self.stop(Stopped::Overtaken, out);
+            }
+            self.fence_at = None;
+            self.fences_first = true;
             return self.enter(Phase::Takeover(Takeover::Tail { sure: false }));
         }
         if tail.epoch < self.epoch || (tail.epoch == self.epoch && self.fenced) {

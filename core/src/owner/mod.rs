@@ -31,11 +31,15 @@ use doubt::Doubt;
 use flight::Flight;
 use takeover::Takeover;
 
+/// Bytes that an entry of the state takes in a snapshot, at least.
+const LEGACY_ENTRY: usize = 16;
+
 /// The owner of one room.
 ///
 /// The shell feeds it with [`Self::handle`], carries out the actions in order, and sends [`Input::Tick`] when
 /// [`Self::wake_at`] has come; the first input of any kind starts it. It reads the log's tail, snapshot and
-/// newest records, fences off the owner before it with an epoch record, and then serves.
+/// newest records, and then serves. Its first record, which has an epoch of its own, fences off the owner before it: that of the first
+/// commands, or, when none come for [`Settings::fence_after_ms`], or members are looked at, one without events.
 ///
 /// What it never does: append while another append of it is unresolved, answer before a definite commit, call
 /// something failed that may be stored by any word but `Unavailable`, propose other bytes under the condition
@@ -80,8 +84,16 @@ pub struct Owner {
     attempts: u64,
     /// Seq of the last snapshot.
     snapshot_seq: u64,
+    /// When it fences with a record of its own, if no other does before: between takeover and first record.
+    fence_at: Option<u64>,
+    /// Whether it does so before it takes commands.
+    fences_first: bool,
+    /// Where the room's last record is by [`Input::Behind`].
+    heard: LogSeq,
     /// Asked to stop; when it gives up finishing.
     stop_by: Option<u64>,
+    /// It stops because the room is handed over.
+    handing_over: bool,
 }
 
 /// Heads asked for, and those that could not be read.
@@ -160,8 +172,38 @@ impl Owner {
             records: 0,
             attempts: 0,
             snapshot_seq: 0,
+            fence_at: None,
+            fences_first: false,
+            heard: LogSeq::default(),
             stop_by: None,
+            handing_over: false,
         }
+    }
+
+    /// An owner that begins with what the one before has left to it. `None`: that is no state of this room; the log has it.
+    pub fn heir(identity: Identity, settings: Settings, legacy: Legacy) -> Option<Self> {
+        let Legacy { snapshot, place, saved_seq } = legacy;
+        let anchor = State::restore(snapshot, identity.room, Arc::clone(&settings.limits)).ok()?;
+        if anchor.link.last_seq == 0 || place.at == LogSeq(0) || place.first_seq > anchor.link.last_seq + 1 {
+            return None;
+        }
+        let mut heir = Self::new(identity, settings);
+        heir.state = anchor.state;
+        heir.link = anchor.link;
+        heir.place = place;
+        heir.snapshot_seq = saved_seq.min(heir.link.last_seq);
+        heir.epoch = heir.link.epoch + heir.settings.epoch_step;
+        heir.phase = Phase::Serving;
+        // Counted from its first input.
+        heir.fence_at = Some(u64::MAX);
+        Some(heir)
+    }
+
+    /// Fences before it takes commands, as whoever was [overtaken](Stopped::Overtaken) should: that is tried again sooner.
+    #[must_use]
+    pub fn fencing_first(mut self) -> Self {
+        self.fences_first = true;
+        self
     }
 
     /// What the room is with all that was proposed: may be ahead of what is committed by one record.
@@ -203,6 +245,11 @@ impl Owner {
         matches!(self.phase, Phase::Stopped)
     }
 
+    /// Whether a record of this owner is stored: those before it write no more.
+    pub fn fenced(&self) -> bool {
+        self.fenced
+    }
+
     /// Our epoch: the fencing token. 0: none yet.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -228,7 +275,8 @@ impl Owner {
             return None;
         }
         let retry = match (&self.phase, self.wait) {
-            (Phase::Serving, _) | (_, Wait::Answer) => None,
+            (Phase::Serving, _) => self.fence_at,
+            (_, Wait::Answer) => None,
             (_, Wait::Until(at)) => Some(at),
         };
         let answering = self.answering().and_then(VecDeque::front).map(|a| a.waiting.arrived);
@@ -246,6 +294,26 @@ impl Owner {
     ///
     /// `now`: milliseconds of a clock that never goes back.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Action>) {
+        self.handle_all([input], now, out);
+    }
+
+    /// The same for what came at the same time: commands among it travel together.
+    pub fn handle_all(&mut self, inputs: impl IntoIterator<Item = Input>, now: u64, out: &mut Vec<Action>) {
+        if self.fence_at == Some(u64::MAX) {
+            self.fence_soon(now);
+        }
+        for input in inputs {
+            self.take(input, now, out);
+        }
+        self.expire(now, out);
+        self.show(out);
+        self.serve(out);
+        self.finish(now, out);
+        self.fence_if_due(now);
+        self.request(now, out);
+    }
+
+    fn take(&mut self, input: Input, now: u64, out: &mut Vec<Action>) {
         match input {
             Input::Command { ticket, command } => {
                 self.commands += 1;
@@ -261,12 +329,12 @@ impl Owner {
             Input::AppendDone { attempt, outcome } => self.append_done(attempt, outcome, now, out),
             Input::Tick => {}
             Input::StepDown => self.step_down(now, out),
+            Input::HandOver => {
+                self.handing_over = self.stop_by.is_none();
+                self.step_down(now, out);
+            }
+            Input::Behind { at } => self.behind(at, out),
         }
-        self.expire(now, out);
-        self.show(out);
-        self.serve(out);
-        self.finish(now, out);
-        self.request(now, out);
     }
 
     fn command(&mut self, waiting: Waiting, out: &mut Vec<Action>) {
@@ -288,9 +356,10 @@ impl Owner {
     }
 
     /// Shows the members to those who wait for it. Only while nothing is under way: nobody is shown what may never be
-    /// stored. What waits is proposed after that, so that there is such a moment however much is written.
+    /// stored, nor, before this owner has fenced, what the one before it may have changed. What waits is proposed after that, so that
+    /// there is such a moment however much is written.
     fn show(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Serving) {
+        if !matches!(self.phase, Phase::Serving) || self.fence_at.is_some() {
             return;
         }
         for Look { ticket, after, limit, .. } in self.looks.drain(..) {
@@ -342,8 +411,13 @@ impl Owner {
     /// Ends a graceful stop when all is done, or its time is over.
     fn finish(&mut self, now: u64, out: &mut Vec<Action>) {
         let Some(stop_by) = self.stop_by else { return };
-        let done = matches!(self.phase, Phase::Serving) && self.queue.is_empty();
-        if done && self.link.last_seq > self.snapshot_seq {
+        let done = match self.phase {
+            Phase::Serving => self.queue.is_empty() || self.handing_over,
+            Phase::Doubt(_) => self.handing_over,
+            Phase::Takeover(_) | Phase::Flight(_) | Phase::Stopped => false,
+        };
+        let left = done && self.handing_over && self.leave_legacy(out);
+        if done && !left && self.link.last_seq > self.snapshot_seq {
             self.save_snapshot(out);
         }
         if done || (now >= stop_by && !self.stopped()) {
@@ -356,7 +430,7 @@ impl Owner {
     /// When another owner is faster, nothing that is not answered is stored, nor ever will be: its condition
     /// does not hold any more. When it was asked to stop, that is true of what it had not proposed.
     fn stop(&mut self, why: Stopped, out: &mut Vec<Action>) {
-        let fenced = matches!(why, Stopped::Fenced { .. });
+        let fenced = matches!(why, Stopped::Fenced { .. } | Stopped::Overtaken);
         let mut end = |Waiting { ticket, command, .. }, give_back| {
             out.push(if give_back {
                 Action::GiveBack { ticket, command }
@@ -422,6 +496,21 @@ impl Owner {
     /// Seq of the last event that the snapshot has which was saved last.
     pub const fn snapshot_seq(&self) -> u64 {
         self.snapshot_seq
+    }
+
+    /// Leaves what the room is to the next owner; says whether that is possible.
+    fn leave_legacy(&mut self, out: &mut Vec<Action>) -> bool {
+        // Not worth encoding to find out: each entry takes some bytes.
+        if self.link.last_seq == 0 || self.state.size() > self.settings.max_legacy_bytes / LEGACY_ENTRY {
+            return false;
+        }
+        let snapshot = self.state.snapshot(self.identity.room, self.link);
+        let fits = snapshot.len() <= self.settings.max_legacy_bytes;
+        if fits {
+            let (place, saved_seq) = (self.place, self.snapshot_seq);
+            out.push(Action::HandOver(Legacy { snapshot, place, saved_seq }));
+        }
+        fits
     }
 
     fn save_snapshot(&mut self, out: &mut Vec<Action>) {

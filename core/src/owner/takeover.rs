@@ -1,9 +1,9 @@
-//! Taking a room over: its tail, its snapshot, the records between, and the record that fences.
+//! Taking a room over: its tail, its snapshot, the records between, and when to fence.
 
 use bytes::Bytes;
 
 use super::{
-    Action, Failed, Owner, Phase, Place, Stopped, Stored, Wait,
+    Action, Failed, LogSeq, Owner, Phase, Place, Stopped, Stored, Wait,
     flight::{STALE_TAILS, Step},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) enum Takeover {
 /// The log's last record.
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) at: super::LogSeq,
+    pub(super) at: LogSeq,
     pub(super) opened: Opened,
 }
 
@@ -219,7 +219,45 @@ impl Owner {
         self.stale = 0;
         self.place = Place { at: *at, first_seq: first };
         self.epoch = opened.record.epoch + self.settings.epoch_step;
-        self.fence();
+        self.fenced = false;
+        self.phase = Phase::Serving;
+        if self.fences_first {
+            self.fence();
+        } else {
+            self.fence_soon(now);
+        }
         Ok(())
+    }
+
+    /// From here on the first record fences, whatever is in it; one comes soon.
+    pub(super) fn fence_soon(&mut self, now: u64) {
+        self.fence_at = Some(now.saturating_add(self.settings.fence_after_ms));
+    }
+
+    /// Proposes a record that fences and does nothing else, when no command has come for long enough, or somebody waits to see members.
+    pub(super) fn fence_if_due(&mut self, now: u64) {
+        if matches!(self.phase, Phase::Serving)
+            && let Some(at) = self.fence_at
+            && (now >= at || !self.looks.is_empty())
+        {
+            self.fence();
+        }
+    }
+
+    /// The owner before has stored a record here.
+    pub(super) fn behind(&mut self, at: LogSeq, out: &mut Vec<Action>) {
+        self.heard = self.heard.max(at);
+        let behind = match &self.phase {
+            Phase::Takeover(_) => true,
+            Phase::Serving | Phase::Doubt(_) => self.place.at < self.heard,
+            Phase::Flight(flight) => {
+                let out = flight.step == Step::Append && self.wait == Wait::Answer;
+                !out && flight.is_dead(self.heard)
+            }
+            Phase::Stopped => false,
+        };
+        if behind && !self.fenced {
+            self.stop(Stopped::Overtaken, out);
+        }
     }
 }

@@ -31,6 +31,11 @@ fn post(id: &str) -> What {
     What::Post { text: format!("text of {id}"), client_msg_id: id.into(), reply_to: None }
 }
 
+/// Those of an owner that fences as soon as it has nothing else to do.
+fn settings() -> Settings {
+    Settings { fence_after_ms: 0, ..Settings::default() }
+}
+
 /// A log in memory, and one owner on it. Appends are answered only when a test says how.
 struct Bench {
     log: Vec<Stored>,
@@ -48,6 +53,7 @@ struct Bench {
     given_back: Vec<u64>,
     stopped: Option<Stopped>,
     heads_asked: Vec<(u64, Place)>,
+    legacy: Option<Legacy>,
     /// First seqs of the records that it said are stored, in order.
     committed: Vec<u64>,
 }
@@ -58,7 +64,7 @@ impl Bench {
     }
 
     fn on(log: Vec<Stored>, seed: u128) -> Self {
-        Self::with(log, seed, Settings::default())
+        Self::with(log, seed, settings())
     }
 
     fn with(log: Vec<Stored>, seed: u128, settings: Settings) -> Self {
@@ -76,6 +82,7 @@ impl Bench {
             given_back: Vec::new(),
             stopped: None,
             heads_asked: Vec::new(),
+            legacy: None,
             committed: Vec::new(),
         }
     }
@@ -115,6 +122,7 @@ impl Bench {
                     }
                     Action::GiveBack { ticket, .. } => self.given_back.push(ticket),
                     Action::SaveSnapshot { bytes, .. } => self.snapshot = Some(bytes),
+                    Action::HandOver(legacy) => assert!(self.legacy.replace(legacy).is_none()),
                     Action::Stopped { why } => assert!(self.stopped.replace(why).is_none()),
                 }
             }
@@ -215,7 +223,6 @@ fn nobody_is_told_that_there_is_no_room_by_whoever_may_not_know_of_it() {
     bench.command(1, 3, What::Join);
     assert_eq!(bench.take_answers(), []);
     bench.commit();
-    bench.commit();
     assert_eq!(bench.take_answers(), [(1, Ok(Reply::Done { seq: Some(2) }))]);
 
     // It is asked again for each that came after it was asked.
@@ -226,7 +233,6 @@ fn nobody_is_told_that_there_is_no_room_by_whoever_may_not_know_of_it() {
     none.log = Bench::room().log;
     none.next_at = 10;
     none.command(2, 3, What::Join);
-    none.commit();
     none.commit();
     assert_eq!(none.take_answers(), [(2, Ok(Reply::Done { seq: Some(2) }))]);
 
@@ -249,7 +255,6 @@ fn who_was_replaced_refuses_nothing_by_what_he_knows() {
     let mut next = Bench::on(replaced.log.clone(), 3);
     next.command(1, 1, post("a"));
     next.commit();
-    next.commit();
     assert_eq!(next.posted(), [(1, 2, false)]);
     next.command(2, 2, What::Leave);
     next.commit();
@@ -264,7 +269,6 @@ fn who_was_replaced_refuses_nothing_by_what_he_knows() {
     replaced.commit();
     let mut next = Bench::on(replaced.log.clone(), 5);
     next.command(1, 2, What::Join);
-    next.commit();
     next.commit();
     replaced.log.clone_from(&next.log);
     replaced.command(2, 2, What::Leave);
@@ -334,9 +338,10 @@ fn a_tail_that_nobody_gives_holds_up_no_room_for_ever() {
 #[test]
 fn heads_are_asked_for_as_of_the_last_record() {
     let mut bench = Bench::on(Bench::room().log, 2);
-    bench.command(1, 1, What::Delete { seq: 1 });
+    bench.input(Input::Tick);
     let before = bench.owner.place();
     bench.commit();
+    bench.command(1, 1, What::Delete { seq: 1 });
     let fence = Place { at: bench.log.last().unwrap().at, first_seq: 2 };
     assert!(fence.at > before.at);
     assert_eq!((bench.owner.place(), &*bench.heads_asked), (fence, &[(1, fence)][..]));
@@ -352,7 +357,6 @@ fn a_room_without_a_log_is_not_found_and_looked_for_again() {
     bench.log = Bench::room().log;
     bench.next_at = 10;
     bench.command(2, 3, What::Join);
-    bench.commit();
     bench.commit();
     assert_eq!(bench.take_answers(), [(2, Ok(Reply::Done { seq: Some(2) }))]);
 }
@@ -484,7 +488,6 @@ fn stored_beneath_the_record_of_another_owner() {
     let mut new = Bench::on(old.log.clone(), 2);
     new.command(7, 1, post("b"));
     new.commit();
-    new.commit();
     assert_eq!(new.posted(), [(7, 3, false)]);
     old.log = new.log.clone();
     old.sleep();
@@ -492,7 +495,7 @@ fn stored_beneath_the_record_of_another_owner() {
     // It was stored: its sender is told so, though this owner is done for.
     assert_eq!(old.posted(), [(2, 2, false)]);
     assert_eq!(old.stopped, Some(Stopped::Fenced { epoch: 2 }));
-    assert_eq!(new.records().iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    assert_eq!(new.records().iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 1, 2]);
     // A repeat at the new owner is known.
     new.command(8, 1, post("a"));
     assert_eq!(new.posted(), [(8, 2, true)]);
@@ -505,7 +508,6 @@ fn not_stored_beneath_the_record_of_another_owner() {
     old.lose(false);
     let mut new = Bench::on(old.log.clone(), 2);
     new.command(7, 1, post("b"));
-    new.commit();
     new.commit();
     old.log = new.log.clone();
     old.sleep();
@@ -571,7 +573,7 @@ fn deadlines_answer_unavailable_and_the_outcome_still_counts() {
 
 #[test]
 fn too_much_waiting_is_refused_at_once() {
-    let settings = Settings { max_waiting: 3, ..Settings::default() };
+    let settings = Settings { max_waiting: 3, ..settings() };
     let mut bench = Bench::with(Bench::room().log, 2, settings);
     for ticket in 1..=5 {
         bench.command(ticket, 1, post(&ticket.to_string()));
@@ -585,8 +587,9 @@ fn too_much_waiting_is_refused_at_once() {
 
 #[test]
 fn records_are_bounded_by_count_and_bytes() {
-    let settings = Settings { batch_events: 4, batch_bytes: 1_500, ..Settings::default() };
+    let settings = Settings { batch_events: 4, batch_bytes: 1_500, ..settings() };
     let mut bench = Bench::with(Bench::room().log, 2, settings);
+    bench.input(Input::Tick);
     for ticket in 1..=6 {
         bench.command(ticket, 1, post(&ticket.to_string()));
     }
@@ -605,7 +608,7 @@ fn records_are_bounded_by_count_and_bytes() {
 
 #[test]
 fn snapshots_shorten_takeovers() {
-    let settings = Settings { snapshot_every: 5, ..Settings::default() };
+    let settings = Settings { snapshot_every: 5, ..settings() };
     let mut bench = Bench::with(Bench::room().log, 2, settings);
     bench.input(Input::Tick);
     bench.commit();
@@ -641,7 +644,7 @@ fn the_old_owner_hands_over_between_the_reading_of_tail_and_snapshot() {
     assert!(snapshot.is_some());
     // The tail is read again; what answers then may be old for a while, or know of nothing at all.
     let takeover = |old: Option<Stored>, times: usize| {
-        let mut new = Owner::new(Identity { room: ROOM, seed: 2 }, Settings::default());
+        let mut new = Owner::new(Identity { room: ROOM, seed: 2 }, settings());
         let mut now = 1_000;
         let mut step = |input| {
             let mut out = Vec::new();
@@ -767,7 +770,7 @@ fn a_log_that_is_not_in_order_stops_the_owner() {
 #[test]
 fn old_messages_are_loaded_when_touched() {
     let limits = Arc::new(crate::room::Limits { heads: 2, ..Default::default() });
-    let settings = Settings { limits, ..Settings::default() };
+    let settings = Settings { limits, ..settings() };
     let mut bench = Bench::with(Bench::room().log, 2, settings);
     bench.input(Input::Tick);
     bench.commit();
@@ -846,4 +849,148 @@ fn a_look_waits_no_longer_than_a_command() {
         bench.sleep();
     }
     assert_eq!(bench.shown, [(3, Err(Refusal::Unavailable))]);
+}
+
+#[test]
+fn the_first_record_fences_whatever_is_in_it() {
+    let mut old = Bench::room();
+    let mut new = Bench::with(old.log.clone(), 2, Settings::default());
+    new.input(Input::Tick);
+    assert!(new.append.is_none() && new.owner.serves(), "it waits for a command");
+    new.command(2, 1, post("a"));
+    new.command(3, 1, post("b"));
+    new.commit();
+    new.commit();
+    assert_eq!(new.posted(), [(2, 2, false), (3, 3, false)]);
+    let epochs =
+        |bench: &Bench| bench.records().iter().map(|r| (r.epoch, r.events.len())).collect::<Vec<_>>();
+    assert_eq!(epochs(&new), [(1, 1), (2, 1), (2, 1)]);
+    old.command(4, 1, post("c"));
+    old.log.clone_from(&new.log);
+    old.commit();
+    assert_eq!((old.stopped, old.given_back), (Some(Stopped::Fenced { epoch: 2 }), vec![4]));
+
+    // Nothing comes: it fences by itself, once.
+    let mut idle = Bench::with(new.log.clone(), 3, Settings::default());
+    idle.input(Input::Tick);
+    assert_eq!(idle.owner.wake_at(), Some(idle.now + Settings::default().fence_after_ms));
+    idle.sleep();
+    idle.commit();
+    assert_eq!(epochs(&idle)[3..], [(3, 0)]);
+    assert_eq!((idle.owner.wake_at(), &idle.append), (None, &None));
+
+    // Who looks at members is shown nobody before.
+    let mut looked = Bench::with(idle.log.clone(), 4, Settings::default());
+    looked.input(Input::Tick);
+    looked.input(Input::Look { ticket: 1, after: None, limit: 10 });
+    assert_eq!(looked.shown, []);
+    looked.commit();
+    assert_eq!(looked.shown, [(1, Ok(vec![1, 2]))]);
+    assert_eq!(epochs(&looked)[4..], [(4, 0)]);
+}
+
+#[test]
+fn who_is_overtaken_gives_everything_back_and_nothing_is_stored() {
+    let overtaken = || {
+        let mut old = Bench::room();
+        let mut new = Bench::with(old.log.clone(), 2, Settings::default());
+        new.command(7, 1, post("b"));
+        new.command(8, 1, post("c"));
+        old.command(2, 1, post("a"));
+        old.commit();
+        new.log.clone_from(&old.log);
+        new
+    };
+    let mut new = overtaken();
+    new.commit();
+    assert_eq!((new.take_answers(), &new.given_back[..]), (Vec::new(), &[7, 8][..]));
+    assert_eq!(new.stopped, Some(Stopped::Overtaken));
+    // The next one fences before it takes anything.
+    let mut next = Bench::with(new.log.clone(), 3, Settings::default());
+    next.owner = next.owner.fencing_first();
+    next.command(7, 1, post("b"));
+    next.commit();
+    next.commit();
+    assert_eq!(next.posted(), [(7, 3, false)]);
+
+    // It is told, while its append is out: that one may be stored.
+    let mut told = overtaken();
+    let at = told.log[1].at;
+    told.input(Input::Behind { at });
+    assert_eq!(told.stopped, None);
+    told.commit();
+    assert_eq!((told.stopped, told.given_back), (Some(Stopped::Overtaken), vec![7, 8]));
+
+    // What an unanswered attempt has stored is no other's.
+    let mut unknown = Bench::with(Bench::room().log, 2, Settings::default());
+    unknown.command(7, 1, post("b"));
+    unknown.lose(true);
+    let at = unknown.log[1].at;
+    unknown.input(Input::Behind { at });
+    unknown.sleep();
+    unknown.commit();
+    assert_eq!((unknown.posted(), unknown.stopped), (vec![(7, 2, false)], None));
+
+    // Who has fenced knows better.
+    let mut fenced = Bench::room();
+    fenced.input(Input::Behind { at: LogSeq(99) });
+    fenced.command(2, 1, post("a"));
+    fenced.commit();
+    assert_eq!(fenced.posted(), [(2, 2, false)]);
+}
+
+#[test]
+fn an_owner_leaves_all_that_the_next_one_needs() {
+    let mut old = Bench::room();
+    old.command(2, 1, post("a"));
+    old.command(3, 1, post("b"));
+    old.input(Input::HandOver);
+    assert_eq!((old.legacy.is_none(), &old.stopped), (true, &None), "what is in flight is finished");
+    old.commit();
+    assert_eq!(old.posted(), [(2, 2, false)]);
+    assert_eq!((&old.given_back[..], &old.stopped), (&[3][..], &Some(Stopped::SteppedDown)));
+    let legacy = old.legacy.take().expect("it leaves it");
+    assert_eq!((legacy.place, legacy.saved_seq, old.snapshot), (old.owner.place(), 0, None));
+
+    let heir = |seed, log: Vec<Stored>, legacy: Legacy| {
+        let mut next = Bench::with(log, seed, Settings::default());
+        next.owner = Owner::heir(Identity { room: ROOM, seed }, Settings::default(), legacy).unwrap();
+        next
+    };
+    let mut next = heir(2, old.log.clone(), legacy.clone());
+    next.blind = true;
+    next.command(3, 1, post("b"));
+    next.commit();
+    assert_eq!(next.posted(), [(3, 3, false)]);
+    assert_eq!(next.records().last().map(|r| (r.epoch, r.first_seq)), Some((2, 3)));
+    // And again: nothing was read from the log.
+    next.input(Input::HandOver);
+    let again = next.legacy.take().expect("it leaves it");
+    assert_eq!(again.saved_seq, 0);
+    let mut third = heir(3, next.log.clone(), again);
+    third.input(Input::Tick);
+    third.sleep();
+    third.commit();
+    assert_eq!(third.records().last().map(|r| (r.epoch, r.events.len())), Some((3, 0)));
+
+    // One that comes too late is of no use, and does no harm.
+    let mut late = heir(4, third.log.clone(), legacy.clone());
+    late.command(9, 1, post("late"));
+    late.commit();
+    assert_eq!((late.stopped, late.given_back), (Some(Stopped::Fenced { epoch: 3 }), vec![9]));
+    // Nor is one of another room, or of none.
+    let other = Identity { room: RoomId(10), seed: 2 };
+    assert!(Owner::heir(other, Settings::default(), legacy.clone()).is_none());
+    let nowhere = Legacy { place: Place::default(), ..legacy };
+    assert!(Owner::heir(Identity { room: ROOM, seed: 2 }, Settings::default(), nowhere).is_none());
+}
+
+#[test]
+fn what_is_too_big_to_leave_is_saved() {
+    let mut old = Bench::with(Bench::room().log, 2, Settings { max_legacy_bytes: 100, ..settings() });
+    old.command(2, 1, post("a"));
+    old.commit();
+    old.input(Input::HandOver);
+    assert_eq!((old.legacy.is_none(), old.snapshot.is_some()), (true, true));
+    assert_eq!(old.stopped, Some(Stopped::SteppedDown));
 }

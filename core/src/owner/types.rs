@@ -90,8 +90,29 @@ pub enum Input {
     },
     /// The time given by [`Owner::wake_at`](super::Owner::wake_at) has come.
     Tick,
-    /// Stop gracefully: take nothing more, finish what is in flight, save a snapshot.
+    /// Stop gracefully: take nothing more, finish what waits, save a snapshot.
     StepDown,
+    /// The room is another owner's now, which waits for it: finish what is in flight, give back what waits, leave it all there
+    /// is to know ([`Action::HandOver`]).
+    HandOver,
+    /// The owner before this one says that the room's last record is here: what this one has read, or proposed after an earlier record, is
+    /// of no use. It stops as [`Stopped::Overtaken`], as soon as it is certain that nothing of it is stored, if it has not fenced.
+    Behind {
+        /// Where, in the log below.
+        at: LogSeq,
+    },
+}
+
+/// What an owner leaves to the next one, so that it need not read the log. Taken on trust and for no more than a guess: the first append of the next
+/// owner has the record at [`Self::place`] as its condition, and fails if that is not the last one any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Legacy {
+    /// The room as of the last record: an encoded `rookery.rows.v1.SealedSnapshot`, at most [`Settings::max_legacy_bytes`].
+    pub snapshot: Bytes,
+    /// Where that record is.
+    pub place: Place,
+    /// Seq of the last event in the snapshot that is stored.
+    pub saved_seq: u64,
 }
 
 /// What an owner wants done. Each `Load…`/`Read…`/`Append` is answered by one input.
@@ -157,6 +178,9 @@ pub enum Action {
         /// For how many days the room wants its events kept, as the snapshot says; `None`: as long as the service keeps them.
         retention_days: Option<u32>,
     },
+    /// Leave this to the owner that the room is handed over to. Comes at most once, before [`Action::Stopped`]. Not answered; losing it costs
+    /// time only.
+    HandOver(Legacy),
     /// This owner is done for and answers nothing more; all its tickets are answered or given back. Drop it.
     Stopped {
         /// Why.
@@ -197,6 +221,10 @@ pub enum Stopped {
         /// Epoch of the other owner.
         epoch: u64,
     },
+    /// The owner before it wrote something while this one took the room over: nothing of this one is stored. Another one may be
+    /// started at once, best as [`Owner::fencing_first`](super::Owner::fencing_first).
+    #[error("the owner before went on while the room was taken over")]
+    Overtaken,
     /// A record of the log cannot be read.
     #[error("the room's log cannot be read at event {seq}: {error}")]
     Unreadable {
@@ -236,6 +264,10 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// A greater snapshot is not saved.
     pub max_snapshot_bytes: usize,
+    /// A greater state is not left to the next owner as a [`Legacy`], but stored as a snapshot.
+    pub max_legacy_bytes: usize,
+    /// How long an owner that has taken a room over waits for a command whose record fences, before it fences with a record of no events.
+    pub fence_after_ms: u64,
     /// By how much a new owner's epoch exceeds the last one's: 1. The simulator sets 0 to prove that its checks
     /// notice; nothing else may.
     pub epoch_step: u64,
@@ -254,6 +286,8 @@ impl Default for Settings {
             max_backoff_ms: 1_000,
             snapshot_every: 2_000,
             max_snapshot_bytes: 64 << 20,
+            max_legacy_bytes: 1 << 20,
+            fence_after_ms: 100,
             epoch_step: 1,
         }
     }

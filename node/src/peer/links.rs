@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rookery_core::ring::View;
+use rookery_core::{owner::Legacy, ring::View};
 use rookery_protocol::id::RoomId;
 
 use super::{
@@ -63,10 +63,10 @@ impl Links {
         self.links.store(Arc::new(links));
     }
 
-    /// Tells a node that a room is its own now, if it can be told at once.
-    pub(crate) fn hand_over(&self, node: &str, room: RoomId) {
+    /// Tells a node that a room is its own now, if it can be told at once, and leaves it what there is to know, if there is place for it.
+    pub(crate) fn hand_over(&self, node: &str, room: RoomId, legacy: Option<Legacy>) {
         if let Some(State::Up(session)) = self.get(node).map(|link| link.state()) {
-            let _ = session.handed_over.try_send(room);
+            session.hand_over(room, legacy);
         }
     }
 }

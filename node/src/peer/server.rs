@@ -258,9 +258,11 @@ impl Reader {
             // When too many wait the node is not silent for want of this one.
             let _ = self.pongs.try_send(Pong { sent: ping.sent, clock: clock::now() });
         }
+        let mut left: HashMap<_, _> =
+            message.left.into_iter().filter_map(|left| codec::legacy(left).ok()).collect();
         for room in message.handed_over {
             if let Ok(room) = codec::room_id(&room) {
-                self.shared.rooms.handed_over(room, message.revision);
+                self.shared.rooms.handed_over(room, message.revision, left.remove(&room));
             }
         }
         for ask in message.asks {

@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rookery_core::owner::Legacy;
 use rookery_protocol::{
     id::RoomId,
     peer::{Ask, FromOwner, Hello, Ping, ToOwner, answer, ask, calls_client::CallsClient, not_taken::Reason},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
@@ -27,6 +28,8 @@ const BYTES: usize = 256 << 10;
 const MESSAGES: usize = 4;
 /// Rooms handed over that the other node is yet to be told of, at most: it takes up what it is not told of when somebody asks.
 const HAND_OVERS: usize = 16_384;
+/// KiB of what is left to it with them, at most: of other rooms it reads the log.
+const LEGACIES_KIB: usize = 32 << 10;
 /// Pings whose answers are remembered, to learn the other node's clock from the best of them.
 const PINGS: usize = 8;
 /// A message of the other node is at most so big.
@@ -72,10 +75,28 @@ pub(crate) struct Session {
     /// Greater than those of the sessions before it.
     pub(crate) number: u64,
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) handed_over: mpsc::Sender<RoomId>,
+    handed_over: mpsc::Sender<HandedOver>,
+    legacies_kib: Arc<Semaphore>,
+}
+
+/// A room that the other node is yet to be told of.
+struct HandedOver {
+    room: RoomId,
+    /// With its place among what waits.
+    legacy: Option<(Legacy, OwnedSemaphorePermit)>,
 }
 
 impl Session {
+    /// Tells the other node that a room is its own now. Never waits: what there is no place for is not told.
+    pub(super) fn hand_over(&self, room: RoomId, legacy: Option<Legacy>) {
+        let legacy = legacy.and_then(|legacy| {
+            let kib = u32::try_from(legacy.snapshot.len().div_ceil(1024)).ok()?;
+            let place = self.legacies_kib.clone().try_acquire_many_owned(kib).ok()?;
+            Some((legacy, place))
+        });
+        let _ = self.handed_over.try_send(HandedOver { room, legacy });
+    }
+
     /// A place for a request. `Err`: there is none now (`true`), or the session ended (`false`).
     pub(crate) fn try_place(&self) -> Result<mpsc::Permit<'_, Request>, bool> {
         self.requests.try_reserve().map_err(|error| matches!(error, mpsc::error::TrySendError::Full(())))
@@ -144,7 +165,7 @@ pub(super) struct Driver {
     outgoing: mpsc::Sender<ToOwner>,
     incoming: Streaming<FromOwner>,
     requests: mpsc::Receiver<Request>,
-    handed_over: mpsc::Receiver<RoomId>,
+    handed_over: mpsc::Receiver<HandedOver>,
     pending: HashMap<u64, Pending>,
     /// Taken from `requests`, not sent.
     waiting: VecDeque<Request>,
@@ -228,7 +249,12 @@ impl Driver {
             }
             driver.received(message);
         }
-        let session = Session { number: opening.number, requests: requests_to, handed_over: handed_over_to };
+        let session = Session {
+            number: opening.number,
+            requests: requests_to,
+            handed_over: handed_over_to,
+            legacies_kib: Arc::new(Semaphore::new(LEGACIES_KIB)),
+        };
         Ok((driver, session))
     }
 
@@ -251,7 +277,7 @@ impl Driver {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let outgoing = self.outgoing.clone();
         let (mut ping, mut ticked) = (false, Instant::now());
-        let (mut requests, mut rooms) = (Vec::with_capacity(ASKS), Vec::new());
+        let (mut requests, mut rooms) = (Vec::with_capacity(ASKS), VecDeque::new());
         loop {
             let room = self.most.saturating_sub(self.pending.len() + self.waiting.len()).min(ASKS);
             tokio::select! {
@@ -279,7 +305,7 @@ impl Driver {
                     if std::mem::take(&mut ping) {
                         message.ping = Some(Ping { sent: clock::now() });
                     }
-                    message.handed_over = rooms.drain(..).map(codec::of_room).collect();
+                    hand_over(&mut message, &mut rooms);
                     Self::fill(&mut message, &mut self.waiting, &mut self.pending, &mut self.next, &self.ahead, self.late);
                     self.metrics.forwarded.inc_by(message.asks.len() as u64);
                     permit.send(message);
@@ -290,7 +316,12 @@ impl Driver {
                     }
                     self.waiting.extend(requests.drain(..));
                 }
-                _ = self.handed_over.recv_many(&mut rooms, ASKS), if rooms.is_empty() => {}
+                Some(room) = self.handed_over.recv(), if rooms.is_empty() => {
+                    rooms.push_back(room);
+                    while rooms.len() < ASKS && let Ok(room) = self.handed_over.try_recv() {
+                        rooms.push_back(room);
+                    }
+                }
             }
         }
     }
@@ -350,6 +381,19 @@ impl Driver {
             if self.ahead.len() > PINGS {
                 self.ahead.pop_front();
             }
+        }
+    }
+}
+
+/// Puts rooms into a message, until it is big enough.
+fn hand_over(message: &mut ToOwner, rooms: &mut VecDeque<HandedOver>) {
+    let mut bytes = 0;
+    while bytes < BYTES {
+        let Some(HandedOver { room, legacy }) = rooms.pop_front() else { return };
+        message.handed_over.push(codec::of_room(room));
+        if let Some((legacy, _place)) = legacy {
+            bytes += legacy.snapshot.len();
+            message.left.push(codec::of_legacy(room, legacy));
         }
     }
 }

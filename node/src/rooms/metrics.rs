@@ -26,8 +26,10 @@ pub struct RoomsMetrics {
     /// Events per stored record.
     pub(super) batch: Histogram,
     latency: Histogram,
-    /// Rooms taken over: read from the log and fenced.
+    /// Rooms taken over: read from the log, or inherited, and fenced.
     pub(super) takeovers: Counter,
+    /// Rooms taken over with what the owner before left: nothing was read.
+    pub(super) inherited: Counter,
     /// Times that a room's old events were removed.
     pub(super) forgotten: Counter,
     /// Writes of read marks, each of many.
@@ -51,6 +53,7 @@ impl Default for RoomsMetrics {
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             latency: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
             takeovers: Counter::default(),
+            inherited: Counter::default(),
             forgotten: Counter::default(),
             mark_flushes: Counter::default(),
             panics: Counter::default(),
@@ -74,6 +77,11 @@ impl RoomsMetrics {
         registry.register("record_events", "Events per stored record", all.batch.clone());
         registry.register("command_seconds", "From a command's arrival to its answer", all.latency.clone());
         registry.register("takeovers", "Rooms taken over", all.takeovers.clone());
+        registry.register(
+            "inherited",
+            "Rooms taken over with what the owner before left, without reading the log",
+            all.inherited.clone(),
+        );
         registry.register("read_mark_flushes", "Writes of read marks to the store", all.mark_flushes.clone());
         registry.register("forgotten", "Times that a room's old events were removed", all.forgotten.clone());
         registry.register("panics", "Rooms started again after a panic", all.panics.clone());

@@ -34,7 +34,7 @@ use std::{
 };
 
 use rookery_core::{
-    owner::Settings,
+    owner::{Legacy, Settings},
     record::Record,
     ring::View,
     room::{Kind, Limits, Profile, Reply, Role, Visibility, What},
@@ -307,9 +307,9 @@ impl Rooms {
     }
 
     /// Another node has put the room down, because it is this one's by a ring of this revision: it is taken up before
-    /// somebody asks.
-    pub(crate) fn handed_over(&self, room: RoomId, revision: u64) {
-        let _ = self.owners.hand(room, Item::Wake { revision });
+    /// somebody asks, with what that node has left.
+    pub(crate) fn handed_over(&self, room: RoomId, revision: u64, legacy: Option<Legacy>) {
+        let _ = self.owners.hand(room, Item::Wake { revision, legacy: legacy.map(Box::new) });
     }
 
     /// How many rooms there are, and so on.

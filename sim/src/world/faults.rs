@@ -110,7 +110,8 @@ impl World {
                 if let Some(hosted) = self.nodes[node].owners.get(&room) {
                     let generation = hosted.generation();
                     self.say(|| format!("node {node} is asked to let {room} go"));
-                    self.owner_input(node, room, generation, Input::StepDown);
+                    let how = self.how_to_let_go();
+                    self.owner_input(node, room, generation, how);
                 }
             }
             _ => self.drop_connections(node),
@@ -130,6 +131,8 @@ impl World {
         host.paused_until = 0;
         host.inbox.clear();
         host.owners.clear();
+        host.legacies.clear();
+        host.overtaken.clear();
         host.edge = Default::default();
         self.queue.after(down, Event::Fault(Fault::Restart { node }));
         self.queue.after(LEASE, Event::Fault(Fault::Notice));
@@ -164,9 +167,15 @@ impl World {
                 && let Some(hosted) = self.nodes[node].owners.get(&room)
             {
                 let generation = hosted.generation();
-                self.owner_input(node, room, generation, Input::StepDown);
+                let how = self.how_to_let_go();
+                self.owner_input(node, room, generation, how);
             }
         }
+    }
+
+    /// What an owner is told that is to let its room go.
+    fn how_to_let_go(&mut self) -> Input {
+        if self.rng.per_mille(700) { Input::HandOver } else { Input::StepDown }
     }
 
     /// Whether a message between nodes is lost.

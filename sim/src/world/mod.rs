@@ -9,10 +9,10 @@ mod edges;
 mod faults;
 mod owners;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rookery_core::{
-    owner,
+    owner::{self, Legacy},
     ring::View,
     room::{Change, Command, Refusal, Reply},
 };
@@ -82,6 +82,8 @@ enum Inside {
     Edge(edges::EdgeInput),
     /// The node hears of a view of the membership.
     View(Box<View>),
+    /// An owner elsewhere leaves a room to this node.
+    Left { room: RoomId, legacy: Box<Legacy> },
 }
 
 #[derive(Debug)]
@@ -96,6 +98,10 @@ struct Node {
     skew: i64,
     view: View,
     owners: BTreeMap<RoomId, Hosted>,
+    /// What owners elsewhere have left to this node: believed once, however old it is by then.
+    legacies: BTreeMap<RoomId, Legacy>,
+    /// Rooms whose owner here was overtaken: the next one fences first.
+    overtaken: BTreeSet<RoomId>,
     edge: Edge,
 }
 
@@ -151,6 +157,8 @@ impl World {
                 skew: i64::try_from(rng.below(400)).unwrap_or(0) - 200,
                 view: view.clone(),
                 owners: BTreeMap::new(),
+                legacies: BTreeMap::new(),
+                overtaken: BTreeSet::new(),
                 edge: Edge::default(),
             })
             .collect();
@@ -269,6 +277,7 @@ impl World {
             Inside::Republished { room, stored } => self.edge_republished(node, room, &stored),
             Inside::Edge(input) => self.edge_input(node, input),
             Inside::View(view) => self.node_hears(node, *view),
+            Inside::Left { room, legacy } => self.is_left(node, room, *legacy),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use rookery_core::{
-    owner::{self, Action, Appended, Identity, Input, LogSeq, Owner, Settings, Stopped},
+    owner::{self, Action, Appended, Identity, Input, Legacy, LogSeq, Owner, Settings, Stopped},
     record::{Body, Record},
     room::{Amendment, Change, Command, Head, Limits},
 };
@@ -60,7 +60,7 @@ pub(super) struct Travelling {
 }
 
 impl World {
-    fn owner_settings(&self, node: NodeId) -> Settings {
+    fn owner_settings(&self, node: NodeId, generation: u64) -> Settings {
         let limits = Limits {
             dedupe_window_ms: if self.plan.mutation == Some(Mutation::DedupeOff) { 0 } else { 3_600_000 },
             // Few, so that heads are loaded and evicted.
@@ -68,10 +68,12 @@ impl World {
             ..Limits::default()
         };
         Settings {
-            owner: format!("node-{node}"),
+            // No two owners have one name, so that what one wrote can be told from what another did.
+            owner: format!("node-{node}/{generation}"),
             limits: Arc::new(limits),
             snapshot_every: 40,
             deadline_ms: calls::OWNER_DEADLINE,
+            fence_after_ms: self.plan.fence_after,
             epoch_step: u64::from(self.plan.mutation != Some(Mutation::EpochOff)),
             ..Settings::default()
         }
@@ -89,7 +91,14 @@ impl World {
         if !self.nodes[node].owners.contains_key(&room) {
             let identity = Identity { room, seed: self.rng.wide() };
             let generation = self.fresh();
-            let owner = Owner::new(identity, self.owner_settings(node));
+            let settings = self.owner_settings(node, generation);
+            let legacy = self.nodes[node].legacies.remove(&room);
+            let overtaken = self.nodes[node].overtaken.remove(&room);
+            let owner = match legacy.and_then(|legacy| Owner::heir(identity, settings.clone(), legacy)) {
+                Some(heir) => heir,
+                None if overtaken => Owner::new(identity, settings).fencing_first(),
+                None => Owner::new(identity, settings),
+            };
             self.say(|| format!("node {node} hosts {room} (generation {generation})"));
             let (callers, overtaken) = (BTreeMap::new(), LogSeq(0));
             let hosted = Hosted { owner, generation, wake: None, callers, overtaken };
@@ -192,6 +201,7 @@ impl World {
                         self.rows.snapshots.entry(room).or_default().push(bytes);
                     }
                 }
+                Action::HandOver(legacy) => self.leave(node, room, legacy),
                 Action::Stopped { why } => self.owner_stopped(node, room, &why),
             }
         }
@@ -207,10 +217,38 @@ impl World {
         }
     }
 
+    /// Leaves a room to the node that it belongs to, or to one that has nothing to do with it.
+    fn leave(&mut self, node: NodeId, room: RoomId, legacy: Legacy) {
+        let first = self.candidates(node, room).first().copied().filter(|first| *first != node);
+        let to = match first {
+            Some(first) if !self.rng.per_mille(100) => first,
+            _ => usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap_or(0),
+        };
+        if !self.call_lost() {
+            let delay =
+                if self.rng.per_mille(100) { self.rng.between(1, 3_000) } else { self.rng.between(1, 5) };
+            self.say(|| format!("node {node} leaves {room} to node {to}, as of {}", legacy.place.at.0));
+            self.inside_now(to, delay, Inside::Left { room, legacy: Box::new(legacy) });
+        }
+    }
+
+    /// A node is left a room: its owner there hears of it, and the next one begins with it.
+    pub(super) fn is_left(&mut self, node: NodeId, room: RoomId, legacy: Legacy) {
+        let at = legacy.place.at;
+        self.nodes[node].legacies.insert(room, legacy);
+        if let Some(hosted) = self.nodes[node].owners.get(&room) {
+            let generation = hosted.generation;
+            self.owner_input(node, room, generation, Input::Behind { at });
+        }
+    }
+
     fn owner_stopped(&mut self, node: NodeId, room: RoomId, why: &Stopped) {
         self.say(|| format!("node {node} lets {room} go: {why}"));
         self.nodes[node].owners.remove(&room);
-        if !matches!(why, Stopped::SteppedDown | Stopped::Fenced { .. }) {
+        if *why == Stopped::Overtaken {
+            self.nodes[node].overtaken.insert(room);
+        }
+        if !matches!(why, Stopped::SteppedDown | Stopped::Fenced { .. } | Stopped::Overtaken) {
             let how = format!("node {node} stopped owning {room}: {why}");
             self.broken.push(Broken { promise: "owners never find the log broken", how });
         }

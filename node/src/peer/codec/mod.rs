@@ -7,7 +7,10 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rookery_core::room::{Amendment, Declaration, Kind, Profile, Reply, Role, Update, Visibility, What};
+use rookery_core::{
+    owner::{Legacy, LogSeq, Place},
+    room::{Amendment, Declaration, Kind, Profile, Reply, Role, Update, Visibility, What},
+};
 use rookery_protocol::{
     id::{MessageId, RoomId, UserId},
     peer::{self, answer::Outcome, command},
@@ -44,6 +47,18 @@ fn of_user(user: UserId) -> Bytes {
 
 pub(crate) fn of_room(room: RoomId) -> Bytes {
     Bytes::copy_from_slice(&room.to_bytes())
+}
+
+/// What the owner before leaves of a room.
+pub(super) fn of_legacy(room: RoomId, legacy: Legacy) -> peer::Legacy {
+    let Legacy { snapshot, place, saved_seq } = legacy;
+    peer::Legacy { room: of_room(room), snapshot, at: place.at.0, first_seq: place.first_seq, saved_seq }
+}
+
+pub(super) fn legacy(wire: peer::Legacy) -> Result<(RoomId, Legacy), Unreadable> {
+    let place = Place { at: LogSeq(wire.at), first_seq: wire.first_seq };
+    let legacy = Legacy { snapshot: wire.snapshot, place, saved_seq: wire.saved_seq };
+    Ok((room_id(&wire.room)?, legacy))
 }
 
 fn of_profile(profile: &Profile) -> peer::Profile {

@@ -147,6 +147,15 @@ fn what_nodes_of_every_release_say_is_read_and_means_the_same() {
     }
 }
 
+#[test]
+fn what_is_left_comes_back_as_it_was() {
+    let place = Place { at: LogSeq(13), first_seq: 14 };
+    let left = Legacy { snapshot: Bytes::from_static(b"snapshot"), place, saved_seq: 12 };
+    assert_eq!(legacy(of_legacy(RoomId(11), left.clone())), Ok((RoomId(11), left.clone())));
+    let nowhere = peer::Legacy { room: Bytes::new(), ..of_legacy(RoomId(11), left) };
+    assert!(legacy(nowhere).is_err());
+}
+
 /// A first message, with all that is in messages beside commands.
 fn to_owner() -> peer::ToOwner {
     let (cluster, from, to) = ("tea".into(), "node-0".into(), "node-1".into());
@@ -167,6 +176,8 @@ fn to_owner() -> peer::ToOwner {
         ],
         ping: Some(peer::Ping { sent: 10 }),
         handed_over: vec![of_room(RoomId(11))],
+        // Not in the first release.
+        left: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rookery_core::room::Reply;
 use tokio::task::JoinSet;
 
 use super::{
@@ -83,6 +84,34 @@ async fn rooms_follow_an_etcd_that_counts_from_the_beginning() {
     assert!(town.nodes.iter().all(|node| node.rooms.revision() < before));
     town.nodes[0].rooms.command(room, &ada, post("after")).await.unwrap();
     assert_eq!(town.records(room).await.last().unwrap().owner, format!("node-{next}"));
+}
+
+/// What the next owner is left is enough: the log is not read, and its first record fences.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_left_with_all_that_there_is_to_know_of_it() {
+    let mut town = Town::new(2).await;
+    let (ada, bob) = (user(1), user(2));
+    let room = town.room(0, &ada, std::slice::from_ref(&bob)).await;
+    for number in 0..5 {
+        town.nodes[0].rooms.command(room, &ada, post(&format!("m{number}"))).await.unwrap();
+    }
+    let read = town.nodes[1].tails.load(Ordering::Relaxed);
+    town.change(|active| active[0] = false);
+    let taken_up = async {
+        while town.nodes[1].rooms.counts().rooms == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), taken_up).await.expect("the room moves");
+    // Over the node that it came from, and what was said there already.
+    let said = town.nodes[0].rooms.command(room, &bob, post("after")).await.unwrap();
+    assert!(matches!(said, Reply::Posted { seq: 8, repeated: false, .. }), "{said:?}");
+    let again = town.nodes[1].rooms.command(room, &ada, post("m3")).await.unwrap();
+    assert!(matches!(again, Reply::Posted { seq: 6, repeated: true, .. }), "{again:?}");
+    assert_eq!(town.nodes[1].tails.load(Ordering::Relaxed), read, "nothing was read");
+    for record in town.records(room).await {
+        assert_eq!(record.epoch, if record.owner == "node-0" { 1 } else { 2 }, "{record:?}");
+    }
 }
 
 /// So many that a node cannot be told of all of them in one message. Those in which nothing happens are taken up, too, before

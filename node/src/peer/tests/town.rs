@@ -47,6 +47,8 @@ pub(super) enum Way {
 struct Gate {
     store: Arc<Store>,
     way: watch::Receiver<Way>,
+    /// How often the end of a log was read.
+    tails: Arc<AtomicU64>,
 }
 
 impl Gate {
@@ -62,6 +64,7 @@ impl RoomLog for Gate {
         if self.pass().await { self.store.append(append).await } else { Appended::Unknown }
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
+        self.tails.fetch_add(1, Ordering::Relaxed);
         if self.pass().await { self.store.tail(room).await } else { Err(Unavailable("gone".into())) }
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
@@ -102,6 +105,8 @@ pub(super) struct Node {
     reached_by: SocketAddr,
     pub(super) address: SocketAddr,
     pub(super) metrics: PeerMetrics,
+    /// How often it has read the end of a log.
+    pub(super) tails: Arc<AtomicU64>,
     /// Revisions that others had seen before it.
     pub(super) behind: Arc<Mutex<Vec<u64>>>,
     way: watch::Sender<Way>,
@@ -227,7 +232,8 @@ impl Town {
         let node = self.nodes.len();
         let (way, passing) = watch::channel(Way::Open);
         let (views, view) = watch::channel(Arc::new(View::default()));
-        let log = Arc::new(Gate { store: self.store.clone(), way: passing });
+        let tails = Arc::<AtomicU64>::default();
+        let log = Arc::new(Gate { store: self.store.clone(), way: passing, tails: tails.clone() });
         let metrics = RoomsMetrics::default();
         let rooms = Rooms::start(settings, &name(node), &View::default(), log, self.store.clone(), metrics);
         let bound = Bound::new(self.settings.clone()).await.unwrap().speaking((self.versions)(node));
@@ -252,7 +258,18 @@ impl Town {
             bound.start(names, view, on_behind, rooms.clone(), admin.routes(), metrics.clone()).unwrap();
         let reached_by = proxy.address();
         let (proxy, peers) = (Some(proxy), Some(peers));
-        self.nodes.push(Node { rooms, peers, proxy, reached_by, address, metrics, behind, way, views });
+        self.nodes.push(Node {
+            rooms,
+            peers,
+            proxy,
+            reached_by,
+            address,
+            metrics,
+            tails,
+            behind,
+            way,
+            views,
+        });
     }
 
     fn view(&self) -> Arc<View> {

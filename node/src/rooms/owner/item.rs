@@ -7,7 +7,10 @@ use std::{
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use rookery_core::room::{Kind, Profile, Reply, What};
+use rookery_core::{
+    owner::Legacy,
+    room::{Kind, Profile, Reply, What},
+};
 use rookery_protocol::{id::UserId, peer::not_taken::Reason};
 
 use crate::{
@@ -84,7 +87,11 @@ pub(in crate::rooms) enum Item {
     /// A page of members.
     Members { after: Option<UserId>, limit: usize, asker: Asker<Page<Member>>, at: Instant },
     /// The room is this node's own now, by a ring of this revision.
-    Wake { revision: u64 },
+    Wake {
+        revision: u64,
+        /// What the owner before has left.
+        legacy: Option<Box<Legacy>>,
+    },
 }
 
 impl Item {
@@ -93,6 +100,14 @@ impl Item {
         match self {
             Self::Command { asker: Asker::Peer(caller), .. }
             | Self::Members { asker: Asker::Peer(caller), .. } => Some(caller),
+            _ => None,
+        }
+    }
+
+    /// Takes what an owner has left out of it.
+    pub(in crate::rooms) fn legacy(&mut self) -> Option<Box<Legacy>> {
+        match self {
+            Self::Wake { legacy, .. } => legacy.take(),
             _ => None,
         }
     }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rookery_core::owner::Settings;
+use rookery_core::owner::{Legacy, Settings};
 use rookery_protocol::{id::RoomId, peer::not_taken::Reason};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -152,6 +152,7 @@ impl Owners {
             calls: calls.clone(),
             waiting,
             instead: None,
+            begin: Begin::default(),
         };
         tokio::spawn(task.run());
         Handle { mailbox, used: AtomicU64::new(0), calls }
@@ -232,6 +233,27 @@ struct Task {
     waiting: mpsc::Receiver<Item>,
     /// The owner by the ring that this node serves the room instead of, because it was gone.
     instead: Option<Owner>,
+    /// What the next owner here begins with.
+    begin: Begin,
+}
+
+/// What an owner begins with.
+#[derive(Default)]
+struct Begin {
+    /// What the one before has left; none: it reads the log.
+    legacy: Option<Box<Legacy>>,
+    /// The one before was overtaken.
+    fencing_first: bool,
+}
+
+impl Begin {
+    /// Of what several owners have left, the last one's.
+    fn inherit(&mut self, legacy: Option<Box<Legacy>>) {
+        let at = |legacy: &Option<Box<Legacy>>| legacy.as_ref().map(|legacy| legacy.place.at);
+        if at(&legacy) > at(&self.legacy) {
+            self.legacy = legacy;
+        }
+    }
 }
 
 /// Why a room is not served any more.
@@ -243,6 +265,8 @@ enum End {
     Moved,
     /// Another owner was faster.
     Fenced,
+    /// The owner before wrote while this one took over.
+    Overtaken,
     /// Its log is found to be wrong.
     Broken,
     /// Its task made a mistake.
@@ -263,6 +287,7 @@ impl Task {
                 self.ended.notify_waiters();
                 self.served(end).await;
             } else {
+                self.begin = Begin::default();
                 lane::forward(&mut self, &mut left).await;
             }
             let Some(shards) = self.shards.upgrade() else { break };
@@ -273,7 +298,7 @@ impl Task {
                 left.drain(..).for_each(|item| item.refuse(busy(), Reason::Ending, None));
             }
             let mut shard = shards[shard_of(self.room)].lock();
-            if self.waiting.is_empty() && left.is_empty() {
+            if self.waiting.is_empty() && left.is_empty() && self.begin.legacy.is_none() {
                 shard.remove(&self.room);
                 break;
             }
@@ -288,6 +313,15 @@ impl Task {
     fn serves(&self) -> bool {
         let mine = self.env.route.is_mine(self.room);
         mine || (self.instead.is_some() && self.instead == self.env.route.owner(self.room))
+    }
+
+    /// Tells the owner by the ring that the room waits for it, and leaves it what there is to know.
+    fn hand_over(&self, legacy: Option<Legacy>) {
+        let links = self.env.links.get();
+        if let (Some(links), Some(owner)) = (links, self.env.route.owner(self.room)) {
+            links.metrics().handed_over.inc();
+            links.hand_over(&owner.name, self.room, legacy);
+        }
     }
 
     /// Answers what comes for a while that it cannot be done now.
@@ -310,16 +344,9 @@ impl Task {
     /// Does what follows from the end of serving.
     async fn served(&mut self, end: End) {
         match end {
-            End::PutDown | End::Failed => {}
+            End::PutDown | End::Failed | End::Overtaken => {}
             End::Broken => self.rest().await,
-            End::Moved => {
-                self.instead = None;
-                let links = self.env.links.get();
-                if let (Some(links), Some(owner)) = (links, self.env.route.owner(self.room)) {
-                    links.metrics().handed_over.inc();
-                    links.hand_over(&owner.name, self.room);
-                }
-            }
+            End::Moved => self.instead = None,
             End::Fenced => {
                 self.instead = None;
                 let until = tokio::time::Instant::now() + SETTLE;

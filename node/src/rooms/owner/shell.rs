@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use rookery_core::{
-    owner::{self, Action, Failed, Identity, Input, LogSeq, Owner, Stopped, Stored},
+    owner::{self, Action, Failed, Identity, Input, Legacy, LogSeq, Owner, Stopped, Stored},
     record::{Body, Record},
     room::{Command, Head, Profile, Refusal, Reply, Role},
 };
@@ -20,7 +20,7 @@ use tokio::{task::JoinSet, time::Sleep};
 
 use super::{
     super::{Member, Page, history, log, marks::Riders, refusal, retention, rows},
-    Asker, Doubt, End, Env, Item, Task, busy,
+    Asker, Begin, Doubt, End, Env, Item, Task, busy,
     commit::{self, Consequences},
     snapshots::{self, Snapshot, Snapshots},
 };
@@ -41,15 +41,23 @@ const FAR: Duration = Duration::from_secs(3600);
 /// What `left` holds is taken first, and what was taken and not done is in there afterwards.
 pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
     let env = task.env.clone();
-    let mut shell = Shell::new(env.clone(), task.room);
+    while left.len() < ITEMS
+        && let Ok(item) = task.waiting.try_recv()
+    {
+        left.push_back(item);
+    }
+    // What another owner has left is of use before anything is read.
+    let mut begin = std::mem::take(&mut task.begin);
+    left.iter_mut().for_each(|item| begin.inherit(item.legacy()));
+    let mut shell = Shell::new(env.clone(), task.room, begin);
     let mut items = Vec::with_capacity(ITEMS.min(16));
     let mut sleep = Box::pin(tokio::time::sleep(FAR));
     let mut used = Instant::now();
-    left.drain(..).for_each(|item| shell.take(item));
+    shell.take_all(left.drain(..));
     while !shell.stopped {
         if shell.is_idle() && shell.is_absent() && !shell.leaving {
             // An id that somebody made up: not worth waiting for more.
-            shell.leave();
+            shell.leave(Input::StepDown);
             continue;
         }
         shell.arm(sleep.as_mut(), used);
@@ -58,31 +66,38 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
             appended = ended(&mut shell.flight) => {
                 shell.flight = None;
                 shell.feed(appended);
+                shell.tell_of_fence();
             }
             done = shell.work.join_next(), if !shell.work.is_empty() => shell.done(done),
-            () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(),
+            () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(Input::StepDown),
             () = task.calls.look.notified(), if !shell.leaving => {
                 if !task.serves() {
+                    tracing::debug!(room = %task.room, flight = shell.flight.is_some(), "a room is to be handed over");
                     shell.end = End::Moved;
-                    shell.leave();
+                    shell.leave(Input::HandOver);
                 }
             }
             count = task.waiting.recv_many(&mut items, ITEMS), if !shell.leaving => {
                 used = Instant::now();
                 if count == 0 {
-                    shell.leave();
+                    shell.leave(Input::StepDown);
                 }
-                items.drain(..).for_each(|item| shell.take(item));
+                shell.take_all(items.drain(..));
             }
             () = sleep.as_mut() => {
                 if used.elapsed() >= env.settings.idle() && shell.is_idle() {
-                    shell.leave();
+                    shell.leave(Input::StepDown);
                 } else {
                     shell.feed(Input::Tick);
                 }
             }
         }
         shell.begin();
+    }
+    if shell.end == End::Moved {
+        // Before a snapshot that may still be on its way is waited for.
+        tracing::debug!(room = %task.room, legacy = shell.leaves.is_some(), "a room is handed over");
+        task.hand_over(shell.leaves.take());
     }
     // A record or a snapshot may still be on its way to the disk.
     if shell.flight.is_some() {
@@ -92,6 +107,9 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
         if let Ok(Done::Saved(stored)) = done {
             shell.saved(stored);
         }
+    }
+    if shell.end == End::Overtaken {
+        task.begin = Begin { legacy: shell.inherits.take(), fencing_first: true };
     }
     left.append(&mut shell.held);
     shell.end
@@ -144,6 +162,8 @@ struct Shell {
     env: Arc<Env>,
     room: RoomId,
     owner: Owner,
+    /// For the owner, which is told all of it at once.
+    inputs: Vec<Input>,
     actions: Vec<Action>,
     work: JoinSet<Done>,
     flight: Option<Flight>,
@@ -157,19 +177,34 @@ struct Shell {
     /// Of the append in flight.
     pending: Option<Pending>,
     snapshots: Snapshots,
+    /// For the next owner here, if this one turns out to be overtaken.
+    inherits: Option<Box<Legacy>>,
+    /// For the next owner elsewhere.
+    leaves: Option<Legacy>,
+    /// When it began, until it has fenced.
+    begun: Option<Instant>,
     leaving: bool,
     stopped: bool,
     end: End,
 }
 
 impl Shell {
-    fn new(env: Arc<Env>, room: RoomId) -> Self {
+    fn new(env: Arc<Env>, room: RoomId, begin: Begin) -> Self {
+        tracing::debug!(%room, legacy = begin.legacy.is_some(), begin.fencing_first, "a room is taken over");
         let identity = Identity { room, seed: rand::random() };
-        let owner = Owner::new(identity, env.core.clone());
+        let heir = begin.legacy.and_then(|legacy| Owner::heir(identity, env.core.clone(), *legacy));
+        if heir.is_some() {
+            env.metrics.inherited.inc();
+        }
+        let owner = heir.unwrap_or_else(|| {
+            let owner = Owner::new(identity, env.core.clone());
+            if begin.fencing_first { owner.fencing_first() } else { owner }
+        });
         let mut shell = Self {
             env,
             room,
             owner,
+            inputs: Vec::new(),
             actions: Vec::new(),
             work: JoinSet::new(),
             flight: None,
@@ -180,6 +215,9 @@ impl Shell {
             next_ticket: 0,
             pending: None,
             snapshots: Snapshots::default(),
+            inherits: None,
+            leaves: None,
+            begun: Some(Instant::now()),
             leaving: false,
             stopped: false,
             end: End::PutDown,
@@ -211,9 +249,14 @@ impl Shell {
         }
     }
 
+    fn take_all(&mut self, items: impl Iterator<Item = Item>) {
+        items.for_each(|item| self.take(item));
+        self.tell();
+    }
+
     fn take(&mut self, item: Item) {
-        // What another node asks is not begun before the room is served, that is before our epoch is in the log:
-        // if that node has asked another owner since, the log refuses what comes of it here. Its requests keep
+        // What another node asks is not begun before what is known of the room is as new as the condition of our next append: if
+        // that node has asked another owner since, the log refuses what comes of it here. Its requests keep
         // their order.
         let early = item.caller().is_some() && !self.owner.serves();
         if self.stopped || early || (item.caller().is_some() && !self.held.is_empty()) {
@@ -223,20 +266,29 @@ impl Shell {
         }
     }
 
-    /// Begins what was held, once the room is served.
-    fn begin(&mut self) {
-        while !self.stopped
-            && !self.leaving
-            && self.owner.serves()
-            && let Some(item) = self.held.pop_front()
-        {
-            self.start(item);
+    fn tell_of_fence(&mut self) {
+        if let Some(begun) = self.begun.filter(|_| self.owner.fenced()) {
+            self.begun = None;
+            let (room, took, epoch) = (self.room, begun.elapsed(), self.owner.epoch());
+            tracing::debug!(%room, ?took, epoch, "a room is fenced");
         }
     }
 
-    fn start(&mut self, item: Item) {
+    /// Begins what was held, once the room is served.
+    fn begin(&mut self) {
+        if !self.stopped && !self.leaving && self.owner.serves() {
+            let held = std::mem::take(&mut self.held);
+            self.take_all(held.into_iter());
+        }
+    }
+
+    /// To be told to the owner with what else there is.
+    fn start(&mut self, mut item: Item) {
         if let Some(reason) = item.caller().and_then(|caller| caller.may_begin().err()) {
             return item.refuse(busy(), reason, None);
+        }
+        if let Some(legacy) = item.legacy() {
+            return self.inherit(legacy);
         }
         match item {
             Item::Command { actor, what, asker, at, doubt } => {
@@ -245,7 +297,7 @@ impl Shell {
                 self.asked.insert(ticket, Asked { asker, at, doubt });
                 let command =
                     Command { actor: (*actor).clone(), what, now: unix_millis(), random: rand::random() };
-                self.feed(Input::Command { ticket, command: Box::new(command) });
+                self.inputs.push(Input::Command { ticket, command: Box::new(command) });
             }
             Item::Members { asker, .. } if self.looks.len() >= LOOKS => asker.members(Err(busy())),
             Item::Members { after, limit, asker, at } => {
@@ -253,15 +305,27 @@ impl Shell {
                 self.next_ticket += 1;
                 self.looks.insert(ticket, Look { after, limit, asker, at });
                 // One more than is shown: whether there are more.
-                self.feed(Input::Look { ticket, after, limit: limit.saturating_add(1) });
+                self.inputs.push(Input::Look { ticket, after, limit: limit.saturating_add(1) });
             }
             Item::Wake { .. } => {}
         }
     }
 
-    fn leave(&mut self) {
+    /// The owner before has left the room, after this one began to read: what this one knows is old then, unless it has fenced.
+    fn inherit(&mut self, legacy: Box<Legacy>) {
+        let at = legacy.place.at;
+        tracing::debug!(room = %self.room, serves = self.owner.serves(), "a room's owner before has left it");
+        if self.inherits.as_ref().is_none_or(|other| other.place.at < at) {
+            self.inherits = Some(legacy);
+        }
+        // At once: what comes after it is for the next owner, if this ends this one.
+        self.feed(Input::Behind { at });
+    }
+
+    /// `how`: `StepDown` or `HandOver`.
+    fn leave(&mut self, how: Input) {
         self.leaving = true;
-        self.feed(Input::StepDown);
+        self.feed(how);
     }
 
     fn done(&mut self, done: Option<Result<Done, tokio::task::JoinError>>) {
@@ -278,14 +342,22 @@ impl Shell {
         }
     }
 
-    /// Tells the owner something, and does what it wants done. A panic ends this owner, not the node.
+    /// Tells the owner something, and what else it is to be told.
     fn feed(&mut self, input: Input) {
-        if self.stopped {
+        self.inputs.push(input);
+        self.tell();
+    }
+
+    /// Tells the owner what there is, and does what it wants done. A panic ends this owner, not the node.
+    fn tell(&mut self) {
+        if self.inputs.is_empty() {
             return;
         }
+        let mut inputs = std::mem::take(&mut self.inputs);
         let fed = catch_unwind(AssertUnwindSafe(|| {
-            self.owner.handle(input, self.env.now(), &mut self.actions);
+            self.owner.handle_all(inputs.drain(..), self.env.now(), &mut self.actions);
         }));
+        self.inputs = inputs;
         if fed.is_err() {
             return self.fail("its owner panicked");
         }
@@ -362,9 +434,14 @@ impl Shell {
                 self.snapshots.next = Some(Snapshot { seq, bytes, retention_days });
                 self.save();
             }
+            Action::HandOver(legacy) => self.leaves = Some(legacy),
             Action::Stopped { why } => {
                 match why {
                     Stopped::SteppedDown => {}
+                    Stopped::Overtaken => {
+                        tracing::debug!(%room, "a room is taken over again: its owner before went on meanwhile");
+                        self.end = End::Overtaken;
+                    }
                     Stopped::Fenced { .. } => {
                         tracing::info!(%room, %why, "a room moved to another owner");
                         self.end = End::Fenced;

@@ -60,7 +60,7 @@ impl Foreign {
         while let Some((item, since)) = self.items.front() {
             let revision = match (item.caller(), item) {
                 (Some(caller), _) => caller.revision(),
-                (None, Item::Wake { revision }) => *revision,
+                (None, Item::Wake { revision, .. }) => *revision,
                 (None, _) => 0,
             };
             let may_begin = item.caller().map_or(Ok(()), Caller::may_begin);
