@@ -180,8 +180,9 @@ impl Owner {
         }
     }
 
-    /// An owner that begins with what the one before has left to it. `None`: that is no state of this room; the log has it.
-    pub fn heir(identity: Identity, settings: Settings, legacy: Legacy) -> Option<Self> {
+    /// An owner that begins with what the one before has left to it. `None`: that is no state of this room; the log has it. `now`: as
+    /// for [`Self::handle`].
+    pub fn heir(identity: Identity, settings: Settings, legacy: Legacy, now: u64) -> Option<Self> {
         let Legacy { snapshot, place, saved_seq } = legacy;
         let anchor = State::restore(snapshot, identity.room, Arc::clone(&settings.limits)).ok()?;
         if anchor.link.last_seq == 0 || place.at == LogSeq(0) || place.first_seq > anchor.link.last_seq + 1 {
@@ -194,8 +195,7 @@ impl Owner {
         heir.snapshot_seq = saved_seq.min(heir.link.last_seq);
         heir.epoch = heir.link.epoch + heir.settings.epoch_step;
         heir.phase = Phase::Serving;
-        // Counted from its first input.
-        heir.fence_at = Some(u64::MAX);
+        heir.fence_soon(now);
         Some(heir)
     }
 
@@ -299,9 +299,6 @@ impl Owner {
 
     /// The same for what came at the same time: commands among it travel together.
     pub fn handle_all(&mut self, inputs: impl IntoIterator<Item = Input>, now: u64, out: &mut Vec<Action>) {
-        if self.fence_at == Some(u64::MAX) {
-            self.fence_soon(now);
-        }
         for input in inputs {
             self.take(input, now, out);
         }

@@ -954,7 +954,8 @@ fn an_owner_leaves_all_that_the_next_one_needs() {
 
     let heir = |seed, log: Vec<Stored>, legacy: Legacy| {
         let mut next = Bench::with(log, seed, Settings::default());
-        next.owner = Owner::heir(Identity { room: ROOM, seed }, Settings::default(), legacy).unwrap();
+        let identity = Identity { room: ROOM, seed };
+        next.owner = Owner::heir(identity, Settings::default(), legacy, next.now).unwrap();
         next
     };
     let mut next = heir(2, old.log.clone(), legacy.clone());
@@ -980,9 +981,9 @@ fn an_owner_leaves_all_that_the_next_one_needs() {
     assert_eq!((late.stopped, late.given_back), (Some(Stopped::Fenced { epoch: 3 }), vec![9]));
     // Nor is one of another room, or of none.
     let other = Identity { room: RoomId(10), seed: 2 };
-    assert!(Owner::heir(other, Settings::default(), legacy.clone()).is_none());
+    assert!(Owner::heir(other, Settings::default(), legacy.clone(), 0).is_none());
     let nowhere = Legacy { place: Place::default(), ..legacy };
-    assert!(Owner::heir(Identity { room: ROOM, seed: 2 }, Settings::default(), nowhere).is_none());
+    assert!(Owner::heir(Identity { room: ROOM, seed: 2 }, Settings::default(), nowhere, 0).is_none());
 }
 
 #[test]

@@ -94,7 +94,8 @@ impl World {
             let settings = self.owner_settings(node, generation);
             let legacy = self.nodes[node].legacies.remove(&room);
             let overtaken = self.nodes[node].overtaken.remove(&room);
-            let owner = match legacy.and_then(|legacy| Owner::heir(identity, settings.clone(), legacy)) {
+            let now = self.queue.now();
+            let owner = match legacy.and_then(|legacy| Owner::heir(identity, settings.clone(), legacy, now)) {
                 Some(heir) => heir,
                 None if overtaken => Owner::new(identity, settings).fencing_first(),
                 None => Owner::new(identity, settings),

@@ -192,7 +192,8 @@ impl Shell {
     fn new(env: Arc<Env>, room: RoomId, begin: Begin) -> Self {
         tracing::debug!(%room, legacy = begin.legacy.is_some(), begin.fencing_first, "a room is taken over");
         let identity = Identity { room, seed: rand::random() };
-        let heir = begin.legacy.and_then(|legacy| Owner::heir(identity, env.core.clone(), *legacy));
+        let heir =
+            begin.legacy.and_then(|legacy| Owner::heir(identity, env.core.clone(), *legacy, env.now()));
         if heir.is_some() {
             env.metrics.inherited.inc();
         }
