@@ -19,6 +19,9 @@ const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 /// It is done, and nobody hears of it.
 const UNHEARD: u8 = 2;
+/// It conflicts with an earlier one that was done while it was looked for what it conflicts with: the rows before the last were not there
+/// yet.
+const CROSSED: u8 = 3;
 
 struct Flaky {
     store: Arc<Store>,
@@ -46,7 +49,12 @@ impl Rows for Flaky {
         if next == REFUSED {
             return Err(Unavailable("it is away".into()));
         }
+        let last = writes.len() - 1;
         let written = Rows::write(&*self.store, writes).await?;
+        if next == CROSSED {
+            assert!(matches!(written, Written::Conflict(_)), "{written:?}");
+            return Ok(Written::Conflict(last));
+        }
         if next == UNHEARD { Err(Unavailable("it does not answer".into())) } else { Ok(written) }
     }
 }
@@ -109,6 +117,17 @@ async fn a_registration_whose_account_could_not_be_stored_is_ended_by_the_same_c
         assert_eq!(world.accounts.authenticate(&session.access_token).await.unwrap().profile.username, name);
         assert_eq!(world.verify(name, &code).await.err().unwrap().code, "code_invalid", "it is used up");
     }
+}
+
+#[tokio::test]
+async fn a_registration_that_was_stored_while_it_was_tried_again_is_ended() {
+    let world = World::new().await;
+    world.register("ada").await;
+    let code = world.code("ada");
+    world.next_write(UNHEARD);
+    assert_eq!(world.verify("ada", &code).await.err().unwrap().code, "unavailable");
+    world.next_write(CROSSED);
+    world.verify("ada", &code).await.unwrap();
 }
 
 #[tokio::test]

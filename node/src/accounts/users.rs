@@ -102,6 +102,8 @@ pub(super) enum Created {
     Done,
     EmailTaken,
     NameTaken,
+    /// This very user is there, by a try whose answer was not heard.
+    There,
 }
 
 /// What is known about a user without asking.
@@ -254,7 +256,8 @@ impl Users {
             }
             Written::Conflict(0) => Ok(Created::EmailTaken),
             Written::Conflict(1) => Ok(Created::NameTaken),
-            Written::Conflict(_) => Err(Problem::internal()),
+            // Its indexes, which are written in the same step, may have been looked at just before.
+            Written::Conflict(_) => Ok(Created::There),
         }
     }
 

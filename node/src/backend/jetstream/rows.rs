@@ -305,11 +305,13 @@ impl JetStream {
                 }
             };
             // Which condition does not hold? If none, it could not be evaluated then.
-            let now = rows.iter().map(|row| self.link.last(&stream, &row.place.subject));
-            let now = futures_util::future::try_join_all(now).await?;
-            if in_doubt && rows.iter().zip(&now).all(|(row, now)| row.is_written(now.as_ref())) {
-                // An earlier try did it.
-                return Ok(Ok(now.last().and_then(Option::as_ref).map_or(0, |now| now.at)));
+            let mut now = self.newest_of(&stream, &rows).await?;
+            if in_doubt && rows.iter().zip(&now).any(|(row, now)| row.is_written(now.as_ref())) {
+                // An earlier try did it, all at once: perhaps while they were read, one after the other.
+                now = self.newest_of(&stream, &rows).await?;
+                if rows.iter().zip(&now).all(|(row, now)| row.is_written(now.as_ref())) {
+                    return Ok(Ok(now.last().and_then(Option::as_ref).map_or(0, |now| now.at)));
+                }
             }
             let failed = rows.iter_mut().zip(&now).position(|(row, now)| !row.holds(now.as_ref()));
             if let Some(index) = failed {
@@ -321,6 +323,12 @@ impl JetStream {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// What is there now of each row, by the stream's leader. Not of one moment.
+    async fn newest_of(&self, stream: &str, rows: &[Conditional]) -> Result<Vec<Option<Item>>, Unavailable> {
+        let now = rows.iter().map(|row| self.link.last(stream, &row.place.subject));
+        futures_util::future::try_join_all(now).await
     }
 
     /// The pieces of a large value; `None`: they are not there, or others are.
