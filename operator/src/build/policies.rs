@@ -65,9 +65,13 @@ pub(super) fn network(inputs: &Inputs<'_>) -> Vec<Manifest> {
     // Those who use NATS.
     let users: Vec<_> = ["node", "mailer", "translator"].iter().map(|users| part(inputs, users)).collect();
     let rules = |component: &str| match component {
-        "nats" => {
-            vec![rule(&users, &[4222, 8222]), rule(&[part(inputs, "nats")], &[6222]), rule(&metrics, &[8222])]
-        }
+        "nats" => vec![
+            rule(&users, &[4222]),
+            // Nodes look at the versions and the settings of all servers.
+            rule(&[part(inputs, "node")], &[8222]),
+            rule(&[part(inputs, "nats")], &[6222]),
+            rule(&metrics, &[8222]),
+        ],
         "etcd" => vec![
             rule(&[part(inputs, "node")], &[2379]),
             rule(&[part(inputs, "etcd")], &[2379, 2380]),
@@ -216,6 +220,17 @@ mod tests {
                     ![2379, 4222, 6379].iter().any(|port| lets_in(&all, part, &stranger, *port)),
                     "{part}"
                 );
+            }
+        }
+        // Nor anybody to where he has nothing to do.
+        let ports = [("nats", 8222), ("nats", 6222), ("etcd", 2379), ("node", PEER_PORT)];
+        for side in
+            all.iter().filter(|one| one.is_workload() && ["mailer", "translator"].contains(&&*one.component))
+        {
+            let labels = &side.value["spec"]["template"]["metadata"]["labels"];
+            for (part, port) in ports {
+                let there = all.iter().any(|one| one.kind.kind == "NetworkPolicy" && one.component == part);
+                assert!(!there || !lets_in(&all, part, labels, port), "{} to {part} {port}", side.component);
             }
         }
         ways.into_iter().collect()
