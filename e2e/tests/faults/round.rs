@@ -31,6 +31,9 @@ pub(crate) const CLUSTER: &str = "rookery";
 const BOUND: Duration = Duration::from_secs(60);
 /// A draining node has so long until it is killed.
 const DRAIN: Duration = Duration::from_secs(45);
+/// When NATS servers reach each other again, streams may be without a leader once more some seconds later: that belongs to the cut, and not to
+/// the next fault.
+const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// A round that has begun.
 pub(crate) struct Round<'a> {
@@ -173,11 +176,11 @@ impl<'a> Round<'a> {
         let meanwhile = self.meter.writes_after(began, patience).is_ok();
         fault.end(self.cluster);
         let ended = self.load.now();
-        for node in 0..self.urls.len() {
-            if let Err(rooms) = self.meter.progress(node, BOUND) {
-                self.tell_state();
-                return Err(stuck(fault, &format!("over node-{node}"), &rooms));
-            }
+        self.put_right(fault)?;
+        let righted = self.load.now();
+        if matches!(fault, Fault::CutOffNats(_)) {
+            std::thread::sleep(AFTERMATH);
+            self.put_right(fault)?;
         }
         let healed = self.load.now();
         let mut refused = 0;
@@ -202,14 +205,25 @@ impl<'a> Round<'a> {
             }),
             waits.last().copied().unwrap_or_default(),
             if refused > 0 { format!(", {refused} refused") } else { String::new() },
-            healed - ended,
+            righted - ended,
             if meanwhile { "" } else { "; not written meanwhile" },
         );
         if matches!(fault, Fault::DrainNode(_)) && !status.is_some_and(|status| status.success()) {
             report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
         }
-        let healed = healed - ended;
+        let healed = righted - ended;
         report.outcomes.push(Outcome { kind, owned, own, waits, failed, refused, healed, meanwhile });
+        Ok(())
+    }
+
+    /// Waits until every room is written through every node.
+    fn put_right(&self, fault: Fault) -> Result<(), String> {
+        for node in 0..self.urls.len() {
+            if let Err(rooms) = self.meter.progress(node, BOUND) {
+                self.tell_state();
+                return Err(stuck(fault, &format!("over node-{node}"), &rooms));
+            }
+        }
         Ok(())
     }
 
