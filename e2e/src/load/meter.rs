@@ -185,29 +185,20 @@ impl Meter {
         }
     }
 
-    /// What the time from `from` to `to` was like: the longest wait of each room, in their order, and failed tries.
-    pub fn between(&self, from: Duration, to: Duration) -> (Vec<Duration>, u32) {
+    /// What the time from `from` to `to` was like: the longest wait of each room and since when it lasted, in the order of the rooms, and
+    /// failed tries.
+    pub fn between(&self, from: Duration, to: Duration) -> (Vec<(Duration, Duration)>, u32) {
         let (mut waits, mut failed) = (Vec::new(), 0);
         for room in 0..self.writes.len() {
-            let mut worst = Duration::ZERO;
+            let mut worst = (Duration::ZERO, from);
             let writes = locked(&self.writes[room]);
             for write in writes.iter().filter(|write| write.acked >= from && write.due <= to) {
-                worst = worst.max(write.acked.saturating_sub(write.due));
+                worst = worst.max((write.acked.saturating_sub(write.due), write.due));
                 failed += write.failed;
             }
             waits.push(worst);
         }
         (waits, failed)
-    }
-
-    /// The longest wait of that time: of which room, and since when.
-    pub fn longest(&self, from: Duration, to: Duration) -> Option<(usize, Duration)> {
-        let of = |room: usize| {
-            let writes = locked(&self.writes[room]);
-            let during = writes.iter().filter(|write| write.acked >= from && write.due <= to);
-            during.map(|write| (write.acked.saturating_sub(write.due), room, write.due)).max()
-        };
-        (0..self.writes.len()).filter_map(of).max().map(|(_, room, due)| (room, due))
     }
 
     fn users(&self, user: &User) -> Vec<User> {

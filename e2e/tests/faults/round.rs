@@ -35,6 +35,9 @@ const DRAIN: Duration = Duration::from_secs(45);
 /// the next fault.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
+/// A fault, for how long, and which rooms its node owns; `None`: it is not done to one node.
+type Prepared = ((Fault, Duration), Option<Vec<usize>>);
+
 /// A round that has begun.
 pub(crate) struct Round<'a> {
     number: usize,
@@ -119,7 +122,7 @@ impl<'a> Round<'a> {
         &self,
         of: impl Fn(&[usize]) -> Result<(Fault, Duration), String>,
         must: bool,
-    ) -> Result<((Fault, Duration), Option<Vec<usize>>), String> {
+    ) -> Result<Prepared, String> {
         let until = Instant::now() + BOUND;
         loop {
             let (fault, hold) = of(&self.owners()?)?;
@@ -189,13 +192,15 @@ impl<'a> Round<'a> {
         } else {
             self.others.borrow_mut().push((began, healed));
         }
-        let (mut waits, failed) = self.meter.between(began, healed);
+        let (waits, failed) = self.meter.between(began, healed);
+        let longest =
+            waits.iter().zip(&self.load.rooms).max().map_or_else(String::new, |((_, due), room)| {
+                format!(" of {room} from {:?} on", due.saturating_sub(began))
+            });
+        let mut waits: Vec<Duration> = waits.into_iter().map(|(wait, _)| wait).collect();
         let own = owned.as_ref().and_then(|owned| owned.iter().map(|&room| waits[room]).max());
         let owned = owned.map(|owned| owned.len());
         waits.sort_unstable();
-        let longest = self.meter.longest(began, healed).map_or_else(String::new, |(room, due)| {
-            format!(" of {} from {:?} on", self.load.rooms[room], due.saturating_sub(began))
-        });
         println!(
             "{:>4}.{:<3} {fault}, {hold:?}{}: worst wait {:?}{longest}, {failed} failed{}, put right in {:?}{}",
             self.number,

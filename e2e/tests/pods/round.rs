@@ -106,7 +106,14 @@ pub(crate) fn round(
     std::thread::sleep(CALM);
     let (waits, failed) = clients.meter.between(began, healed);
     let traffic = finish(runtime, service, chat, clients);
-    Row { what, said, took, wait: waits.last().copied(), failed, traffic: Some(traffic) }
+    Row {
+        what,
+        said,
+        took,
+        wait: waits.into_iter().map(|(wait, _)| wait).max(),
+        failed,
+        traffic: Some(traffic),
+    }
 }
 
 /// Lets clients finish, and compares what they saw with what every node and the log itself say.
