@@ -109,7 +109,7 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
         }
     }
     if shell.end == End::Overtaken {
-        task.begin = Begin { legacy: shell.inherits.take(), fencing_first: true };
+        task.begin = Begin { fencing_first: true, ..shell.next };
     }
     left.append(&mut shell.held);
     shell.end
@@ -177,8 +177,8 @@ struct Shell {
     /// Of the append in flight.
     pending: Option<Pending>,
     snapshots: Snapshots,
-    /// For the next owner here, if this one turns out to be overtaken.
-    inherits: Option<Box<Legacy>>,
+    /// What the next owner here begins with, if this one turns out to be overtaken.
+    next: Begin,
     /// For the next owner elsewhere.
     leaves: Option<Legacy>,
     /// When it began, until it has fenced.
@@ -216,7 +216,7 @@ impl Shell {
             next_ticket: 0,
             pending: None,
             snapshots: Snapshots::default(),
-            inherits: None,
+            next: Begin::default(),
             leaves: None,
             begun: Some(Instant::now()),
             leaving: false,
@@ -316,9 +316,7 @@ impl Shell {
     fn inherit(&mut self, legacy: Box<Legacy>) {
         let at = legacy.place.at;
         tracing::debug!(room = %self.room, serves = self.owner.serves(), "a room's owner before has left it");
-        if self.inherits.as_ref().is_none_or(|other| other.place.at < at) {
-            self.inherits = Some(legacy);
-        }
+        self.next.inherit(Some(legacy));
         // At once: what comes after it is for the next owner, if this ends this one.
         self.feed(Input::Behind { at });
     }
