@@ -8,6 +8,7 @@ mod chat;
 mod command;
 mod declared;
 mod drain;
+mod external;
 mod killed;
 mod mail;
 mod manifest;

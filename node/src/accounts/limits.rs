@@ -21,6 +21,7 @@ pub(super) enum Call {
     Refresh,
     Forgot,
     Reset,
+    External,
     Ticket,
 }
 
@@ -35,6 +36,7 @@ impl Call {
             Self::Refresh => "refresh",
             Self::Forgot => "forgot",
             Self::Reset => "reset",
+            Self::External => "external",
             Self::Ticket => "ticket",
         }
     }
@@ -51,6 +53,7 @@ impl Call {
             Self::Refresh => [all.refresh_per_address, all.refresh_per_account, all.refresh_global],
             Self::Forgot => [all.forgot_per_address, all.forgot_per_account, all.forgot_global],
             Self::Reset => [all.reset_per_address, all.reset_per_account, all.reset_global],
+            Self::External => [all.external_per_address, all.external_per_account, all.external_global],
             Self::Ticket => [all.ticket_per_address, all.ticket_per_account, all.ticket_global],
         }
     }

@@ -31,7 +31,7 @@ pub struct Session {
     pub expires_in: Duration,
 }
 
-/// What a right password leads to. Not `Debug`: it holds tokens.
+/// What a right password, or another proof, leads to. Not `Debug`: it holds tokens.
 pub enum LoggedIn {
     /// A session.
     Session(Box<Session>),
@@ -84,10 +84,13 @@ impl Accounts {
             },
         };
         let account = account.map(|(account, _)| account);
-        let hash = account.as_ref().map(|account| account.password.as_str());
+        let hash = account.as_ref().map(|account| account.password.as_str()).filter(|hash| !hash.is_empty());
         let right = self.hasher.verify(password, hash).await?;
         match account {
-            Some(account) if right => self.password_was_right(account).await,
+            Some(account) if right => {
+                let needs_code = account.login_code || self.settings.require_login_code;
+                self.let_in(account, needs_code).await
+            }
             _ => {
                 self.metrics.login("credentials_invalid");
                 Err(Problem::new(401, "credentials_invalid", "The login or the password is wrong."))
@@ -95,8 +98,9 @@ impl Accounts {
         }
     }
 
-    async fn password_was_right(&self, account: Account) -> Result<LoggedIn, Problem> {
-        if !account.login_code && !self.settings.require_login_code {
+    /// Lets a user in who has proved who he is, or mails him a code that must follow.
+    pub(super) async fn let_in(&self, account: Account, needs_code: bool) -> Result<LoggedIn, Problem> {
+        if !needs_code {
             let session = self.begin_session(account.id, account.epoch).await?;
             self.metrics.login("ok");
             return Ok(LoggedIn::Session(Box::new(session)));

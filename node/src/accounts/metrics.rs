@@ -14,6 +14,7 @@ pub struct AccountsMetrics {
     refreshes: Family<Outcome, Counter>,
     limited: Family<CallLabel, Counter>,
     mails: Family<Kind, Counter>,
+    issuers_asked: Family<Asked, Counter>,
     tokens_verified: Counter,
     sessions_ended: Counter,
     /// Passwords being hashed or waiting for it.
@@ -24,6 +25,12 @@ pub struct AccountsMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    issuer: String,
     outcome: &'static str,
 }
 
@@ -47,6 +54,11 @@ impl AccountsMetrics {
         registry.register("refreshes", "Uses of refresh tokens by outcome", all.refreshes.clone());
         registry.register("rate_limited", "Calls refused by a rate limit", all.limited.clone());
         registry.register("mails_enqueued", "Mails given to the outbox by kind", all.mails.clone());
+        registry.register(
+            "issuers_asked",
+            "Reads of external issuers' keys by issuer and outcome",
+            all.issuers_asked.clone(),
+        );
         registry.register(
             "tokens_verified",
             "Access tokens whose signature was checked, not found in the cache",
@@ -72,6 +84,11 @@ impl AccountsMetrics {
 
     pub(super) fn refresh(&self, outcome: &'static str) {
         self.refreshes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(super) fn issuer_asked(&self, issuer: &str, answered: bool) {
+        let outcome = if answered { "ok" } else { "failed" };
+        self.issuers_asked.get_or_create(&Asked { issuer: issuer.to_owned(), outcome }).inc();
     }
 
     pub(super) fn limited(&self, call: &'static str) {

@@ -4,13 +4,14 @@
 //! to these methods and their [`Problem`](crate::problem::Problem)s to answers.
 //!
 //! What lasts is in `Rows`: users, their indexes, keys. What ends by itself is in `Ephemeral`: registrations, codes, logins,
-//! tickets, rate limits. A user's *epoch* is in his row and in each of his logins: raising it ends all of them at once,
+//! tickets, rate limits, which ID tokens were used. A user's *epoch* is in his row and in each of his logins: raising it ends all of them at once,
 //! also those that begin at the same moment. No answer tells whether an e-mail address is known.
 
 mod cache;
 mod codes;
 mod departures;
 mod email;
+mod external;
 mod hashing;
 mod keys;
 mod limits;
@@ -51,6 +52,7 @@ use tokio::{
 
 pub use crate::secret::Secret;
 pub use departures::Departure;
+pub use external::{Entered, ExternalLogin, Identity, IdentityOf, IssuerSettings, KnownIssuer};
 pub use limits::Act;
 pub use login::{LoggedIn, Session};
 pub use metrics::AccountsMetrics;
@@ -128,6 +130,7 @@ pub struct Accounts {
     sessions: sessions::Sessions,
     codes: codes::Codes,
     keys: keys::Keys,
+    issuers: external::Issuers,
     limits: limits::Limits,
     acts: limits::Acts,
     hasher: hashing::Hasher,
@@ -149,7 +152,7 @@ impl Accounts {
     /// Reads keys, or makes them at the first start, and starts looking after them. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// `unavailable` when `rows` cannot be reached; `internal` when a stored key cannot be read.
+    /// `unavailable` when `rows` cannot be reached; `internal` when a stored key, or a file that the settings name, cannot be read.
     pub async fn start(
         settings: AccountsSettings,
         rows: Arc<dyn Rows>,
@@ -159,6 +162,10 @@ impl Accounts {
     ) -> Result<Arc<Self>, Problem> {
         let settings = Arc::new(settings);
         let secret = keys::mac_secret(&*rows).await?;
+        let issuers = external::Issuers::new(&settings.external_issuers, &metrics).map_err(|why| {
+            tracing::error!(why, "the settings of an external issuer cannot be followed");
+            Problem::internal()
+        })?;
         let news = Arc::new(Tell::default());
         let accounts = Arc::new(Self {
             users: users::Users::new(rows.clone(), &settings),
@@ -166,6 +173,7 @@ impl Accounts {
             codes: codes::Codes::new(ephemeral.clone(), secret, settings.clone()),
             keys: keys::Keys::load(rows.clone(), settings.clone(), news.clone()).await?,
             rows,
+            issuers,
             limits: limits::Limits {
                 settings: settings.limits.clone(),
                 ephemeral: ephemeral.clone(),
@@ -186,6 +194,8 @@ impl Accounts {
             missed: AtomicBool::new(false),
         });
         tokio::spawn(look_after_keys(Arc::downgrade(&accounts)));
+        let looking = accounts.clone();
+        tokio::spawn(async move { looking.issuers.look().await });
         Ok(accounts)
     }
 

@@ -45,7 +45,7 @@ struct Pending {
     password: String,
 }
 
-fn username_taken() -> Problem {
+pub(super) fn username_taken() -> Problem {
     Problem::new(
         409,
         "username_taken",
@@ -54,7 +54,7 @@ fn username_taken() -> Problem {
     .and_field("username", "This username is taken.")
 }
 
-fn new_id() -> Result<UserId, Problem> {
+pub(super) fn new_id() -> Result<UserId, Problem> {
     Ok(UserId::from_parts(u64::try_from(now()).unwrap_or_default(), random::id_bits()?))
 }
 
@@ -150,13 +150,14 @@ impl Accounts {
             login_code: false,
             mail_about: MailAbout::default(),
             untranslated: Vec::new(),
+            identities: Vec::new(),
             created_at: now(),
             password: pending.password.clone(),
             email_key: email.canonical,
             name_key: name.key,
             epoch: 0,
         };
-        let created = self.users.create(&account).await?;
+        let created = self.users.create(&account, None).await?;
         if created != Created::Done {
             match self.users.by_email(&account.email_key).await? {
                 // By this registration, in a try that was not answered.

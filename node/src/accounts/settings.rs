@@ -1,7 +1,8 @@
 //! Settings of accounts.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
+use super::external::{self, IssuerSettings};
 use crate::{backend::Quota, settings::Wrong};
 
 /// Settings of accounts, under `accounts`.
@@ -40,6 +41,8 @@ pub struct AccountsSettings {
     pub cache_entries: usize,
     /// What is kept in memory is looked up again after so many seconds.
     pub cache_seconds: u64,
+    /// OpenID providers whose users may log in, by name. At most 16.
+    pub external_issuers: BTreeMap<String, IssuerSettings>,
     /// Rate limits.
     pub limits: LimitSettings,
 }
@@ -63,6 +66,7 @@ impl Default for AccountsSettings {
             hashing_queue: 256,
             cache_entries: 100_000,
             cache_seconds: 60,
+            external_issuers: BTreeMap::new(),
             limits: LimitSettings::default(),
         }
     }
@@ -94,6 +98,8 @@ impl AccountsSettings {
         for (key, text) in [("issuer", &self.issuer), ("audience", &self.audience)] {
             within(key, text.len() as u64, 1, 256);
         }
+        let issuers = external::check(self.external_issuers.iter());
+        wrong.extend(issuers.into_iter().map(|(key, why)| Wrong { key: format!("accounts.{key}"), why }));
         wrong
     }
 
@@ -139,6 +145,9 @@ pub struct LimitSettings {
     pub reset_per_address: Limit,
     pub reset_per_account: Limit,
     pub reset_global: Limit,
+    pub external_per_address: Limit,
+    pub external_per_account: Limit,
+    pub external_global: Limit,
     pub ticket_per_address: Limit,
     pub ticket_per_account: Limit,
     pub ticket_global: Limit,
@@ -175,6 +184,9 @@ impl Default for LimitSettings {
             reset_per_address: Limit::of(200, 600),
             reset_per_account: Limit::of(30, 600),
             reset_global: Limit::of(5000, 600),
+            external_per_address: Limit::of(1000, 600),
+            external_per_account: Limit::of(30, 300),
+            external_global: Limit::of(20_000, 600),
             ticket_per_address: Limit::of(10_000, 600),
             ticket_per_account: Limit::of(300, 60),
             ticket_global: Limit::of(500_000, 600),

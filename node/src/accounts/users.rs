@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::id::{RoomId, UserId};
 
-use super::{cache::Recent, departures, names::Username, settings::AccountsSettings};
+use super::{Identity, cache::Recent, departures, names::Username, settings::AccountsSettings};
 use crate::{
     backend::{Expect, Row, Rows, Table, Written},
     problem::Problem,
@@ -70,9 +70,12 @@ pub struct Account {
     /// Rooms that he reads as they were written, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untranslated: Vec<RoomId>,
+    /// What opens it at external issuers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<Identity>,
     /// When the account was made, Unix milliseconds.
     pub created_at: i64,
-    /// PHC string.
+    /// PHC string. Empty: there is none, and no password is right.
     pub(super) password: String,
     pub(super) email_key: String,
     pub(super) name_key: String,
@@ -102,7 +105,7 @@ pub(super) enum Created {
     Done,
     EmailTaken,
     NameTaken,
-    /// This very user is there, by a try whose answer was not heard.
+    /// This very user is there, by a try whose answer was not heard; or another one who has what else was to be written.
     There,
 }
 
@@ -236,19 +239,24 @@ impl Users {
         Ok(entry.and_then(|entry| entry.value.as_ref().try_into().ok()).map(UserId::from_bytes))
     }
 
-    /// Makes a user and his indexes in one step.
-    pub(super) async fn create(&self, account: &Account) -> Result<Created, Problem> {
+    /// Makes a user and his indexes in one step: those by his names, and what else is given.
+    pub(super) async fn create(
+        &self,
+        account: &Account,
+        also: Option<(Row, Expect)>,
+    ) -> Result<Created, Problem> {
         let id = Bytes::copy_from_slice(&account.id.to_bytes());
         let index = |table, key: &str| Row {
             table,
             key: Bytes::copy_from_slice(key.as_bytes()),
             value: Some(id.clone()),
         };
-        let writes = vec![
+        let mut writes = vec![
             (index(Table::UsersByEmail, &account.email_key), Expect::Absent),
             (index(Table::UsersByName, &account.name_key), Expect::Absent),
             (Row { table: Table::Users, key: id.clone(), value: Some(encode(account)?) }, Expect::Absent),
         ];
+        writes.extend(also);
         match self.rows.write(writes).await? {
             Written::Done => {
                 self.load(account.id).await?;
@@ -256,7 +264,7 @@ impl Users {
             }
             Written::Conflict(0) => Ok(Created::EmailTaken),
             Written::Conflict(1) => Ok(Created::NameTaken),
-            // Its indexes, which are written in the same step, may have been looked at just before.
+            // Its indexes, which are written in the same step, may have been looked at just before. Or he is made by another login.
             Written::Conflict(_) => Ok(Created::There),
         }
     }
@@ -267,11 +275,21 @@ impl Users {
         id: UserId,
         change: impl Fn(&mut Account),
     ) -> Result<Option<Account>, Problem> {
+        self.change_with(id, change, &[]).await
+    }
+
+    /// Changes a user, and other rows in the same step.
+    pub(super) async fn change_with(
+        &self,
+        id: UserId,
+        change: impl Fn(&mut Account),
+        also: &[(Row, Expect)],
+    ) -> Result<Option<Account>, Problem> {
         for _ in 0..TRIES {
             let Some((mut account, revision)) = self.load(id).await? else { return Ok(None) };
             let before = account.clone();
             change(&mut account);
-            if account == before {
+            if account == before && also.is_empty() {
                 return Ok(Some(account));
             }
             let row = Row {
@@ -279,7 +297,9 @@ impl Users {
                 key: Bytes::copy_from_slice(&id.to_bytes()),
                 value: Some(encode(&account)?),
             };
-            if self.rows.write(vec![(row, Expect::Revision(revision))]).await? == Written::Done {
+            let mut writes = vec![(row, Expect::Revision(revision))];
+            writes.extend_from_slice(also);
+            if self.rows.write(writes).await? == Written::Done {
                 // Reads the new revision, so that everybody here sees the change.
                 return Ok(self.load(id).await?.map(|(account, _)| account));
             }
@@ -298,12 +318,14 @@ impl Users {
                 key: Bytes::copy_from_slice(&id.to_bytes()),
                 value: Some(departures::value(&account, at)?),
             };
-            let writes = vec![
+            let mut writes = vec![
                 (row(Table::Users, &id.to_bytes()), Expect::Revision(revision)),
                 (departure, Expect::Any),
                 (row(Table::UsersByEmail, account.email_key.as_bytes()), Expect::Any),
                 (row(Table::UsersByName, account.name_key.as_bytes()), Expect::Any),
             ];
+            let identities = account.identities.iter();
+            writes.extend(identities.map(|one| (row(Table::Identities, &one.key()), Expect::Any)));
             if self.rows.write(writes).await? == Written::Done {
                 self.remember(id, GONE, None, Instant::now());
                 return Ok(true);
@@ -335,6 +357,7 @@ mod tests {
             login_code: false,
             mail_about: MailAbout::default(),
             untranslated: Vec::new(),
+            identities: Vec::new(),
             created_at: 0,
             password: String::new(),
             email_key: format!("{name}@example.org"),
@@ -357,9 +380,9 @@ mod tests {
         let (here, there, _dir) = two_nodes();
         let id = UserId(7);
         assert!(here.find(id).await.unwrap().is_none());
-        assert_eq!(there.create(&account(7, "ada")).await.unwrap(), Created::Done);
+        assert_eq!(there.create(&account(7, "ada"), None).await.unwrap(), Created::Done);
         assert_eq!(here.find(id).await.unwrap().unwrap().profile.username, "ada");
-        assert_eq!(here.create(&account(8, "ada")).await.unwrap(), Created::EmailTaken);
+        assert_eq!(here.create(&account(8, "ada"), None).await.unwrap(), Created::EmailTaken);
         let (read_before, revision) = here.load(id).await.unwrap().unwrap();
         assert!(here.delete(id, 0).await.unwrap());
         // A read that began before the deletion ends after it.
@@ -367,13 +390,13 @@ mod tests {
         assert!(here.find(id).await.unwrap().is_none());
         assert!(!here.delete(id, 0).await.unwrap());
         assert!(here.by_email("ada@example.org").await.unwrap().is_none());
-        assert_eq!(here.create(&account(9, "ada")).await.unwrap(), Created::Done);
+        assert_eq!(here.create(&account(9, "ada"), None).await.unwrap(), Created::Done);
     }
 
     #[tokio::test]
     async fn an_older_read_does_not_hide_a_change() {
         let (users, _, _dir) = two_nodes();
-        users.create(&account(7, "ada")).await.unwrap();
+        users.create(&account(7, "ada"), None).await.unwrap();
         let (before, revision) = users.load(UserId(7)).await.unwrap().unwrap();
         users.change(UserId(7), |account| account.epoch += 1).await.unwrap();
         users.remember(UserId(7), revision, Some(&before), Instant::now());
@@ -384,7 +407,7 @@ mod tests {
     async fn what_was_read_before_it_was_doubted_is_not_believed() {
         let (here, there, _dir) = two_nodes();
         let id = UserId(7);
-        there.create(&account(7, "ada")).await.unwrap();
+        there.create(&account(7, "ada"), None).await.unwrap();
         for known_before in [true, false] {
             let epoch = there.find(id).await.unwrap().unwrap().epoch;
             if known_before {

@@ -89,6 +89,8 @@ pub enum Table {
     Outbox = 14,
     /// `user id` → who has deleted his account, and may still be in rooms.
     Departures = 15,
+    /// Hash of an identity at an external issuer → user id.
+    Identities = 16,
 }
 
 /// One write of a row. `value: None` deletes it.

@@ -64,6 +64,7 @@ fn account_token(table: Table) -> Option<&'static str> {
         Table::UsersByName => Some("name"),
         Table::Secrets => Some("secret"),
         Table::Departures => Some("departure"),
+        Table::Identities => Some("identity"),
         _ => None,
     }
 }

@@ -43,7 +43,7 @@ struct CodeSent {
 /// A login.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Session)]
-struct SessionBody {
+pub(super) struct SessionBody {
     user: User,
     /// JWT for `Authorization: Bearer`.
     access_token: String,
@@ -172,7 +172,7 @@ struct LoginBody {
 
 /// A login that waits for a code.
 #[derive(serde::Serialize, utoipa::ToSchema)]
-struct ChallengeBody {
+pub(super) struct ChallengeBody {
     /// For `/v1/auth/login/verify`.
     challenge_id: String,
     /// Seconds.
@@ -195,13 +195,18 @@ async fn login(
     address: ClientAddress,
     Body(body): Body<LoginBody>,
 ) -> Result<Response, Problem> {
-    Ok(match app.accounts.log_in(&body.login, &body.password, address.bucket()).await? {
+    Ok(logged_in(app.accounts.log_in(&body.login, &body.password, address.bucket()).await?))
+}
+
+/// The answer to who has proved who he is.
+pub(super) fn logged_in(by: LoggedIn) -> Response {
+    match by {
         LoggedIn::Session(session) => Json(SessionBody::from(*session)).into_response(),
         LoggedIn::Challenge { challenge_id, expires_in } => {
             let challenge = ChallengeBody { challenge_id, expires_in: expires_in.as_secs() };
             (StatusCode::ACCEPTED, Json(challenge)).into_response()
         }
-    })
+    }
 }
 
 #[derive(serde::Deserialize, utoipa::ToSchema)]

@@ -15,6 +15,7 @@ mod auth;
 mod body;
 mod cursor;
 mod direct;
+mod external;
 mod front;
 mod guard;
 mod mailbox;
@@ -52,6 +53,7 @@ use crate::edge::App;
 fn calls() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::head())
         .merge(accounts::routes())
+        .merge(external::routes())
         .merge(users::routes())
         .merge(rooms::routes())
         .merge(members::routes())

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod client;
+mod external;
 mod limits;
 mod manners;
 mod notices;
