@@ -83,9 +83,13 @@ fn managed() -> Value {
             "issuer": "me", "audience": "you", "accessTokenSeconds": 77, "refreshTokenDays": 7, "keyRotationDays": 7, "codeDigits": 7,
             "codeMinutes": 7, "requireLoginCode": true, "sessionsPerUser": 7, "allowedOrigins": ["https://a"], "trustedProxies": ["10.7.0.0/16"],
             "devMailbox": true,
+            "externalIssuers": [{
+                "name": "acme", "url": "https://login.example.org", "audiences": ["chat-web"], "trustEmail": true,
+                "caSecret": { "name": "authority", "key": "acme.crt" },
+            }],
             "limits": {
                 "register": limit(), "verify": limit(), "resend": limit(), "login": limit(), "loginVerify": limit(), "refresh": limit(),
-                "forgot": limit(), "reset": limit(), "ticket": limit(),
+                "forgot": limit(), "reset": limit(), "ticket": limit(), "external": limit(),
             },
         },
         "limits": {},

@@ -146,5 +146,21 @@ fn a_changed_secret_changes_those_who_read_it() {
         changed("nats-credentials/rookery.creds"),
         ["big-blue", "big-green", "big-mailer", "big-translator"]
     );
+    assert_eq!(changed("corporate-ca/ca.crt"), ["big-blue", "big-green"]);
     assert_eq!(changed("registry/.dockerconfigjson"), Vec::<String>::new());
+}
+
+/// A list by names has no order: in another one it restarts nobody.
+#[test]
+fn issuers_in_another_order_are_the_same() {
+    let mut cluster = example("external");
+    let all = |cluster: &ChatCluster| -> Vec<Value> {
+        made(cluster).into_iter().map(|manifest| manifest.value).collect()
+    };
+    // Both with a file: their volumes have no order either.
+    let authority = cluster.spec.auth.external_issuers[0].ca_secret.clone();
+    cluster.spec.auth.external_issuers[1].ca_secret = authority;
+    let before = all(&cluster);
+    cluster.spec.auth.external_issuers.reverse();
+    assert_eq!(before, all(&cluster));
 }

@@ -4,12 +4,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SecretKey;
+
 /// Accounts, codes, tokens. Limits and defaults are the node's own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.allowedOrigins) || !('*' in self.allowedOrigins) || size(self.allowedOrigins) == 1")
-        .message("spec.auth.allowedOrigins: * stands for all origins; leave the others out")
+        .message("spec.auth.allowedOrigins: * stands for all origins; leave the others out"),
+    // By its `iss` a node knows whose ID token it has.
+    validation = Rule::new("!has(self.externalIssuers) || self.externalIssuers.all(a, self.externalIssuers.exists_one(b, b.url == a.url))")
+        .message("spec.auth.externalIssuers must not have the same url twice: name all of its audiences in one of them, and leave the other out")
 )]
 pub struct AuthSpec {
     /// `iss` of access tokens: name or URL of this service.
@@ -64,6 +69,11 @@ pub struct AuthSpec {
     )]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub trusted_proxies: Option<Vec<String>>,
+    /// OpenID providers whose users may log in with an ID token that an application gives to `POST /v1/auth/external`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub external_issuers: Vec<ExternalIssuer>,
     /// Rate limits of the calls that anybody may make. What is left out is as the node has it.
     #[serde(default)]
     pub limits: AuthLimits,
@@ -110,10 +120,40 @@ impl Default for AuthSpec {
             sessions_per_user: fifty(),
             allowed_origins: Vec::new(),
             trusted_proxies: None,
+            external_issuers: Vec::new(),
             limits: AuthLimits::default(),
             dev_mailbox: false,
         }
     }
+}
+
+/// An OpenID provider whose users may log in. Nodes fetch its keys by https, and so must reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalIssuer {
+    /// What the chat calls it, in the settings and metrics of its nodes.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z][a-z0-9-]*$"))]
+    pub name: String,
+    /// Its address, letter for letter as in `iss` of its ID tokens: `https://login.example.org`.
+    // A rule in place of a pattern, for its sentence.
+    #[schemars(length(max = 255))]
+    #[x_kube(
+        validation = Rule::new(r"isURL(self) && self.matches(r'^https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&()*+,;=:@%/-]*)?$') && (url(self).getPort() == '' || int(url(self).getPort()) <= 65535)")
+            .message("url of an external issuer must be as iss of its ID tokens has it, https://HOST, https://HOST:PORT or https://HOST/PATH: without a user, a query or a fragment")
+    )]
+    pub url: String,
+    /// Client ids of the chat's own applications there: ID tokens for others (`aud`) are refused.
+    // Of ASCII alone, as RFC 6749 has client ids: nodes count bytes.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 255), regex(pattern = r"^[ -~]+$")))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub audiences: Vec<String>,
+    /// Its users' e-mail addresses are theirs, also where it does not say `email_verified`: whoever has the address of an account there
+    /// gets that account. Only for a provider that gives nobody an address of somebody else.
+    #[serde(default)]
+    pub trust_email: bool,
+    /// The authority (PEM) that signed its certificate, instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretKey>,
 }
 
 /// Rate limits of the calls that anybody may make, by call.
@@ -147,6 +187,9 @@ pub struct AuthLimits {
     /// To ask for a ticket for a WebSocket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<CallLimits>,
+    /// To log in with the ID token of an external issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<CallLimits>,
 }
 
 /// Rate limits of a call: `20/600s` is 20 at once, refilled over 600 seconds; `off` is none.

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{GatewaySpec, IngressSpec, NetworkPolicySpec, ParentRef};
-pub use auth::{AuthLimits, AuthSpec, CallLimits};
+pub use auth::{AuthLimits, AuthSpec, CallLimits, ExternalIssuer};
 pub use limits::LimitsSpec;
 pub use mailer::{MailerSpec, SmtpSecurity, SmtpSpec};
 pub use monitoring::{MonitoringPart, MonitoringSpec};

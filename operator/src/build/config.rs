@@ -1,4 +1,4 @@
-//! How our programs reach NATS, etcd and Redis: settings, and the files that these name.
+//! How our programs reach NATS, etcd, Redis and external issuers: settings, and the files that these name.
 
 use rookery_crds::cluster::Tls;
 use serde_json::{Value, json};
@@ -149,6 +149,28 @@ pub(super) fn redis(inputs: &Inputs<'_>) -> Access {
             access.settings["sentinel_password_file"] = format!("{path}/password").into();
         }
         access.tls("redis", redis.tls.as_ref());
+    }
+    access
+}
+
+/// External issuers, as tables by their names.
+pub(super) fn issuers(inputs: &Inputs<'_>) -> Access {
+    let mut access = Access { settings: json!({}), ..Access::default() };
+    let mut issuers: Vec<_> = inputs.spec.auth.external_issuers.iter().collect();
+    // In another order they are the same: no node is replaced for that.
+    issuers.sort_unstable_by_key(|issuer| &issuer.name);
+    for issuer in issuers {
+        let mut settings = json!({
+            "url": issuer.url,
+            "audiences": issuer.audiences,
+            "trust_email": issuer.trust_email,
+        });
+        if let Some(secret) = &issuer.ca_secret {
+            let part = format!("issuer-{}", issuer.name);
+            let path = access.file(&part, "ca", &secret.name, &[(&secret.key, "ca.pem")]);
+            settings["ca_file"] = format!("{path}/ca.pem").into();
+        }
+        access.settings[&issuer.name] = settings;
     }
     access
 }

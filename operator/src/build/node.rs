@@ -27,8 +27,8 @@ pub(super) fn grace(inputs: &Inputs<'_>) -> i32 {
 pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
     let names = inputs.names();
     let (nats, monitors) = config::nats(inputs);
-    let (etcd, redis) = (config::etcd(inputs), config::redis(inputs));
-    let text = config::toml(&settings(inputs, [&nats, &etcd, &redis], &monitors));
+    let (etcd, redis, issuers) = (config::etcd(inputs), config::redis(inputs), config::issuers(inputs));
+    let text = config::toml(&settings(inputs, [&nats, &etcd, &redis, &issuers], &monitors));
     let conf = Manifest::config(inputs, COMPONENT, "node.toml", &text);
     let sets: Vec<_> = inputs.shards.iter().map(|shard| stateful_set(inputs, shard, &conf.name)).collect();
     let mut all = vec![
@@ -65,9 +65,9 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Vec<Manifest> {
     all
 }
 
-fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> Value {
+fn settings(inputs: &Inputs<'_>, access: [&Access; 4], monitors: &[String]) -> Value {
     let spec = inputs.spec;
-    let [nats, etcd, redis] = access.map(|access| access.settings.clone());
+    let [nats, etcd, redis, issuers] = access.map(|access| access.settings.clone());
     let mut nats = nats;
     nats["log_streams"] = spec.log.streams.into();
     nats["connect_seconds"] = START_SECONDS.into();
@@ -119,6 +119,8 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 3], monitors: &[String]) -> V
         }
     };
     set("http", "public_url", access::public_url(spec).map(Value::from));
+    let issuers = (!auth.external_issuers.is_empty()).then_some(issuers);
+    set("accounts", "external_issuers", issuers);
     let days = spec.log.retention_days.filter(|days| *days > 0);
     set("rooms", "retention_days", days.map(Value::from));
     let limits = &spec.limits;
@@ -159,6 +161,7 @@ fn auth_limits(limits: &AuthLimits) -> impl Iterator<Item = (&'static str, &Call
         ("forgot", &limits.forgot),
         ("reset", &limits.reset),
         ("ticket", &limits.ticket),
+        ("external", &limits.external),
     ];
     all.into_iter().filter_map(|(call, limits)| Some((call, limits.as_ref()?)))
 }
@@ -169,7 +172,7 @@ fn stateful_set(inputs: &Inputs<'_>, shard: &Shard, conf: &str) -> Manifest {
     let name = &shard.spec.name;
     let image = inputs.image(COMPONENT, spec.images.node.as_ref());
     let (nats, _) = config::nats(inputs);
-    let accesses = [nats, config::etcd(inputs), config::redis(inputs)];
+    let accesses = [nats, config::etcd(inputs), config::redis(inputs), config::issuers(inputs)];
     let mut volumes = vec![Volume::config("config", conf, "/etc/rookery")];
     // Read again for each call: another one restarts nothing.
     let token = [(OPERATOR_TOKEN, "token")];

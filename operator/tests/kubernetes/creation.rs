@@ -105,7 +105,9 @@ fn the_whole_example_with_everything_external_is_accepted() {
         world.look("big").await;
         let (status, reason, message) = world.condition("big", "Degraded").await;
         assert_eq!((status.as_str(), reason.as_str()), ("True", "ConfigMapMissing"), "{message}");
-        for name in ["nats-credentials", "authority", "big-client", "etcd-user", "redis", "engines"] {
+        for name in
+            ["nats-credentials", "authority", "big-client", "etcd-user", "redis", "engines", "corporate-ca"]
+        {
             assert!(message.contains(name), "{name} is not named: {message}");
         }
         // What reads none of it is made, and no pod that would not start.
@@ -115,6 +117,7 @@ fn the_whole_example_with_everything_external_is_accepted() {
         assert_eq!(names.iter().find(workload), None);
         world.secret("nats-credentials", &["rookery.creds"]).await;
         world.secret("authority", &["ca.crt"]).await;
+        world.secret("corporate-ca", &["ca.crt"]).await;
         world.secret("big-client", &["tls.crt", "tls.key"]).await;
         world.secret("etcd-user", &["username", "password"]).await;
         world.secret("redis", &["password"]).await;

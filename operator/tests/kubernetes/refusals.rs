@@ -32,6 +32,33 @@ fn nats(external: Value) -> Value {
     with("nats/external", external)
 }
 
+/// One external issuer, with these fields otherwise.
+fn issuer(more: &Value) -> Value {
+    let mut issuer = json!({ "name": "acme", "url": "https://login.example.org", "audiences": ["chat-web"] });
+    for (key, value) in more.as_object().unwrap() {
+        issuer[key] = value.clone();
+    }
+    issuer
+}
+
+/// So many issuers, each as long as it may be.
+fn many(count: usize) -> Vec<Value> {
+    let audiences: Vec<_> = (0..16).map(|number| format!("{number:-<255}")).collect();
+    let one = |number: usize| {
+        issuer(&json!({
+            "name": format!("{:-<32}", format!("a{number}")),
+            "url": format!("https://login.example.org/{number:a<229}"),
+            "audiences": audiences,
+            "caSecret": { "name": "authority", "key": "ca.crt" },
+        }))
+    };
+    (0..count).map(one).collect()
+}
+
+fn issuers(all: &[Value]) -> Value {
+    with("auth/externalIssuers", json!(all))
+}
+
 /// Path of the case's field, what is declared, and what the refusal says.
 fn bad() -> Vec<(&'static str, Value, &'static str)> {
     let key = json!({ "name": "s", "key": "k" });
@@ -266,6 +293,76 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
             with("auth/limits/login/perAddress", json!("20 per minute")),
             "spec.auth.limits.login.perAddress in body should match",
         ),
+        (
+            "a rate of external logins",
+            with("auth/limits/external/perAddress", json!("none")),
+            "spec.auth.limits.external.perAddress in body should match",
+        ),
+        (
+            "issuer's name",
+            issuers(&[issuer(&json!({ "name": "Acme" }))]),
+            "spec.auth.externalIssuers[0].name in body should match",
+        ),
+        (
+            "issuer's long name",
+            issuers(&[issuer(&json!({ "name": "a".repeat(33) }))]),
+            "spec.auth.externalIssuers[0].name: Too long: may not be more than 32 bytes",
+        ),
+        (
+            "issuer twice",
+            issuers(&[issuer(&json!({})), issuer(&json!({ "url": "https://other.example.org" }))]),
+            "duplicate entries for key [name=\"acme\"]",
+        ),
+        (
+            "issuers with one url",
+            issuers(&[issuer(&json!({})), issuer(&json!({ "name": "other" }))]),
+            "spec.auth.externalIssuers must not have the same url twice: name all of its audiences in one of them",
+        ),
+        (
+            "too many issuers",
+            issuers(&many(17)),
+            "spec.auth.externalIssuers: Too many: 17: must have at most 16 items",
+        ),
+        (
+            "issuer without audiences",
+            issuers(&[json!({ "name": "acme", "url": "https://login.example.org" })]),
+            "spec.auth.externalIssuers[0].audiences: Required value",
+        ),
+        (
+            "no audience",
+            issuers(&[issuer(&json!({ "audiences": [] }))]),
+            "spec.auth.externalIssuers[0].audiences in body should have at least 1 items",
+        ),
+        (
+            "empty audience",
+            issuers(&[issuer(&json!({ "audiences": [""] }))]),
+            "spec.auth.externalIssuers[0].audiences[0] in body should be at least 1 chars long",
+        ),
+        (
+            "audience of other letters",
+            issuers(&[issuer(&json!({ "audiences": ["tée"] }))]),
+            "spec.auth.externalIssuers[0].audiences[0] in body should match",
+        ),
+        (
+            "audience twice",
+            issuers(&[issuer(&json!({ "audiences": ["a", "a"] }))]),
+            ".spec.auth.externalIssuers[name=\"acme\"].audiences: duplicate entries for key [=\"a\"]",
+        ),
+        (
+            "too many audiences",
+            issuers(&[issuer(&json!({ "audiences": (0..17).map(|n| n.to_string()).collect::<Vec<_>>() }))]),
+            "spec.auth.externalIssuers[0].audiences: Too many: 17: must have at most 16 items",
+        ),
+        (
+            "issuer's authority",
+            issuers(&[issuer(&json!({ "caSecret": { "name": "authority" } }))]),
+            "spec.auth.externalIssuers[0].caSecret.key: Required value",
+        ),
+        (
+            "issuer's long url",
+            issuers(&[issuer(&json!({ "url": format!("https://a/{}", "b".repeat(246)) }))]),
+            "spec.auth.externalIssuers[0].url: Too long: may not be more than 255 bytes",
+        ),
         ("a call", with("auth/limits/logout", json!({})), "field not declared in schema"),
         (
             "connections",
@@ -316,6 +413,67 @@ fn bad_manifests_are_refused_with_the_right_sentence() {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn external_issuers_are_addresses_of_https_alone() {
+    run(async |world| {
+        let declare = async |url: &str| {
+            let made = world.declare("issuer", issuers(&[issuer(&json!({ "url": url }))])).await;
+            made.map(|_| ()).map_err(|error| error.to_string())
+        };
+        let sentence = "url of an external issuer must be as iss of its ID tokens has it, https://HOST, https://HOST:PORT or https://HOST/PATH: \
+                        without a user, a query or a fragment";
+        let mut wrong = Vec::new();
+        for url in [
+            "",
+            "login.example.org",
+            "https://",
+            "https:///path",
+            "HTTPS://login.example.org",
+            "http://login.example.org",
+            "http://localhost:8080",
+            "https://login.example.org?realm=a",
+            "https://login.example.org/a?",
+            "https://login.example.org/#",
+            "https://user@login.example.org",
+            "https://user:password@login.example.org/a",
+            "https://login.example.org:port",
+            "https://login.example.org:65536",
+            "https://login.example.org/%zz",
+            "https://login.example.org\\a",
+            "https://login example.org",
+            "https://login.example.org/a\n",
+            " https://login.example.org",
+        ] {
+            match declare(url).await {
+                Err(told) if told.contains("spec.auth.externalIssuers[0].url") && told.contains(sentence) => {
+                }
+                other => wrong.push(format!("{url:?}: {other:?}")),
+            }
+        }
+        for url in [
+            "https://login.example.org/",
+            "https://login.example.org:65535/realms/tea@home",
+            "https://10.0.0.1",
+            "https://[fd00::1]:8443/a%20b",
+        ] {
+            if let Err(told) = declare(url).await {
+                wrong.push(format!("{url:?}: {told}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// The API server's budget for rules is enough for them.
+#[test]
+fn external_issuers_may_be_as_many_and_as_long_as_is_said() {
+    run(async |world| {
+        let made = world.declare("issuers", issuers(&many(16))).await.unwrap();
+        assert_eq!(made.spec.auth.external_issuers.len(), 16);
+        assert!(!made.spec.auth.external_issuers[0].trust_email);
     });
 }
 

@@ -277,6 +277,24 @@ fn optional_settings() -> Vec<(&'static str, Value, &'static str, &'static str)>
         ("/auth/limits/forgot/perAddress", json!("7/60s"), "node", "forgot_per_address = \"7/60s\""),
         ("/auth/limits/reset/perAddress", json!("7/60s"), "node", "reset_per_address = \"7/60s\""),
         ("/auth/limits/ticket/perAddress", json!("7/60s"), "node", "ticket_per_address = \"7/60s\""),
+        ("/auth/limits/external/perAddress", json!("7/60s"), "node", "external_per_address = \"7/60s\""),
+        ("/auth/limits/external/perAccount", json!("7/60s"), "node", "external_per_account = \"7/60s\""),
+        ("/auth/limits/external/global", json!("off"), "node", "external_global = \"off\""),
+        (
+            "/auth/externalIssuers",
+            json!([{ "name": "acme", "url": "https://login.example.org", "audiences": ["chat-web"] }]),
+            "node",
+            "[accounts.external_issuers.acme]\naudiences = [\"chat-web\"]\ntrust_email = false\nurl = \"https://login.example.org\"\n",
+        ),
+        (
+            "/auth/externalIssuers",
+            json!([{
+                "name": "acme", "url": "https://login.example.org", "audiences": ["chat-web"], "trustEmail": true,
+                "caSecret": { "name": "engines", "key": "ca" },
+            }]),
+            "node",
+            "ca_file = \"/run/rookery/issuer-acme-ca/ca.pem\"\ntrust_email = true\n",
+        ),
         ("/auth/issuer", json!("me"), "node", "issuer = \"me\""),
         ("/auth/audience", json!("you"), "node", "audience = \"you\""),
         ("/auth/accessTokenSeconds", json!(77), "node", "access_token_seconds = 77"),
@@ -589,5 +607,51 @@ fn who_reads_a_secret_follows_what_he_reads_of_it() {
         world.objects("Secret").delete("authority", &DeleteParams::default()).await.unwrap();
         assert_eq!(generation().await, (first + 2, nodes));
         assert_eq!(world.condition("chat", "Degraded").await.1, "SecretMissing");
+    });
+}
+
+/// The authority of an external issuer is read by nodes at their start, and by nobody else.
+#[test]
+fn nodes_follow_the_authority_of_an_external_issuer() {
+    run(async |world| {
+        let mut spec = spec();
+        spec["auth"] = json!({ "externalIssuers": [{
+            "name": "acme", "url": "https://login.example.org", "audiences": ["chat-web"],
+            "caSecret": { "name": "authority", "key": "ca.crt" },
+        }] });
+        world.declare("chat", spec).await.unwrap();
+        world.look("chat").await;
+        let told = async || {
+            let (_, reason, message) = world.condition("chat", "Degraded").await;
+            (reason, message)
+        };
+        let missing = "Secret authority, which the spec names, is not in this namespace: make it";
+        assert_eq!(told().await, ("SecretMissing".to_owned(), missing.to_owned()));
+        assert!(world.objects("StatefulSet").get_opt("chat-blue").await.unwrap().is_none());
+        assert!(world.objects("Deployment").get_opt("chat-mailer").await.unwrap().is_some());
+        world.secret("authority", &["tls.crt"]).await;
+        world.look("chat").await;
+        let missing = "Secret authority has no key ca.crt: add it";
+        assert_eq!(told().await, ("SecretMissing".to_owned(), missing.to_owned()));
+
+        world.secret("authority", &["ca.crt"]).await;
+        let generations = async || {
+            world.look("chat").await;
+            let mut all = Vec::new();
+            for (kind, name) in
+                [("StatefulSet", "chat-blue"), ("StatefulSet", "chat-green"), ("Deployment", "chat-mailer")]
+            {
+                all.push(world.objects(kind).get(name).await.unwrap().metadata.generation.unwrap());
+            }
+            all
+        };
+        let before = generations().await;
+        let pod = set(&world, "chat-blue").await["spec"]["template"]["spec"].clone();
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == "issuer-acme-ca").unwrap();
+        assert_eq!(volume["secret"]["items"], json!([{ "key": "ca.crt", "path": "ca.pem" }]));
+        let patch = Patch::Merge(json!({ "stringData": { "ca.crt": "another" } }));
+        world.objects("Secret").patch("authority", &PatchParams::default(), &patch).await.unwrap();
+        assert_eq!(generations().await, [before[0] + 1, before[1] + 1, before[2]]);
     });
 }
