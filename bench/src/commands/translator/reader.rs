@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -49,28 +49,23 @@ impl Seen {
 }
 
 impl Reader {
-    /// Follows all rooms of a user on a node, from now on.
+    /// Follows all rooms of a user on a node. What is said in them from now on is translated for him as it comes; what was said before a
+    /// room is caught up would be history, which is translated when somebody asks for it.
     pub(super) fn open(server: SocketAddr, token: &str) -> anyhow::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&server, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        let subprotocol = Wire::Json.subprotocol().name();
-        let handshake = format!(
-            "GET /v1/ws HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
-        );
-        socket.write_all(handshake.as_bytes())?;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            socket.read_exact(&mut byte).context("the upgrade was not answered")?;
-            head.push(byte[0]);
-            anyhow::ensure!(head.len() < 16 * 1024, "the upgrade is answered without an end");
+        let begun = Instant::now();
+        let (mut socket, mut input, mut behind) = loop {
+            let (socket, input, rooms) = greet(server, token)?;
+            if rooms > 0 {
+                break (socket, input, rooms);
+            }
+            // He has just come into them by way of another node.
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "the node does not know of the user's rooms");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        while behind > 0 {
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "a room is not caught up");
+            behind -= usize::from(matches!(input.next(&mut socket)?, Some(Frame::CaughtUp(_))));
         }
-        anyhow::ensure!(head.starts_with(b"HTTP/1.1 101"), "the upgrade was refused");
-        socket.write_all(&Wire::Json.hello(token, None))?;
-        let mut input = Input::default();
-        while !matches!(input.next(&mut socket)?, Some(Frame::Welcome(_))) {}
         socket.set_read_timeout(Some(LOOK))?;
         let seen = Arc::new(Seen::default());
         let shared = seen.clone();
@@ -94,6 +89,34 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.seen.stopped.store(true, Ordering::Release);
         self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Logs in; also says how many rooms are to be caught up.
+fn greet(server: SocketAddr, token: &str) -> anyhow::Result<(TcpStream, Input, usize)> {
+    let mut socket = TcpStream::connect_timeout(&server, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let subprotocol = Wire::Json.subprotocol().name();
+    let handshake = format!(
+        "GET /v1/ws HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+    );
+    socket.write_all(handshake.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).context("the upgrade was not answered")?;
+        head.push(byte[0]);
+        anyhow::ensure!(head.len() < 16 * 1024, "the upgrade is answered without an end");
+    }
+    anyhow::ensure!(head.starts_with(b"HTTP/1.1 101"), "the upgrade was refused");
+    socket.write_all(&Wire::Json.hello(token, None))?;
+    let mut input = Input::default();
+    loop {
+        if let Some(Frame::Welcome(welcome)) = input.next(&mut socket)? {
+            return Ok((socket, input, welcome.rooms.len()));
+        }
     }
 }
 
