@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use rookery_protocol::{
     id::RoomId,
     peer::{Probe, answer, ask},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::{
@@ -22,9 +22,8 @@ use super::{
     settings::PeerSettings,
 };
 
-/// First pause between two tries to connect; doubles up to [`MOST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(10);
-const MOST_PAUSE: Duration = Duration::from_millis(500);
+/// First pause between two tries to connect, and the longest that it doubles up to.
+pub(super) const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
 /// Windows of the stream: what waits for a busy node waits there, not here.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -65,6 +64,8 @@ pub(super) struct Common {
     /// What this node speaks.
     pub(super) version: u32,
     pub(super) tls: Option<ClientTlsConfig>,
+    /// As [`PAUSES`].
+    pub(super) pauses: [Duration; 2],
     pub(super) ring: Arc<Ring>,
 }
 
@@ -73,6 +74,10 @@ pub(crate) struct Link {
     pub(super) address: String,
     state: watch::Receiver<State>,
     task: tokio::task::AbortHandle,
+    /// The newest that is known of the node.
+    incarnation: AtomicU64,
+    /// There is a reason to try at once.
+    again: Arc<Notify>,
     /// The node left the ring: its session is the last one.
     pub(super) retired: Arc<AtomicBool>,
 }
@@ -84,12 +89,28 @@ impl Drop for Link {
 }
 
 impl Link {
-    pub(super) fn start(common: Arc<Common>, name: &str, address: &str) -> Self {
+    pub(super) fn start(common: Arc<Common>, name: &str, address: &str, incarnation: u64) -> Self {
         let (show, state) = watch::channel(State::Connecting);
         let retired = Arc::new(AtomicBool::new(false));
-        let driver = keep(common, name.to_owned(), address.to_owned(), show, retired.clone());
+        let again = Arc::new(Notify::new());
+        let driver = keep(common, name.to_owned(), address.to_owned(), show, retired.clone(), again.clone());
         let task = tokio::spawn(driver).abort_handle();
-        Self { address: address.to_owned(), state, task, retired }
+        Self {
+            address: address.to_owned(),
+            state,
+            task,
+            incarnation: AtomicU64::new(incarnation),
+            again,
+            retired,
+        }
+    }
+
+    /// The node is in the ring as this incarnation: one that was not known before has just come, and its rooms with it. What was
+    /// learnt of the one before it, and how long to wait until it is tried again, does not hold for it.
+    pub(super) fn seen(&self, incarnation: u64) {
+        if self.incarnation.fetch_max(incarnation, Ordering::Relaxed) < incarnation {
+            self.again.notify_one();
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -142,8 +163,10 @@ async fn keep(
     address: String,
     show: watch::Sender<State>,
     retired: Arc<AtomicBool>,
+    again: Arc<Notify>,
 ) {
-    let (mut number, mut tries, mut pause) = (0, 0u32, PAUSE);
+    let [first, most] = common.pauses;
+    let (mut number, mut tries, mut pause) = (0, 0u32, first);
     while !retired.load(Ordering::Acquire) {
         number += 1;
         let opening = Opening {
@@ -169,7 +192,7 @@ async fn keep(
                 common.metrics.streams.dec();
                 common.metrics.lost(why.reason());
                 tracing::info!(node = name, address, %why, "the stream to a node ended");
-                (tries, pause) = (0, PAUSE);
+                (tries, pause) = (0, first);
                 show.send_replace(State::Down { tries, refused: false });
             }
             Err(why) => {
@@ -179,8 +202,12 @@ async fn keep(
                 tries = tries.saturating_add(1);
                 show.send_replace(State::Down { tries, refused: matches!(why, Lost::Refused(_)) });
                 // Not all nodes at the same moment.
-                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(MOST_PAUSE);
+                tokio::select! {
+                    () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {
+                        pause = (pause * 2).min(most);
+                    }
+                    () = again.notified() => pause = first,
+                }
             }
         }
     }

@@ -48,9 +48,11 @@ impl Links {
             let kept = before
                 .get(&member.name)
                 .filter(|link| link.address == member.address && !link.retired.load(Ordering::Acquire));
-            let link = kept
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Link::start(self.common.clone(), &member.name, &member.address)));
+            let link = kept.cloned().unwrap_or_else(|| {
+                let (name, address) = (&member.name, &member.address);
+                Arc::new(Link::start(self.common.clone(), name, address, member.incarnation))
+            });
+            link.seen(member.incarnation);
             links.insert(member.name.clone(), link);
         }
         for (name, link) in before.iter() {

@@ -202,8 +202,17 @@ impl Bound {
             }
         });
 
-        let common =
-            link::Common { settings, metrics, cluster, me: node, process, version, tls: client_tls, ring };
+        let common = link::Common {
+            settings,
+            metrics,
+            cluster,
+            me: node,
+            process,
+            version,
+            tls: client_tls,
+            pauses: link::PAUSES,
+            ring,
+        };
         let links = Arc::new(Links::new(common));
         rooms.connect(links.clone());
         let following = tokio::spawn(async move {

@@ -4,6 +4,7 @@ mod crowd;
 mod declared;
 mod faults;
 mod forward;
+mod links;
 mod moves;
 mod skew;
 mod tls;

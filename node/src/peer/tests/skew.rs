@@ -26,8 +26,10 @@ use super::{
 };
 use crate::{
     peer::{
-        Ended, Link, PeerMetrics, PeerSettings, Request as Asked, State, VERSION, clock, codec, link::Common,
-        members, of_command, reply, ring::Ring,
+        Ended, Link, PeerMetrics, PeerSettings, Request as Asked, State, VERSION, clock, codec,
+        link::{Common, PAUSES},
+        members, of_command, reply,
+        ring::Ring,
     },
     rooms::RoomsSettings,
 };
@@ -245,9 +247,10 @@ async fn what_a_newer_owner_answers_is_never_taken_for_an_answer_of_today() {
         process: 2,
         version: VERSION,
         tls: None,
+        pauses: PAUSES,
         ring: Arc::new(Ring::new(watch::channel(Arc::default()).1, Box::new(|_| {}))),
     };
-    let link = Link::start(Arc::new(common), &name(0), &address);
+    let link = Link::start(Arc::new(common), &name(0), &address, 1);
     let (_, mut state) = link.look();
     let up = state.wait_for(|state| matches!(state, State::Up(_))).await.unwrap().clone();
     let State::Up(session) = up else { unreachable!() };
