@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     crowd::Crowd,
-    town::{Town, post, user},
+    town::{Town, Way, post, user},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,6 +112,32 @@ async fn a_room_is_left_with_all_that_there_is_to_know_of_it() {
     for record in town.records(room).await {
         assert_eq!(record.epoch, if record.owner == "node-0" { 1 } else { 2 }, "{record:?}");
     }
+}
+
+/// It has begun to read the log when it is left the room, and does not wait for what it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_to_the_next_owner_does_not_wait_for_what_it_reads() {
+    let mut town = Town::new(2).await;
+    let ada = user(1);
+    let room = town.room(0, &ada, &[]).await;
+    town.nodes[0].rooms.command(room, &ada, post("before")).await.unwrap();
+    town.way(1, Way::Unread);
+    let read = town.nodes[1].tails.load(Ordering::Relaxed);
+    let view = town.next_view(|active| active[0] = false);
+    town.tell(1, &view);
+    let rooms = town.nodes[1].rooms.clone();
+    let said = tokio::spawn(async move { rooms.command(room, &user(1), post("meanwhile")).await });
+    let reads = async {
+        while town.nodes[1].tails.load(Ordering::Relaxed) == read {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reads).await.expect("the next owner reads");
+    town.tell(0, &view);
+    let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("nothing is waited for");
+    let said = said.unwrap().unwrap();
+    assert!(matches!(said, Reply::Posted { repeated: false, .. }), "{said:?}");
+    assert_eq!(town.records(room).await.last().unwrap().owner, "node-1");
 }
 
 /// So many that a node cannot be told of all of them in one message. Those in which nothing happens are taken up, too, before

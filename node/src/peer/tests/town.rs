@@ -37,6 +37,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Open,
+    /// What is stored is stored, and what is read never comes.
+    Unread,
     /// Whoever goes it waits, as a stopped process does.
     Held,
     /// Nothing gets through any more.
@@ -54,7 +56,14 @@ struct Gate {
 impl Gate {
     async fn pass(&self) -> bool {
         let mut way = self.way.clone();
-        matches!(way.wait_for(|way| *way != Way::Held).await.map(|way| *way), Ok(Way::Open))
+        let known = way.wait_for(|way| *way != Way::Held).await.map(|way| *way);
+        matches!(known, Ok(Way::Open | Way::Unread))
+    }
+
+    async fn shows(&self) -> bool {
+        let mut way = self.way.clone();
+        let known = way.wait_for(|way| matches!(way, Way::Open | Way::Gone)).await.map(|way| *way);
+        matches!(known, Ok(Way::Open))
     }
 }
 
@@ -65,10 +74,10 @@ impl RoomLog for Gate {
     }
     async fn tail(&self, room: RoomId) -> Result<Option<Committed>, Unavailable> {
         self.tails.fetch_add(1, Ordering::Relaxed);
-        if self.pass().await { self.store.tail(room).await } else { Err(Unavailable("gone".into())) }
+        if self.shows().await { self.store.tail(room).await } else { Err(Unavailable("gone".into())) }
     }
     async fn read(&self, room: RoomId, read: Read) -> Result<Vec<Committed>, Unavailable> {
-        if self.pass().await { self.store.read(room, read).await } else { Err(Unavailable("gone".into())) }
+        if self.shows().await { self.store.read(room, read).await } else { Err(Unavailable("gone".into())) }
     }
     async fn forget(&self, room: RoomId, before: u64) -> Result<(), Unavailable> {
         self.store.forget(room, before).await

@@ -16,7 +16,10 @@ use rookery_core::{
     room::{Command, Head, Profile, Refusal, Reply, Role},
 };
 use rookery_protocol::id::{RecordId, RoomId, UserId};
-use tokio::{task::JoinSet, time::Sleep};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Sleep,
+};
 
 use super::{
     super::{Member, Page, history, log, marks::Riders, refusal, retention, rows},
@@ -68,7 +71,8 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
                 shell.feed(appended);
                 shell.tell_of_fence();
             }
-            done = shell.work.join_next(), if !shell.work.is_empty() => shell.done(done),
+            read = shell.reads.join_next(), if !shell.reads.is_empty() => shell.read(read),
+            saved = shell.saves.join_next(), if !shell.saves.is_empty() => shell.saved(saved),
             () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(Input::StepDown),
             () = task.calls.look.notified(), if !shell.leaving => {
                 if !task.serves() {
@@ -99,14 +103,14 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
         tracing::debug!(room = %task.room, legacy = shell.leaves.is_some(), "a room is handed over");
         task.hand_over(shell.leaves.take());
     }
-    // A record or a snapshot may still be on its way to the disk.
+    // A record or a snapshot may still be on its way to the disk. What is still being read is of use to nobody, and not waited for: the
+    // next owner here may have been left all there is to know.
     if shell.flight.is_some() {
         ended(&mut shell.flight).await;
     }
-    while let Some(done) = shell.work.join_next().await {
-        if let Ok(Done::Saved(stored)) = done {
-            shell.saved(stored);
-        }
+    while !shell.saves.is_empty() {
+        let saved = shell.saves.join_next().await;
+        shell.saved(saved);
     }
     if shell.end == End::Overtaken {
         task.begin = Begin { fencing_first: true, ..shell.next };
@@ -130,14 +134,15 @@ struct Look {
     at: Instant,
 }
 
-/// What a piece of work for the owner ended with.
-enum Done {
+/// What was read for the owner.
+enum Found {
     Told(Input),
     /// The room's snapshot, and what the next one replaces.
-    Loaded(Result<Option<Bytes>, Failed>, Option<Expect>),
-    /// A snapshot is stored, or not.
-    Saved(Option<Expect>),
+    Snapshot(Result<Option<Bytes>, Failed>, Option<Expect>),
 }
+
+/// How a task ended; `None`: there was none.
+type Joined<T> = Option<Result<T, JoinError>>;
 
 /// An append that is on its way, and what it ends with. Not a task of its own: each would cost a turn of the scheduler.
 type Flight = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -165,7 +170,10 @@ struct Shell {
     /// For the owner, which is told all of it at once.
     inputs: Vec<Input>,
     actions: Vec<Action>,
-    work: JoinSet<Done>,
+    /// Ends with the shell, wherever they are.
+    reads: JoinSet<Found>,
+    /// What the next snapshot replaces; `None`: this one could not be stored.
+    saves: JoinSet<Option<Expect>>,
     flight: Option<Flight>,
     asked: HashMap<u64, Asked>,
     looks: BTreeMap<u64, Look>,
@@ -207,7 +215,8 @@ impl Shell {
             owner,
             inputs: Vec::new(),
             actions: Vec::new(),
-            work: JoinSet::new(),
+            reads: JoinSet::new(),
+            saves: JoinSet::new(),
             flight: None,
             asked: HashMap::new(),
             looks: BTreeMap::new(),
@@ -327,14 +336,13 @@ impl Shell {
         self.feed(how);
     }
 
-    fn done(&mut self, done: Option<Result<Done, tokio::task::JoinError>>) {
-        match done {
-            Some(Ok(Done::Told(input))) => self.feed(input),
-            Some(Ok(Done::Loaded(snapshot, stored))) => {
+    fn read(&mut self, read: Joined<Found>) {
+        match read {
+            Some(Ok(Found::Told(input))) => self.feed(input),
+            Some(Ok(Found::Snapshot(snapshot, stored))) => {
                 self.snapshots.stored = stored;
                 self.feed(Input::Snapshot(snapshot));
             }
-            Some(Ok(Done::Saved(stored))) => self.saved(stored),
             None => {}
             // The owner would wait for it for ever.
             Some(Err(error)) => self.fail(&error.to_string()),
@@ -390,37 +398,37 @@ impl Shell {
         let (env, room) = (self.env.clone(), self.room);
         match action {
             Action::LoadTail { sure } => {
-                self.work.spawn(async move {
+                self.reads.spawn(async move {
                     let mut tail = env.log.tail(room).await;
                     if sure && matches!(tail, Ok(None)) {
                         tail = env.log.certain_tail(room).await;
                     }
-                    Done::Told(Input::Tail(tail.map(|tail| tail.map(stored)).map_err(|_| Failed)))
+                    Found::Told(Input::Tail(tail.map(|tail| tail.map(stored)).map_err(|_| Failed)))
                 });
             }
             Action::LoadSnapshot => {
-                self.work.spawn(async move {
+                self.reads.spawn(async move {
                     let row = env.rows.get(Table::Snapshots, &rows::of_room(room)).await;
                     let stored = row.as_ref().ok().map(|row| row.as_ref().map(|entry| entry.revision));
                     let snapshot = row.map(|row| row.map(|entry| entry.value)).map_err(|_| Failed);
-                    Done::Loaded(snapshot, stored.map(snapshots::replaces))
+                    Found::Snapshot(snapshot, stored.map(snapshots::replaces))
                 });
             }
             Action::ReadFrom { from, to } => {
-                self.work.spawn(async move {
+                self.reads.spawn(async move {
                     let read =
                         backend::Read { from, to, backwards: false, max_records: 1024, max_bytes: 4 << 20 };
                     let records = env.log.read(room, read).await;
                     let records =
                         records.map(|all| all.into_iter().map(stored).collect()).map_err(|_| Failed);
-                    Done::Told(Input::Records(records))
+                    Found::Told(Input::Records(records))
                 });
             }
             Action::LoadHead { seq, seen } => {
                 let seen = Seen { room, at: backend::LogSeq(seen.at.0), first_seq: seen.first_seq };
-                self.work.spawn(async move {
+                self.reads.spawn(async move {
                     let head = head(&env, room, seq, seen).await.map_err(|_| Failed);
-                    Done::Told(Input::Head { seq, head })
+                    Found::Told(Input::Head { seq, head })
                 });
             }
             Action::Append(append) => self.append(append),
@@ -459,20 +467,25 @@ impl Shell {
     fn save(&mut self) {
         let Some((snapshot, stored)) = self.snapshots.begin() else { return };
         let (env, room) = (self.env.clone(), self.room);
-        self.work.spawn(async move {
+        self.saves.spawn(async move {
             let saved = snapshots::store(&*env.rows, room, &snapshot, stored).await;
             match &saved {
                 Ok(Some(_)) => retention::snapshot_stored(&env, room, snapshot.seq, snapshot.retention_days),
                 Ok(None) => tracing::debug!(%room, "a newer snapshot of the room is there"),
                 Err(why) => tracing::warn!(%room, %why, "the snapshot of a room could not be stored"),
             }
-            Done::Saved(saved.ok().flatten().map(Expect::Revision))
+            saved.ok().flatten().map(Expect::Revision)
         });
     }
 
-    fn saved(&mut self, stored: Option<Expect>) {
+    fn saved(&mut self, saved: Joined<Option<Expect>>) {
+        let Some(saved) = saved else { return };
         self.snapshots.storing = false;
-        self.snapshots.stored = stored;
+        self.snapshots.stored = saved.unwrap_or_else(|error| {
+            tracing::error!(room = %self.room, %error, "storing the snapshot of a room failed");
+            self.env.metrics.panics.inc();
+            None
+        });
         self.save();
     }
 
