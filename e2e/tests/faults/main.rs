@@ -14,6 +14,7 @@
 #![allow(clippy::print_stdout, reason = "what a long run does is shown while it runs")]
 
 mod aims;
+mod disk;
 mod findings;
 mod plan;
 mod report;

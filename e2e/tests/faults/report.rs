@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub(crate) healed: Duration,
     /// Whether every room was written while the fault lasted.
     pub(crate) meanwhile: bool,
+    /// The longest sync of a file that nobody else has, meanwhile.
+    pub(crate) disk: Duration,
 }
 
 impl Outcome {
@@ -148,6 +150,8 @@ impl Report {
             self.excused,
         );
         page.push_str(&aims::table(self));
+        page.push('\n');
+        page.push_str(&aims::disk(self));
         page.push_str(
             "\nA room's *wait* is the longest from when a message to it was due (one every 20 ms, over a node that the fault is not done \
              to)\nuntil it was acknowledged, repeats included, around one fault. *Failed* counts the writers' tries that were answered \

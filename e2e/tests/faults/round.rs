@@ -20,6 +20,7 @@ use rookery_testbed::{Cluster, Fault};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
+    disk::Disk,
     plan::{Step, node_of},
     report::{Outcome, Report},
 };
@@ -47,6 +48,7 @@ pub(crate) struct Round<'a> {
     meter: Arc<Meter>,
     clients: Vec<JoinHandle<()>>,
     urls: Vec<String>,
+    disk: Disk,
     /// From when to when there were faults that are no drains.
     others: RefCell<Vec<(Duration, Duration)>>,
 }
@@ -96,7 +98,8 @@ impl<'a> Round<'a> {
             clients.extend((0..ROOMS).map(|room| tokio::spawn(meter.clone().run(room))));
             (load, meter, clients)
         });
-        Self { number, cluster, runtime, load, meter, clients, urls, others: RefCell::default() }
+        let (disk, others) = (Disk::watch(), RefCell::default());
+        Self { number, cluster, runtime, load, meter, clients, urls, disk, others }
     }
 
     /// Does one step and puts it right.
@@ -165,7 +168,7 @@ impl<'a> Round<'a> {
         owned: Option<Vec<usize>>,
         report: &mut Report,
     ) -> Result<(), String> {
-        let began = self.load.now();
+        let (began, clock) = (self.load.now(), Instant::now());
         report.begun += 1;
         fault.begin(self.cluster);
         let mut status = None;
@@ -217,7 +220,8 @@ impl<'a> Round<'a> {
             report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
         }
         let healed = righted - ended;
-        report.outcomes.push(Outcome { kind, owned, own, waits, failed, refused, healed, meanwhile });
+        let disk = self.disk.longest(clock);
+        report.outcomes.push(Outcome { kind, owned, own, waits, failed, refused, healed, meanwhile, disk });
         Ok(())
     }
 
