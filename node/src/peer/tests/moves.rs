@@ -126,13 +126,20 @@ async fn what_is_left_to_the_next_owner_does_not_wait_for_what_it_reads() {
     let view = town.next_view(|active| active[0] = false);
     town.tell(1, &view);
     let rooms = town.nodes[1].rooms.clone();
+    // Until it has heard, it asks the owner of before.
+    let hears = async {
+        while rooms.revision() < view.revision() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), hears).await.expect("the next owner hears of it");
     let said = tokio::spawn(async move { rooms.command(room, &user(1), post("meanwhile")).await });
     let reads = async {
         while town.nodes[1].tails.load(Ordering::Relaxed) == read {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), reads).await.expect("the next owner reads");
+    tokio::time::timeout(Duration::from_secs(30), reads).await.expect("the next owner reads");
     town.tell(0, &view);
     let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("nothing is waited for");
     let said = said.unwrap().unwrap();
