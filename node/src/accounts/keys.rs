@@ -2,11 +2,7 @@
 //!
 //! A new key is made after some time; the public part of an old one is kept until the last token that it signed has expired.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -18,7 +14,7 @@ use jsonwebtoken::{
 use parking_lot::Mutex;
 use rookery_protocol::id::{SessionId, UserId};
 
-use super::{now, random, settings::AccountsSettings};
+use super::{now, random, settings::AccountsSettings, tries::Tries};
 use crate::{
     backend::{
         Expect, Row, Rows, Table, Written,
@@ -78,8 +74,8 @@ pub(super) struct Keys {
     settings: Arc<AccountsSettings>,
     validation: Validation,
     ring: ArcSwap<Ring>,
-    /// Since when unknown keys were looked up, and how often since.
-    reloaded: Mutex<(Instant, u32)>,
+    /// Looks for unknown keys.
+    reloads: Mutex<Tries>,
     news: Arc<Tell>,
 }
 
@@ -101,7 +97,7 @@ impl Keys {
             settings,
             validation,
             ring: ArcSwap::from_pointee(ring),
-            reloaded: Mutex::new((Instant::now(), 0)),
+            reloads: Mutex::new(Tries::new(RELOADS)),
             news,
         })
     }
@@ -152,7 +148,7 @@ impl Keys {
         let header = decode_header(token).map_err(|_| token_invalid())?;
         let kid = header.kid.ok_or_else(token_invalid)?;
         let mut ring = self.ring.load_full();
-        if !ring.verifiers.contains_key(&kid) && self.may_reload() {
+        if !ring.verifiers.contains_key(&kid) && self.reloads.lock().once_more() {
             self.reload().await?;
             ring = self.ring.load_full();
         }
@@ -162,15 +158,6 @@ impl Keys {
             Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(token_expired()),
             Err(_) => Err(token_invalid()),
         }
-    }
-
-    fn may_reload(&self) -> bool {
-        let mut last = self.reloaded.lock();
-        if last.0.elapsed() >= RELOADS.1 {
-            *last = (Instant::now(), 0);
-        }
-        last.1 += 1;
-        last.1 <= RELOADS.0
     }
 }
 

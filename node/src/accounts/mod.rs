@@ -28,6 +28,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod tries;
 mod unsubscribe;
 mod users;
 

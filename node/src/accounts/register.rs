@@ -6,7 +6,7 @@ use rookery_protocol::id::UserId;
 use tokio::time::Instant;
 
 use super::{
-    Accounts, MailAbout, Secret, Session,
+    Accounts, Secret, Session,
     codes::{Purpose, code_invalid},
     email::Email,
     limits::Call,
@@ -139,24 +139,15 @@ impl Accounts {
         let checked = self.codes.check::<Pending>(Purpose::Register, &email.canonical, code).await?;
         let pending = &checked.payload;
         let name = Username::find(&pending.username).ok_or_else(Problem::internal)?;
-        let account = Account {
-            // Registrations of older nodes have none.
-            id: pending.id.map_or_else(new_id, Ok)?,
-            username: pending.username.clone(),
-            email: pending.email.clone(),
-            display_name: pending.display_name.clone(),
-            language: pending.language.clone(),
-            avatar_url: None,
-            login_code: false,
-            mail_about: MailAbout::default(),
-            untranslated: Vec::new(),
-            identities: Vec::new(),
-            created_at: now(),
-            password: pending.password.clone(),
-            email_key: email.canonical,
-            name_key: name.key,
-            epoch: 0,
-        };
+        // Registrations of older nodes have no id.
+        let account = Account::new(
+            pending.id.map_or_else(new_id, Ok)?,
+            Email { typed: pending.email.clone(), ..email },
+            Username { shown: pending.username.clone(), ..name },
+            pending.display_name.clone(),
+            pending.language.clone(),
+            pending.password.clone(),
+        );
         let created = self.users.create(&account, None).await?;
         if created != Created::Done {
             match self.users.by_email(&account.email_key).await? {
@@ -174,11 +165,16 @@ impl Accounts {
         }
         self.codes.consume(&checked).await?;
         self.metrics.registration("done");
+        self.welcome(&account).await;
+        self.begin_session(account.id, account.epoch).await
+    }
+
+    /// Mails that there is an account now. It is one without that mail, too.
+    pub(super) async fn welcome(&self, account: &Account) {
         let welcome = Mail::Welcome { username: account.username.clone() };
         if let Err(problem) = self.mail(&account.email, &account.language, welcome).await {
             tracing::warn!(%problem, user = %account.id, "no welcome mail was sent");
         }
-        self.begin_session(account.id, account.epoch).await
     }
 }
 

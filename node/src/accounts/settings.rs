@@ -98,7 +98,7 @@ impl AccountsSettings {
         for (key, text) in [("issuer", &self.issuer), ("audience", &self.audience)] {
             within(key, text.len() as u64, 1, 256);
         }
-        let issuers = external::check(self.external_issuers.iter());
+        let issuers = external::check(&self.external_issuers);
         wrong.extend(issuers.into_iter().map(|(key, why)| Wrong { key: format!("accounts.{key}"), why }));
         wrong
     }

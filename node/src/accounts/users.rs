@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use rookery_core::room::Profile;
 use rookery_protocol::id::{RoomId, UserId};
 
-use super::{Identity, cache::Recent, departures, names::Username, settings::AccountsSettings};
+use super::{
+    Identity, cache::Recent, departures, email::Email, names::Username, now, settings::AccountsSettings,
+};
 use crate::{
     backend::{Expect, Row, Rows, Table, Written},
     problem::Problem,
@@ -83,6 +85,34 @@ pub struct Account {
 }
 
 impl Account {
+    /// One that is made now, without anything that its owner has yet to choose. `password`: PHC string, or empty.
+    pub(super) fn new(
+        id: UserId,
+        email: Email,
+        name: Username,
+        display_name: String,
+        language: String,
+        password: String,
+    ) -> Self {
+        Self {
+            id,
+            username: name.shown,
+            email: email.typed,
+            display_name,
+            language,
+            avatar_url: None,
+            login_code: false,
+            mail_about: MailAbout::default(),
+            untranslated: Vec::new(),
+            identities: Vec::new(),
+            created_at: now(),
+            password,
+            email_key: email.canonical,
+            name_key: name.key,
+            epoch: 0,
+        }
+    }
+
     fn view(&self) -> User {
         User {
             profile: Arc::new(Profile {

@@ -23,8 +23,8 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 const GOOD_FOR: Duration = Duration::from_secs(600);
 /// Longest `sub`: "MUST NOT exceed 255 ASCII characters in length".
 const LONGEST_SUBJECT: usize = 255;
-/// Names that are tried, at most; see [`Person::usernames`].
-const LONGEST_NAME: usize = 512;
+/// Longest text of another claim, in bytes: a longer one was not told.
+const LONGEST_TEXT: usize = 512;
 
 /// Somebody, as his issuer tells of him.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ struct Claims {
 
 fn text<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     let value = Value::deserialize(value)?;
-    Ok(value.as_str().filter(|text| !text.is_empty() && text.len() <= LONGEST_NAME).map(str::to_owned))
+    Ok(value.as_str().filter(|text| !text.is_empty() && text.len() <= LONGEST_TEXT).map(str::to_owned))
 }
 
 pub(super) fn invalid(why: &'static str) -> Problem {

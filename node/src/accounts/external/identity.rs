@@ -83,9 +83,13 @@ impl Accounts {
         Ok(Holder { user: listed, expect })
     }
 
-    /// Gives an identity that is nobody's to a user.
-    pub(super) async fn attach(&self, user: UserId, identity: &Identity) -> Result<Account, Problem> {
-        let holder = self.holder(identity).await?;
+    /// Gives an identity, whose holder has been looked up, to a user if it is nobody's.
+    pub(super) async fn attach(
+        &self,
+        user: UserId,
+        identity: &Identity,
+        holder: Holder,
+    ) -> Result<Account, Problem> {
         if let Some(account) = holder.user {
             return if account.id == user { Ok(account) } else { Err(identity_taken()) };
         }
@@ -118,7 +122,8 @@ impl Accounts {
         address: std::net::IpAddr,
     ) -> Result<Vec<IdentityOf>, Problem> {
         let person = self.person(token, nonce, address).await?;
-        let account = self.attach(me.profile.id, &person.identity).await?;
+        let holder = self.holder(&person.identity).await?;
+        let account = self.attach(me.profile.id, &person.identity, holder).await?;
         self.use_up(token, &person).await?;
         Ok(self.described(account))
     }

@@ -23,7 +23,7 @@ use super::{
     settings::is_safe,
 };
 use crate::{
-    accounts::{Secret, metrics::AccountsMetrics},
+    accounts::{Secret, metrics::AccountsMetrics, tries::Tries},
     problem::Problem,
 };
 
@@ -93,24 +93,10 @@ struct Issuer {
 }
 
 /// How an issuer was asked.
-#[derive(Default)]
 struct Asked {
-    /// When [`ASKED`] began to count.
-    since: Option<Instant>,
-    times: u32,
+    tries: Tries,
     /// Whether it has answered the last time.
     answered: bool,
-}
-
-impl Asked {
-    /// Takes one try, if there is one left.
-    fn once_more(&mut self) -> bool {
-        if self.since.is_none_or(|since| since.elapsed() >= ASKED.1) {
-            (self.since, self.times) = (Some(Instant::now()), 0);
-        }
-        self.times += 1;
-        self.times <= ASKED.0
-    }
 }
 
 /// What an issuer has published.
@@ -157,7 +143,8 @@ impl Issuer {
         }
         let client = client.build().map_err(|error| error.to_string())?;
         let (name, settings) = (name.to_owned(), settings.clone());
-        Ok(Self { name, settings, client, metrics, keys: ArcSwapOption::empty(), asked: Mutex::default() })
+        let asked = Mutex::new(Asked { tries: Tries::new(ASKED), answered: false });
+        Ok(Self { name, settings, client, metrics, keys: ArcSwapOption::empty(), asked })
     }
 
     /// Its keys: those that are known if they are `enough` and fresh, or it is asked.
@@ -171,7 +158,7 @@ impl Issuer {
         if let Some(keys) = known() {
             return Ok(keys);
         }
-        if asked.once_more() {
+        if asked.tries.once_more() {
             let read = self.read().await;
             asked.answered = read.is_ok();
             self.metrics.issuer_asked(&self.name, read.is_ok());

@@ -21,17 +21,22 @@ pub use {
     settings::IssuerSettings,
 };
 
-use self::id_token::{Person, invalid};
+use self::{
+    id_token::{Person, invalid},
+    identity::Holder,
+};
 use super::{
-    Account, Accounts, LoggedIn, MailAbout, Secret, digest,
+    Account, Accounts, LoggedIn, Secret, digest,
     email::Email,
     limits::Call,
     names::{self, Username},
-    now,
     register::{new_id, username_taken},
     users::Created,
 };
-use crate::{backend::Mail, problem::Problem};
+use crate::{
+    backend::{Expect, Row},
+    problem::Problem,
+};
 
 /// An issuer, as applications have to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,27 +99,29 @@ impl Accounts {
         address: IpAddr,
     ) -> Result<Entered, Problem> {
         let person = self.person(&request.id_token, request.nonce.as_deref(), address).await?;
-        let entered = async {
-            let (account, made) = match self.holder(&person.identity).await?.user {
-                Some(account) => (account, false),
-                None => match self.newcomer(&person, request).await {
-                    Ok(found) => found,
-                    Err(problem) => {
-                        // Perhaps what is in his way is his own account, made by another login at the same moment.
-                        let made = self.holder(&person.identity).await?.user;
-                        (made.ok_or(problem)?, false)
-                    }
-                },
-            };
-            self.use_up(&request.id_token, &person).await?;
-            let needs_code = account.login_code;
-            Ok(Entered { logged_in: self.let_in(account, needs_code).await?, made })
-        };
-        entered.await.inspect_err(|problem: &Problem| {
+        self.enter(&person, request).await.inspect_err(|problem| {
             if problem.status < 500 {
                 self.metrics.login("external_refused");
             }
         })
+    }
+
+    async fn enter(&self, person: &Person, request: &ExternalLogin) -> Result<Entered, Problem> {
+        let (account, made) = match self.holder(&person.identity).await? {
+            Holder { user: Some(account), .. } => (account, false),
+            vacant => match self.newcomer(person, vacant, request).await {
+                Ok(found) => found,
+                Err(problem) => {
+                    // Perhaps what is in his way is his own account, made by another login at the same moment, or by a try that was not
+                    // answered.
+                    let made = self.holder(&person.identity).await?.user;
+                    (made.ok_or(problem)?, false)
+                }
+            },
+        };
+        self.use_up(&request.id_token, person).await?;
+        let needs_code = account.login_code;
+        Ok(Entered { logged_in: self.let_in(account, needs_code).await?, made })
     }
 
     /// Whose a token is, if it was not used.
@@ -141,7 +148,12 @@ impl Accounts {
     }
 
     /// The account of somebody whose identity is nobody's yet, and whether it was made for him.
-    async fn newcomer(&self, person: &Person, request: &ExternalLogin) -> Result<(Account, bool), Problem> {
+    async fn newcomer(
+        &self,
+        person: &Person,
+        vacant: Holder,
+        request: &ExternalLogin,
+    ) -> Result<(Account, bool), Problem> {
         let Some(email) = person.email.as_ref().filter(|_| person.email_is_his) else {
             return Err(Problem::new(
                 403,
@@ -150,14 +162,15 @@ impl Accounts {
             ));
         };
         if let Some(owner) = self.users.by_email(&email.canonical).await? {
-            return self.joined(owner, person).await.map(|account| (account, false));
+            return self.joined(owner, person, vacant).await.map(|account| (account, false));
         }
         let account = self.account_of(email, person, request).await?;
-        self.make(account, person).await
+        self.make(&account, vacant.row_for(&person.identity, account.id)).await?;
+        Ok((account, true))
     }
 
     /// The account that has the e-mail address of somebody, who gets it if the issuer is trusted with that.
-    async fn joined(&self, owner: UserId, person: &Person) -> Result<Account, Problem> {
+    async fn joined(&self, owner: UserId, person: &Person, vacant: Holder) -> Result<Account, Problem> {
         if !person.issuer_is_trusted {
             return Err(Problem::new(
                 409,
@@ -165,33 +178,27 @@ impl Accounts {
                 "There is an account with your e-mail address. Log in to it, and add this login to it.",
             ));
         }
-        let account = self.attach(owner, &person.identity).await?;
+        let account = self.attach(owner, &person.identity, vacant).await?;
         tracing::info!(user = %owner, issuer = person.identity.issuer, "an account was joined by its e-mail address");
         self.metrics.registration("external_joined");
         Ok(account)
     }
 
-    async fn make(&self, account: Account, person: &Person) -> Result<(Account, bool), Problem> {
-        let index = self.holder(&person.identity).await?.row_for(&person.identity, account.id);
-        match self.users.create(&account, Some(index)).await? {
+    /// Makes an account together with the row of its identity.
+    async fn make(&self, account: &Account, index: (Row, Expect)) -> Result<(), Problem> {
+        match self.users.create(account, Some(index)).await? {
             Created::Done => {}
             Created::NameTaken => {
                 self.metrics.registration("username_taken");
                 return Err(username_taken());
             }
-            // By another login of the same person at the same moment, or by a try that was not answered.
             Created::EmailTaken | Created::There => {
-                let holder = self.holder(&person.identity).await?.user;
-                let problem = || Problem::unavailable("The account is being made; try again.");
-                return holder.map(|account| (account, false)).ok_or_else(problem);
+                return Err(Problem::unavailable("The account is being made; try again."));
             }
         }
         self.metrics.registration("external");
-        let welcome = Mail::Welcome { username: account.username.clone() };
-        if let Err(problem) = self.mail(&account.email, &account.language, welcome).await {
-            tracing::warn!(%problem, user = %account.id, "no welcome mail was sent");
-        }
-        Ok((account, true))
+        self.welcome(account).await;
+        Ok(())
     }
 
     /// A new account, by what was asked for and what the issuer tells.
@@ -217,24 +224,9 @@ impl Accounts {
                 told.and_then(|text| names::language(&text).ok()).unwrap_or_else(|| "en".to_owned())
             }
         };
-        Ok(Account {
-            id: new_id()?,
-            username: name.shown,
-            email: email.typed.clone(),
-            display_name: shown,
-            language,
-            avatar_url: None,
-            login_code: false,
-            mail_about: MailAbout::default(),
-            untranslated: Vec::new(),
-            identities: vec![person.identity.clone()],
-            created_at: now(),
-            // None: one can be set by mail, as if it had been forgotten.
-            password: String::new(),
-            email_key: email.canonical.clone(),
-            name_key: name.key,
-            epoch: 0,
-        })
+        // No password: one can be set by mail, as if it had been forgotten.
+        let account = Account::new(new_id()?, email.clone(), name, shown, language, String::new());
+        Ok(Account { identities: vec![person.identity.clone()], ..account })
     }
 
     /// The name that was asked for, or one that the issuer tells and that can be had.

@@ -1,6 +1,9 @@
 //! Settings of external issuers.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
 use reqwest::Url;
 
@@ -66,14 +69,12 @@ pub(super) fn is_safe(url: &Url) -> bool {
 }
 
 /// What cannot be accepted of all of them: keys below `accounts`, and why.
-pub(in crate::accounts) fn check<'a>(
-    all: impl ExactSizeIterator<Item = (&'a String, &'a IssuerSettings)>,
-) -> Vec<(String, String)> {
+pub(in crate::accounts) fn check(all: &BTreeMap<String, IssuerSettings>) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
     if all.len() > MOST {
         wrong.push(("external_issuers".to_owned(), format!("must be at most {MOST}")));
     }
-    let mut urls = std::collections::HashMap::new();
+    let mut urls = HashMap::new();
     for (name, issuer) in all {
         let key = format!("external_issuers.{name}");
         let is_word = |name: &str| {
@@ -95,8 +96,6 @@ pub(in crate::accounts) fn check<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn wrong(name: &str, url: &str, audience: &str) -> Vec<String> {
@@ -106,7 +105,7 @@ mod tests {
             ..IssuerSettings::default()
         };
         let all = BTreeMap::from([(name.to_owned(), settings)]);
-        check(all.iter()).into_iter().map(|(key, _)| key).collect()
+        check(&all).into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -139,12 +138,12 @@ mod tests {
             ..IssuerSettings::default()
         };
         let all = BTreeMap::from([("one".to_owned(), one.clone()), ("two".to_owned(), one.clone())]);
-        assert_eq!(check(all.iter()).len(), 1);
+        assert_eq!(check(&all).len(), 1);
         let many: BTreeMap<_, _> = (0..17)
             .map(|n| {
                 (format!("i{n}"), IssuerSettings { url: format!("https://a.example/{n}"), ..one.clone() })
             })
             .collect();
-        assert_eq!(check(many.iter())[0].0, "external_issuers");
+        assert_eq!(check(&many)[0].0, "external_issuers");
     }
 }

@@ -6,26 +6,31 @@ use rookery_core::ring::{Member, MemberState, View};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::peer::{
-    PeerMetrics, PeerSettings,
-    link::{Common, State},
+    PeerMetrics, PeerSettings, VERSION,
+    link::{Common, PAUSES, State},
     links::Links,
     ring::Ring,
 };
 
-#[tokio::test]
-async fn a_node_that_has_started_anew_is_tried_at_once() {
-    let hour = Duration::from_secs(3600);
-    let common = Common {
+/// What the links of a node have that knows of no ring.
+pub(super) fn common() -> Common {
+    Common {
         settings: PeerSettings::default(),
         metrics: PeerMetrics::default(),
         cluster: "test".into(),
         me: "here".into(),
-        process: 1,
-        version: 1,
+        process: 2,
+        version: VERSION,
         tls: None,
-        pauses: [hour, hour],
+        pauses: PAUSES,
         ring: Arc::new(Ring::new(watch::channel(Arc::default()).1, Box::new(|_| {}))),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_has_started_anew_is_tried_at_once() {
+    let hour = Duration::from_secs(3600);
+    let common = Common { pauses: [hour, hour], ..common() };
     let links = Links::new(common);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

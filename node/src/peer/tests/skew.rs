@@ -12,7 +12,7 @@ use rookery_protocol::peer::{
     calls_server::{Calls, CallsServer},
     not_taken::Reason,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -22,14 +22,12 @@ use tonic::{
 
 use super::{
     crowd::Crowd,
+    links::common,
     town::{Town, name, post, user},
 };
 use crate::{
     peer::{
-        Ended, Link, PeerMetrics, PeerSettings, Request as Asked, State, VERSION, clock, codec,
-        link::{Common, PAUSES},
-        members, of_command, reply,
-        ring::Ring,
+        Ended, Link, PeerSettings, Request as Asked, State, VERSION, clock, codec, members, of_command, reply,
     },
     rooms::RoomsSettings,
 };
@@ -239,18 +237,7 @@ async fn what_a_newer_owner_answers_is_never_taken_for_an_answer_of_today() {
     let address = listener.local_addr().unwrap().to_string();
     let owner = tonic::transport::Server::builder().add_service(CallsServer::new(NewerOwner));
     let serving = tokio::spawn(owner.serve_with_incoming(TcpListenerStream::new(listener)));
-    let common = Common {
-        settings: PeerSettings::default(),
-        metrics: PeerMetrics::default(),
-        cluster: "test".into(),
-        me: "here".into(),
-        process: 2,
-        version: VERSION,
-        tls: None,
-        pauses: PAUSES,
-        ring: Arc::new(Ring::new(watch::channel(Arc::default()).1, Box::new(|_| {}))),
-    };
-    let link = Link::start(Arc::new(common), &name(0), &address, 1);
+    let link = Link::start(Arc::new(common()), &name(0), &address, 1);
     let (_, mut state) = link.look();
     let up = state.wait_for(|state| matches!(state, State::Up(_))).await.unwrap().clone();
     let State::Up(session) = up else { unreachable!() };
