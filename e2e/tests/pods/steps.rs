@@ -51,10 +51,11 @@ pub(crate) fn all(world: &World, report: &mut Report) {
     let chat = Chat { kubernetes, name: "pods".to_owned() };
     let service = Service::with_smtp(&world.settings.ingress, world.smtp.clone());
     type Act = fn(&World, &Chat, &Service) -> Row;
-    let acts: [(&str, Act); 8] = [
+    let acts: [(&str, Act); 9] = [
         ("nothing", nothing),
         ("scale", scale),
         ("upgrade", upgrade),
+        ("servers", roll_the_servers),
         ("bad image", bad_image),
         ("delete pods", delete_pods),
         ("drain", drain),
@@ -215,6 +216,31 @@ fn kill_the_leader(world: &World) -> String {
     let leader = lease["spec"]["holderIdentity"].as_str().expect("somebody leads").to_owned();
     operator.kubectl(&["delete", "pod", &leader, "--force", "--grace-period=0"]);
     leader
+}
+
+/// Every NATS, etcd and Redis is replaced, one of a kind at a time; nothing else is.
+fn roll_the_servers(world: &World, chat: &Chat, service: &Service) -> Row {
+    let what = "other `resources` for NATS, etcd and Redis";
+    round(&world.runtime, service, chat, what, |_| {
+        let of = |components: &[&str]| -> BTreeSet<String> {
+            let pods = components.iter().flat_map(|part| chat.kubernetes.list("pods", &chat.selector(part)));
+            pods.map(|pod| uid_of(&pod)).collect()
+        };
+        let servers = || of(&["nats", "etcd", "redis"]);
+        let programs = || of(&["node", "mailer"]);
+        let before = (servers(), programs());
+        let changed = json!({"managed": {"resources": {"requests": {"memory": "56Mi"}}}});
+        chat.change(&json!({"nats": changed, "etcd": changed, "redis": changed}));
+        chat.await_ready();
+        let after = servers();
+        assert_eq!(
+            (after.len(), before.0.intersection(&after).count()),
+            (7, 0),
+            "servers in all, and those not replaced"
+        );
+        assert_eq!(programs(), before.1, "nodes and mailers are left alone");
+        format!("{} servers were replaced", after.len())
+    })
 }
 
 fn bad_image(world: &World, chat: &Chat, service: &Service) -> Row {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rookery_e2e::{report, service::Service, user::User, ws::Subprotocol};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     World,
@@ -25,36 +25,65 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Waits until the condition `Ready` has this reason and shows what kubectl shows then.
-    fn show(&mut self, reason: &str, what: &str) {
+    /// Waits until the condition `Ready` of this object has this reason; what `kubectl get` (with these options) and `kubectl describe`
+    /// show then.
+    fn catch(&self, kind: &str, name: &str, reason: &str, options: &[&str]) -> (String, String) {
         let deadline = Instant::now() + PATIENCE;
-        let (list, told) = loop {
-            let kubectl = |args: &[&str]| self.chat.kubernetes.kubectl(args);
-            let object = self.chat.object();
+        let kubectl = |args: &[&str]| lines(&self.chat.kubernetes.kubectl(args));
+        loop {
+            let object = self.chat.kubernetes.get(&format!("{kind}/{name}"), &[]).expect("it is there");
             let ready = condition(&object, "Ready");
             if ready.is_some_and(|ready| {
                 ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
             }) {
-                let list = kubectl(&["get", "cc"]);
-                let told = kubectl(&["describe", "cc", &self.chat.name]);
+                let list = kubectl(&[&["get", kind, name], options].concat());
+                let told = kubectl(&["describe", kind, name]);
                 // It may be over by now.
-                let is_told = told.contains(&format!("Reason:                {reason}\n"));
-                if list.contains(reason) && is_told {
-                    break (list, told);
+                if list.contains(reason) && told.contains(&format!("Reason:                {reason}\n")) {
+                    println!("    {reason}");
+                    return (list, told);
                 }
             }
             assert!(Instant::now() < deadline, "waited in vain for {reason}: {object:#}");
             std::thread::sleep(PACE);
-        };
+        }
+    }
+
+    /// Shows the chat when it has come into this state: all that is told.
+    fn show(&mut self, reason: &str, what: &str) {
+        self.show_whole("cc", &self.chat.name, &format!("## {reason}"), reason, what);
+    }
+
+    /// The same of a room.
+    fn show_room(&mut self, name: &str, reason: &str, what: &str) {
+        self.show_whole("room", name, &format!("### {reason}"), reason, what);
+    }
+
+    fn show_whole(&mut self, kind: &str, name: &str, title: &str, reason: &str, what: &str) {
+        let (list, told) = self.catch(kind, name, reason, &[]);
         let told = told.split_once("\nStatus:\n").map_or(&*told, |(_, status)| status);
-        let name = &self.chat.name;
         let _ = write!(
             self.text,
-            "## {reason}\n\n{what}\n\n```\n$ kubectl get cc\n{}\n$ kubectl describe cc {name}\n...\nStatus:\n{}\n```\n\n",
-            lines(&list),
-            lines(told),
+            "{title}\n\n{what}\n\n```\n$ kubectl get {kind} {name}\n{list}\n$ kubectl describe {kind} {name}\n...\nStatus:\n{told}\n```\n\n",
         );
-        println!("    {reason}");
+    }
+
+    /// Shows only the line of the chat, with its message.
+    fn show_line(&mut self, reason: &str, what: &str) {
+        let name = &self.chat.name;
+        let (list, _) = self.catch("cc", name, reason, &["--output", "wide"]);
+        let _ = write!(
+            self.text,
+            "### {reason}\n\n{what}\n\n```\n$ kubectl get cc {name} --output wide\n{list}\n```\n\n",
+        );
+    }
+
+    /// Declares something that cannot be, shows what is said of it, and takes it back.
+    fn show_mistake(&mut self, spec: &Value, back: &Value, reason: &str, what: &str) {
+        self.chat.change(spec);
+        self.show_line(reason, what);
+        self.chat.change(back);
+        self.chat.await_ready();
     }
 }
 
@@ -110,10 +139,86 @@ pub(crate) fn write(world: &World) {
     chat.await_ready();
     drop(clients);
 
+    mistakes(&mut page);
+    rooms(&mut page);
     page.chat.change(&json!({"paused": true}));
     page.show("Paused", "`spec.paused` is set.");
     world.clean(&kubernetes);
     report::write("ROOKERY_E2E_TRANSCRIPTS", &page.text);
+}
+
+/// What is declared and cannot be, besides those above: the line of the chat says all of it.
+fn mistakes(page: &mut Page<'_>) {
+    page.text.push_str("## What else is said in a line\n\n");
+    let kubernetes = &page.chat.kubernetes;
+    let defined = |name: &str| kubernetes.get(&format!("customresourcedefinition/{name}"), &[]).is_some();
+    let (gateways, monitors) =
+        (defined("httproutes.gateway.networking.k8s.io"), defined("podmonitors.monitoring.coreos.com"));
+    let mailer = json!({"from": "Chat <chat@example.org>", "smtp": {"host": "smtp.example.org"}});
+    let none = json!({"mailer": null, "images": {"mailer": null}});
+    if !gateways {
+        page.show_mistake(
+            &json!({"gateway": {"parentRefs": [{"name": "web"}]}}),
+            &json!({"gateway": null}),
+            "GatewayApiMissing",
+            "A `gateway`, where the Gateway API is not installed.",
+        );
+    }
+    if !monitors {
+        page.show_mistake(
+            &json!({"monitoring": {"podMonitor": {"enabled": true}}}),
+            &json!({"monitoring": null}),
+            "PrometheusOperatorMissing",
+            "A PodMonitor, where the Prometheus operator is not installed.",
+        );
+    }
+    let mut templates = mailer.clone();
+    templates["templatesRef"] = json!({"name": "our-mails"});
+    page.show_mistake(
+        &json!({"mailer": templates}),
+        &none,
+        "ConfigMapMissing",
+        "Templates of mails from a ConfigMap that there is not.",
+    );
+    let image = format!(
+        "{}/mailer:no-such-tag",
+        page.chat.object()["spec"]["images"]["repository"].as_str().unwrap_or("rookery")
+    );
+    page.show_mistake(
+        &json!({"mailer": mailer, "images": {"mailer": image}}),
+        &none,
+        "PartStuck",
+        "A mailer whose image there is not.",
+    );
+    let taken = format!("{}-mailer", page.chat.name);
+    page.chat.kubernetes.kubectl(&["create", "deployment", &taken, "--image=somebody/else", "--replicas=0"]);
+    page.chat.change(&json!({"mailer": mailer}));
+    page.show_line("NameTaken", "A mailer, where a Deployment of that name is somebody else's.");
+    page.chat.change(&none);
+    page.chat.kubernetes.kubectl(&["delete", "deployment", &taken]);
+    page.chat.await_ready();
+}
+
+/// Rooms that are declared, and what is said of those that cannot be quite so.
+fn rooms(page: &mut Page<'_>) {
+    page.text.push_str("## Rooms\n\n");
+    let cluster = page.chat.name.clone();
+    let apply = |page: &Page<'_>, name: &str, cluster: &str, more: Value| {
+        let mut spec =
+            json!({"clusterRef": {"name": cluster}, "displayName": "General", "visibility": "public"});
+        spec.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        page.chat.kubernetes.apply(&json!({
+            "apiVersion": "rookery.chat/v1alpha1", "kind": "ChatRoom", "metadata": {"name": name}, "spec": spec,
+        }));
+    };
+    apply(page, "general", &cluster, json!({}));
+    page.show_room("general", "AsDeclared", "Nothing is to be done.");
+    apply(page, "general", &cluster, json!({"members": [{"username": "nobody-yet", "role": "owner"}]}));
+    page.show_room("general", "UsersUnknown", "A member whom nobody knows. The rest is as declared.");
+    apply(page, "general", &cluster, json!({"shard": "far"}));
+    page.show_room("general", "ShardUnknown", "A shard that the chat does not have.");
+    apply(page, "elsewhere", "coffee", json!({}));
+    page.show_room("elsewhere", "ClusterMissing", "A chat that there is not.");
 }
 
 /// Clients that go only when they are told, and do not come back, so that nodes take their time.
