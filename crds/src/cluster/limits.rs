@@ -35,4 +35,13 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub rooms_per_user: Option<i32>,
+    /// Calls over HTTP by which one user changes something (sends a message, makes a room), to each node: `600/60s` is 600 at once, refilled
+    /// over 60 seconds; `off` is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}s)$"))]
+    pub writes_per_user: Option<String>,
+    /// Calls over HTTP of one user that look at much (his rooms, public rooms, translated history), to each node, in the same form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}s)$"))]
+    pub lists_per_user: Option<String>,
 }

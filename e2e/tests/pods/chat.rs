@@ -48,6 +48,8 @@ pub(crate) fn three_of_each(
             "redis": {"managed": server(1)},
             "mailer": {"from": "Chat <chat@example.org>", "smtp": smtp, "resources": resources},
             "ingress": {"host": settings.host()},
+            // One user writes fifty times a second to each of six rooms, which nobody else may.
+            "limits": {"writesPerUser": "off"},
             "rollout": {"drainWindowSeconds": 3, "drainDeadlineSeconds": 20, "readyDeadlineSeconds": 120},
         },
     })

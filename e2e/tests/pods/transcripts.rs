@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_millis(100);
 /// How long it is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A registry that there is not, and of which the same is said wherever this runs.
+const NOWHERE: &str = "localhost:1";
+
 struct Page<'a> {
     chat: &'a Chat,
     text: String,
@@ -111,9 +114,8 @@ pub(crate) fn write(world: &World) {
     page.show("Rolling", "`spec.version` is another one: nodes are replaced, one after the other.");
     chat.await_ready();
 
-    let image = format!("{}/node:no-such-tag", world.settings.next.repository);
-    page.chat.change(&json!({"images": {"node": image}}));
-    page.show("NodeStuck", "An image that there is not. The other node serves on, and nobody has to undo anything but the manifest.");
+    page.chat.change(&json!({"images": {"node": format!("{NOWHERE}/node:1")}}));
+    page.show("NodeStuck", "An image that cannot be fetched. The other node serves on, and nobody has to undo anything but the manifest.");
     page.chat.change(&json!({"images": {"node": null}}));
     chat.await_ready();
 
@@ -180,15 +182,11 @@ fn mistakes(page: &mut Page<'_>) {
         "ConfigMapMissing",
         "Templates of mails from a ConfigMap that there is not.",
     );
-    let image = format!(
-        "{}/mailer:no-such-tag",
-        page.chat.object()["spec"]["images"]["repository"].as_str().unwrap_or("rookery")
-    );
     page.show_mistake(
-        &json!({"mailer": mailer, "images": {"mailer": image}}),
+        &json!({"mailer": mailer, "images": {"mailer": format!("{NOWHERE}/mailer:1")}}),
         &none,
         "PartStuck",
-        "A mailer whose image there is not.",
+        "A mailer whose image cannot be fetched.",
     );
     let taken = format!("{}-mailer", page.chat.name);
     page.chat.kubernetes.kubectl(&["create", "deployment", &taken, "--image=somebody/else", "--replicas=0"]);

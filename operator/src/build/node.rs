@@ -136,6 +136,13 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 4], monitors: &[String]) -> V
     ] {
         set(table, key, value.map(Value::from));
     }
+    for (key, limit) in
+        [("write_per_account", &limits.writes_per_user), ("list_per_account", &limits.lists_per_user)]
+    {
+        if let Some(limit) = limit {
+            settings["accounts"]["limits"][key] = limit.clone().into();
+        }
+    }
     for (call, limits) in auth_limits(&auth.limits) {
         for (by, limit) in
             [("address", &limits.per_address), ("account", &limits.per_account), ("global", &limits.global)]

@@ -76,7 +76,7 @@ pub(super) fn validate(
     }
     if spec.gateway.is_some() && !observed.kinds.contains("HTTPRoute") {
         let message = "spec.gateway needs the Gateway API (gateway.networking.k8s.io/v1), which this Kubernetes does not have: \
-                       install it, or take spec.ingress"
+                       install it, or declare spec.ingress instead"
             .to_owned();
         problems.push(Problem::new("GatewayApiMissing", message));
     }

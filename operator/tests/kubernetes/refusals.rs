@@ -294,6 +294,16 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
             "spec.auth.limits.login.perAddress in body should match",
         ),
         (
+            "a rate of writes",
+            with("limits/writesPerUser", json!("600")),
+            "spec.limits.writesPerUser in body should match",
+        ),
+        (
+            "a rate of lists",
+            with("limits/listsPerUser", json!("0/60s")),
+            "spec.limits.listsPerUser in body should match",
+        ),
+        (
             "a rate of external logins",
             with("auth/limits/external/perAddress", json!("none")),
             "spec.auth.limits.external.perAddress in body should match",

@@ -263,6 +263,8 @@ fn optional_settings() -> Vec<(&'static str, Value, &'static str, &'static str)>
         ("/limits/messageCharacters", json!(7), "node", "text_chars = 7"),
         ("/limits/roomMembers", json!(7), "node", "members = 7"),
         ("/limits/roomsPerUser", json!(7), "node", "rooms_per_user = 7"),
+        ("/limits/writesPerUser", json!("7/60s"), "node", "write_per_account = \"7/60s\""),
+        ("/limits/listsPerUser", json!("off"), "node", "list_per_account = \"off\""),
         ("/auth/limits/register/perAddress", json!("7/60s"), "node", "register_per_address = \"7/60s\""),
         ("/auth/limits/verify/perAccount", json!("7/60s"), "node", "verify_per_account = \"7/60s\""),
         ("/auth/limits/resend/global", json!("7/60s"), "node", "resend_global = \"7/60s\""),
