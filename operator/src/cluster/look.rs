@@ -246,8 +246,12 @@ async fn finish(
     watched: bool,
 ) -> Result<Next, LookError> {
     let Look { context, cluster, .. } = *look;
-    let Plan { mut seen, verdict, mut problems, .. } = plan;
+    let Plan { mut seen, mut verdict, mut problems, .. } = plan;
     problems.extend(told);
+    // The judgement was made before this was applied.
+    if verdict.waiting.is_none() {
+        verdict.waiting = nodes::not_looked_at(&seen, observed);
+    }
     let drains = seen.shards.iter().flat_map(|shard| &shard.nodes);
     let drains = drains.into_iter().any(|node| node.draining_since.is_some() && !node.terminating());
     seen.shards.retain(|shard| !verdict.gone.contains(&shard.name));

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     build::{COMPONENT, DRAINING_SINCE, Names, OPERATOR, PEER_PORT, SHARD, Shard},
-    roll::{self, Told, Verdict},
+    roll::{self, Told, Verdict, Waiting},
 };
 
 /// A node that does not answer within this time is not waited for.
@@ -117,6 +117,13 @@ pub(super) fn leaving(declared: &[Shard], verdict: &Verdict) -> Vec<Shard> {
             replicas: *replicas,
         })
         .collect()
+}
+
+/// That Kubernetes has not looked at the newest template of nodes that there are: of them nothing can be said yet.
+pub(super) fn not_looked_at(seen: &roll::Seen, observed: &Observed) -> Option<Waiting> {
+    let is_new = |set: &str| observed.get("StatefulSet", set).is_some_and(|set| !set.is_looked_at());
+    let shard = seen.shards.iter().find(|shard| !shard.nodes.is_empty() && is_new(&shard.set))?;
+    Some(Waiting::Kubernetes { shard: shard.name.clone() })
 }
 
 fn node(pod: &Pod, revision: Option<&str>, now: roll::Millis) -> Option<roll::Node> {

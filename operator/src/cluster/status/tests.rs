@@ -3,7 +3,10 @@
 use rookery_crds::{ChatCluster, ChatClusterSpec, cluster::Wait};
 use serde_json::{Value, json};
 
-use super::{super::observe, *};
+use super::{
+    super::{nodes, observe},
+    *,
+};
 use crate::{
     build::kind_of,
     roll::{Shard, Stuck, Waiting},
@@ -128,6 +131,19 @@ fn what_is_as_declared_is_ready() {
     assert_eq!(says(&status, "Degraded").0, "False");
     assert_eq!((status.observed_generation, status.nodes_ready.as_str()), (4, "1/1"));
     assert_eq!(status.waits_for, []);
+}
+
+#[test]
+fn nodes_whose_newest_template_kubernetes_has_not_looked_at_are_not_as_declared() {
+    let applied = |looked_at: i32| {
+        let body = json!({ "status": { "observedGeneration": looked_at } });
+        let mut applied = settled().has("StatefulSet", "chat-main", "node", body);
+        applied.verdict.waiting = nodes::not_looked_at(&applied.seen, &applied.observed);
+        applied.told()
+    };
+    let looks = ("False", "Starting", "Kubernetes looks at the nodes of shard main");
+    assert_eq!(says(&applied(1), "Ready"), looks);
+    assert_eq!(says(&applied(2), "Ready").1, "AsDeclared");
 }
 
 #[test]
