@@ -50,6 +50,46 @@ fn codes_and_other_domains_pass_what_a_rate_holds_back() {
 }
 
 #[test]
+fn a_rate_for_all_holds_back_all_domains_together() {
+    const NOTICES: usize = 48;
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    let smtp = format!("{}per_second = 4\nper_domain_per_second = 1\n", world.smtp_settings());
+    let mailer = world.mailer("mailer", &world.settings(&smtp));
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    // A domain each, so that none is held back by its own.
+    for n in 0..NOTICES {
+        world.enqueue(&job(&format!("notice-{n}"), &format!("a@{n}.org"), notice()));
+    }
+    for n in 0..3 {
+        world.enqueue(&job(&format!("slow-{n}"), "a@slow.org", notice()));
+    }
+    world.enqueue(&job("code", "a@code.org", code()));
+    world.await_empty();
+    let mails = world.smtp.mails();
+    assert_eq!((mails.len(), world.came().len()), (NOTICES + 4, NOTICES + 4));
+    let after = |to: &str| -> Vec<f64> {
+        let of = mails.iter().filter(|mail| mail["to"][0].as_str().unwrap().ends_with(to));
+        of.map(|mail| mail["at"].as_f64().unwrap() - begun).collect()
+    };
+    // At once no more than a second's worth, and then one each time that a share of a second is over. Not a mail comes earlier,
+    // however busy the machine is.
+    let in_time = |mut times: Vec<f64>, per_second: f64| {
+        times.sort_by(f64::total_cmp);
+        let mut earliest = 1.0 - per_second;
+        for at in &times {
+            assert!(*at >= earliest / per_second - 0.05, "{per_second} per second: {times:?}");
+            earliest += 1.0;
+        }
+    };
+    in_time(after(""), 4.0);
+    in_time(after("@slow.org"), 1.0);
+    let before = mails.iter().position(|mail| mail["to"][0] == "a@code.org").unwrap();
+    assert!(before < NOTICES / 2, "{before} notices came before the code");
+    assert!(mailer.metric("rookery_mailer_held_total") > 1.0);
+    assert!(mailer.metric("rookery_mailer_retried_total") + mailer.metric("rookery_mailer_dead_total") < 0.5);
+}
+
+#[test]
 fn what_would_be_removed_by_age_is_given_up_by_name_or_counted() {
     let Some(world) = World::keeping(&SmtpOptions::default(), Duration::from_secs(40)) else { return };
     let settings = world.settings(&world.smtp_settings());

@@ -2,6 +2,7 @@
 
 use rookery_protocol::outbox::{Mail, UnreadRoom};
 use rookery_testbed::SmtpOptions;
+use serde_json::json;
 
 use crate::world::{World, job, welcome};
 
@@ -87,6 +88,35 @@ fn one_job_is_one_mail_whoever_enqueues_it_how_often() {
     let avoided = one.metric("rookery_mailer_repeats_avoided_total")
         + two.metric("rookery_mailer_repeats_avoided_total");
     assert!((avoided - 40.0).abs() < 0.5, "{avoided}");
+}
+
+#[test]
+fn replicas_share_the_work() {
+    const JOBS: u64 = 60;
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    // No mail is through before each of the three has one.
+    world.smtp.obey(&json!([{"to": "held", "at": "data", "hold": true}]));
+    let settings = world.settings(&format!("{}connections = 1\n", world.smtp_settings()));
+    let mailers = ["one", "two", "three"].map(|name| world.mailer(name, &settings));
+    for n in 0..3 {
+        world.enqueue(&welcome(&format!("held{n}"), &format!("held{n}@example.org")));
+    }
+    for mailer in &mailers {
+        mailer.await_metric("rookery_mailer_under_way", 1.0);
+    }
+    for n in 3..JOBS {
+        world.enqueue(&welcome(&format!("job{n}"), &format!("job{n}@example.org")));
+    }
+    world.smtp.obey(&json!([]));
+    world.await_empty();
+    assert_eq!(world.came().len() as u64, JOBS);
+    assert!(world.came().values().all(|times| *times == 1), "{:?}", world.came());
+    assert_eq!(world.given(), JOBS, "no job is given to two");
+    let sent = mailers.each_ref().map(|mailer| mailer.metric("rookery_mailer_sent_total"));
+    #[allow(clippy::cast_precision_loss)]
+    let all = JOBS as f64;
+    assert!(sent.iter().all(|sent| *sent >= 1.0), "{sent:?}");
+    assert!((sent.iter().sum::<f64>() - all).abs() < 0.5, "{sent:?}");
 }
 
 #[test]

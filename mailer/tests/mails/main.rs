@@ -7,5 +7,6 @@ mod backlog;
 mod crash;
 mod delivery;
 mod login;
+mod templates;
 mod trouble;
 mod world;

@@ -4,9 +4,9 @@ Its one argument is a JSON object: host, port, tls_port (0: none), cert, key, us
 ({name: token} for XOAUTH2), without (ways to log in that are not offered), starttls, rules (file), mails (file).
 
 Each mail that it takes is a line of JSON in `mails`. `rules` is read whenever something is to be decided: a list of
-{"to": part of an address or "", "at": "mail" | "rcpt" | "data", "reply": "451 not now", "delay": seconds, "close": true,
-"times": at most so often}; the first that matches decides. "data" with a delay and no reply waits after the mail is
-written down and before it is acknowledged.
+{"to": part of an address or "", "at": "mail" | "rcpt" | "data", "reply": "451 not now", "delay": seconds,
+"hold": true (as long as the rule stands), "close": true, "times": at most so often}; the first that matches decides.
+"data" with a delay or a hold and no reply waits after the mail is written down and before it is acknowledged.
 """
 
 import asyncio
@@ -24,13 +24,16 @@ options = json.loads(sys.argv[1])
 used = {}
 
 
-def rule(at, to):
+def rules():
     try:
         with open(options["rules"]) as file:
-            rules = json.load(file)
+            return json.load(file)
     except (OSError, ValueError):
-        return {}
-    for found in rules:
+        return []
+
+
+def rule(at, to):
+    for found in rules():
         if found.get("at", "rcpt") != at or found.get("to", "") not in to:
             continue
         name = json.dumps(found, sort_keys=True)
@@ -44,6 +47,8 @@ def rule(at, to):
 async def obey(found, server):
     if found.get("delay"):
         await asyncio.sleep(found["delay"])
+    while found.get("hold") and found in rules():
+        await asyncio.sleep(0.02)
     if found.get("close"):
         server.transport.abort()
     return found.get("reply")
