@@ -10,6 +10,7 @@
 mod faults;
 mod figures;
 mod local;
+mod remembered;
 mod remote;
 mod router;
 mod serve;
