@@ -59,9 +59,13 @@ pub enum EngineError {
     /// It wants less from us.
     #[error("it wants fewer requests")]
     Limited(Option<Duration>),
-    /// It does not take this from us: a wrong key, a pair that it does not have, a spent quota.
+    /// It takes nothing from us: a wrong key, say.
     #[error("refused: {0}")]
     Refused(Cow<'static, str>),
+    /// It will never translate this, and nothing is wrong with it or with us: a line that is longer than it takes, a pair that it
+    /// does not have.
+    #[error("refused for good: {0}")]
+    Unfit(Cow<'static, str>),
     /// What it said is no translation.
     #[error("its answer cannot be used: {0}")]
     Garbage(&'static str),
@@ -75,7 +79,7 @@ impl EngineError {
             Self::Busy => "busy",
             Self::Late => "late",
             Self::Limited(_) => "limited",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::Unfit(_) => "refused",
             Self::Garbage(_) => "garbage",
         }
     }

@@ -1,6 +1,9 @@
 //! Translations that are known: a few in this process, all of them in Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quick_cache::{Weighter, sync};
 use sha2::{Digest, Sha256};
@@ -52,11 +55,17 @@ pub(super) struct Cache {
     local: sync::Cache<Key, Arc<str>, Bytes>,
     shared: Option<SharedStore>,
     time: Duration,
+    /// What an engine has refused for good, and when.
+    unfit: sync::Cache<Key, Instant>,
     metrics: TranslatorMetrics,
 }
 
 /// A usual text with its key, in bytes.
 const USUAL: u64 = 400;
+/// What was refused for good is not asked for again for so long. A service may learn a language.
+const UNFIT: Duration = Duration::from_secs(86_400);
+/// So many of them are known.
+const MOST_UNFIT: usize = 10_000;
 
 impl Cache {
     pub(super) fn new(
@@ -70,6 +79,7 @@ impl Cache {
             local: sync::Cache::with_weighter(items, bytes, Bytes),
             shared,
             time: Duration::from_secs(settings.cache_days * 86_400),
+            unfit: sync::Cache::new(MOST_UNFIT),
             metrics,
         }
     }
@@ -101,6 +111,15 @@ impl Cache {
         }
         self.metrics_hits("redis", hits);
         found
+    }
+
+    /// Whoever asks for it again, at each look at the history, say, must not have a paid service asked again.
+    pub(super) fn is_unfit(&self, key: &Key) -> bool {
+        self.unfit.get(key).is_some_and(|since| since.elapsed() < UNFIT)
+    }
+
+    pub(super) fn remember_unfit(&self, key: Key) {
+        self.unfit.insert(key, Instant::now());
     }
 
     fn metrics_hits(&self, cache: &'static str, hits: usize) {

@@ -72,13 +72,15 @@ impl Gather {
 
     async fn call(&self, (source, target): Pair, taken: Vec<Waiting>) {
         let texts: Arc<[String]> = taken.iter().flat_map(|waiting| waiting.texts.iter().cloned()).collect();
-        let lines = texts.len();
-        let batch = Batch { texts, source, targets: vec![target] };
-        let answer = tokio::time::timeout(self.timeout, self.engine.translate(batch)).await;
-        let answer = answer.unwrap_or(Err(EngineError::Late)).and_then(|mut all| match all.pop() {
-            Some(answers) if answers.len() == lines => Ok(answers),
-            _ => Err(EngineError::Garbage("another number of lines")),
-        });
+        let answer = self.ask((source, target), texts).await;
+        if matches!(answer, Err(EngineError::Unfit(_))) && taken.len() > 1 {
+            // One of them it will never have. Which one is found by asking for each: the others are not to be refused for good with it.
+            for waiting in taken {
+                let answer = self.ask((source, target), waiting.texts).await;
+                let _ = waiting.done.send(answer);
+            }
+            return;
+        }
         let mut answers = answer.map(Vec::into_iter);
         for waiting in taken {
             let part = match &mut answers {
@@ -87,6 +89,17 @@ impl Gather {
             };
             let _ = waiting.done.send(part);
         }
+    }
+
+    /// One call.
+    async fn ask(&self, (source, target): Pair, texts: Arc<[String]>) -> Result<Vec<String>, EngineError> {
+        let lines = texts.len();
+        let batch = Batch { texts, source, targets: vec![target] };
+        let answer = tokio::time::timeout(self.timeout, self.engine.translate(batch)).await;
+        answer.unwrap_or(Err(EngineError::Late)).and_then(|mut all| match all.pop() {
+            Some(answers) if answers.len() == lines => Ok(answers),
+            _ => Err(EngineError::Garbage("another number of lines")),
+        })
     }
 
     /// What the next call carries; `None`: nothing waits, and the lane rests.

@@ -89,13 +89,13 @@ impl Guarded {
             let fits = answers.len() == targets && answers.iter().all(|answers| answers.len() == lines);
             if fits { Ok(answers) } else { Err(EngineError::Garbage("another number of lines")) }
         });
-        let busy = matches!(answer, Err(EngineError::Busy));
-        verdict.given = answer.is_err() && !busy;
+        // Neither says anything of the engine: too much waits for it, so it was not asked; or it will never have this text.
+        let spares = matches!(answer, Err(EngineError::Busy | EngineError::Unfit(_)));
+        verdict.given = answer.is_err() && !spares;
         self.metrics.call(name, answer.as_ref().err().map_or("ok", EngineError::word), started.elapsed());
         match answer {
             Ok(answers) => Ok(answers),
-            // It was not asked: too much waits for it.
-            Err(error) if busy => Err((error, SOON)),
+            Err(error) if spares => Err((error, SOON)),
             Err(error) => {
                 let asked = match &error {
                     EngineError::Limited(asked) => Some(asked.unwrap_or(LATER)),

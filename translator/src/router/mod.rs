@@ -72,7 +72,7 @@ pub enum Outcome {
     },
     /// The text is in this language, or nothing in it is language.
     NotNeeded,
-    /// No engine has the pair.
+    /// No engine has the pair, or all that have it refuse this text for good.
     NoEngine,
     /// It may work later.
     Away {
@@ -111,6 +111,7 @@ struct Wanted {
     /// Engines that have the pair, best first, and how many of them were tried.
     engines: Vec<usize>,
     tried: usize,
+    /// `None`: all that were tried refused it for good.
     retry_after: Option<Duration>,
 }
 
@@ -200,7 +201,11 @@ impl Translator {
                     waits.push(Err(Outcome::NotNeeded));
                     continue;
                 }
-                let engines = self.order.of(source, target, |at| self.engines[at].engine.has(source, target));
+                let engines = self.order.of(source, target, |at| {
+                    let guarded = &self.engines[at];
+                    guarded.engine.has(source, target)
+                        && !self.cache.is_unfit(&guarded.key(content, source, target))
+                });
                 if engines.is_empty() {
                     waits.push(Err(Outcome::NoEngine));
                     continue;
@@ -307,8 +312,8 @@ impl Translator {
                 match wanted.engines.get(wanted.tried) {
                     Some(engine) => calls.entry(*engine).or_default().push(wanted),
                     None => {
-                        let retry_after = wanted.retry_after.unwrap_or(LATER);
-                        let _ = wanted.done.send(Outcome::Away { retry_after });
+                        let away = wanted.retry_after.map(|retry_after| Outcome::Away { retry_after });
+                        let _ = wanted.done.send(away.unwrap_or(Outcome::NoEngine));
                     }
                 }
             }
@@ -367,8 +372,21 @@ impl Translator {
             Ok(answers) => answers,
             Err((error, wait)) => {
                 tracing::debug!(engine = guarded.engine.name(), %source, %error, "an engine did not translate");
+                let is_unfit = matches!(error, EngineError::Unfit(_));
+                if is_unfit && wanted.len() > 1 {
+                    // One of the languages it may not have. The others are not to be refused for good with it.
+                    let each = wanted
+                        .into_iter()
+                        .map(|one| Box::pin(self.attempt(guarded, content, source, marked, vec![one])));
+                    return join_all(each).await.into_iter().flatten().collect();
+                }
                 for wanted in &mut wanted {
-                    wanted.failed(wait);
+                    if is_unfit {
+                        self.cache.remember_unfit(guarded.key(content, source, wanted.target));
+                        wanted.tried += 1;
+                    } else {
+                        wanted.failed(wait);
+                    }
                 }
                 return wanted;
             }

@@ -9,19 +9,24 @@ use std::{
 use rookery_translator::{router::Outcome, settings::TranslatorSettings};
 
 use crate::{
-    services::{Fault, KEY, Services},
+    services::{Fault, KEY, Services, engine},
     support::{ask, text, translator, with_further},
 };
 
 const HOUSE: &str = "The house is big and the water is cold, and the dog is in the garden.";
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 17] = [
     Fault::Hang,
     Fault::TooMany(Some(30)),
     Fault::TooMany(None),
     Fault::Quota,
     Fault::Broken,
+    Fault::Unavailable(None),
+    Fault::Unavailable(Some(30)),
     Fault::WrongKey,
+    Fault::FreeTier,
+    Fault::Status(400, "it will not have this text"),
+    Fault::Status(413, "Request Entity Too Large"),
     Fault::Echo,
     Fault::Foreign,
     Fault::NoJson,
@@ -39,20 +44,17 @@ async fn another_engine_takes_over_whatever_a_service_does() {
     let Some(services) = Services::start().await else { return };
     // The programs that both stand on are started now, not while somebody is impatient.
     text(&translator(&services.settings("deepl")).await, "Good water is cold", "en", "es").await;
-    for service in ["libretranslate", "deepl", "google", "azure"] {
+    for service in services.all() {
         for fault in FAULTS {
             // A slow machine may make Apertium late, so only the service is impatient here: it answers at once or never.
             let mut settings = services.settings(service);
             settings.timeout_ms = if fault == Fault::Hang { 4_000 } else { 10_000 };
-            settings.engines = format!("{service} apertium");
+            settings.engines = format!("{} apertium", engine(service));
             let translator = with_further(&settings, None, Some(services.apertium())).await;
             services.fault(fault);
             let calls = services.calls();
-            let (answer, engine) = text(&translator, HOUSE, "en", "es").await;
-            assert!(
-                answer.contains("casa") && engine == "apertium",
-                "{service} {fault:?}: {engine}: {answer}"
-            );
+            let (answer, by) = text(&translator, HOUSE, "en", "es").await;
+            assert!(answer.contains("casa") && by == "apertium", "{service} {fault:?}: {by}: {answer}");
             assert_eq!(services.calls(), calls + 1, "{service} {fault:?}");
         }
         services.fault(Fault::None);
@@ -80,10 +82,16 @@ async fn without_another_engine_it_is_said_when_to_come_again() {
         let translator = translator(&impatient(&services, "deepl")).await;
         services.fault(fault);
         let outcome = ask(&translator, HOUSE, "en", "es").await;
+        if matches!(fault, Fault::Status(..)) {
+            assert_eq!(outcome, Outcome::NoEngine, "{fault:?}: there is no use in coming again");
+            continue;
+        }
         let Outcome::Away { retry_after } = outcome else { panic!("{fault:?}: {outcome:?}") };
         match fault {
-            Fault::TooMany(Some(30)) => assert_eq!(retry_after, Duration::from_secs(30)),
-            Fault::Quota => assert_eq!(retry_after, Duration::from_secs(3600)),
+            Fault::TooMany(Some(30)) | Fault::Unavailable(Some(30)) => {
+                assert_eq!(retry_after, Duration::from_secs(30));
+            }
+            Fault::Quota | Fault::FreeTier => assert_eq!(retry_after, Duration::from_secs(3600)),
             _ => assert!((1..=10).contains(&retry_after.as_secs()), "{fault:?}: {retry_after:?}"),
         }
     }
@@ -109,12 +117,15 @@ async fn a_service_that_wants_fewer_requests_gets_none_until_then() {
 #[tokio::test]
 async fn google_s_limits_are_not_taken_for_a_wrong_key() {
     let Some(services) = Services::start().await else { return };
-    for (reason, message, after) in [
+    let versions: Vec<_> = services.all().into_iter().filter(|service| engine(service) == "google").collect();
+    let limits = [
         ("userRateLimitExceeded", "User Rate Limit Exceeded", 5),
         ("rateLimitExceeded", "Rate Limit Exceeded", 5),
         ("dailyLimitExceeded", "Daily Limit Exceeded", 3600),
-    ] {
-        let translator = translator(&services.settings("google")).await;
+    ];
+    let all = versions.into_iter().flat_map(|version| limits.map(|limit| (version, limit)));
+    for (version, (reason, message, after)) in all {
+        let translator = translator(&services.settings(version)).await;
         services.fault(Fault::Reason(reason, message));
         let outcome = ask(&translator, HOUSE, "en", "es").await;
         assert_eq!(outcome, Outcome::Away { retry_after: Duration::from_secs(after) }, "{reason}");
@@ -227,7 +238,7 @@ async fn neither_keys_nor_texts_are_logged() {
     // thread's own is asked (tracing-core 0.1, `dispatchers::Rebuilder`), and threads of other tests have none: so there are two.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber.finish());
-    for service in ["libretranslate", "deepl", "google", "azure"] {
+    for service in services.all() {
         for fault in FAULTS.into_iter().chain([Fault::None]) {
             services.fault(fault);
             let translator = translator(&impatient(&services, service)).await;

@@ -28,7 +28,7 @@ async fn apertium_translates_line_by_line_in_order() {
         assert!(odd[0].contains(kept), "{odd:?}");
     }
     assert_eq!(ask(&engine, "en", "es", &[""]).await.unwrap(), [""]);
-    assert!(matches!(ask(&engine, "en", "ja", &["no"]).await, Err(EngineError::Refused(_))));
+    assert!(matches!(ask(&engine, "en", "ja", &["no"]).await, Err(EngineError::Unfit(_))));
 }
 
 #[tokio::test]

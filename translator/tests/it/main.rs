@@ -10,6 +10,7 @@
 mod faults;
 mod figures;
 mod local;
+mod refusals;
 mod remembered;
 mod remote;
 mod router;

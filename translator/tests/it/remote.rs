@@ -1,10 +1,5 @@
 //! Engines that are asked over HTTP, on a server that speaks their APIs.
 
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
-};
-
 use rookery_translator::{
     engine::{Batch, Engine as _, EngineError, remote::LibreTranslate},
     router::Outcome,
@@ -12,7 +7,7 @@ use rookery_translator::{
 };
 
 use crate::{
-    services::{ACCOUNT, Fault, KEY, Services},
+    services::{Fault, KEY, Services, engine, rsa_key},
     support::{ask, lang, request, skipped, text, translator},
 };
 
@@ -26,13 +21,13 @@ fn spanish(text: &str) -> bool {
 #[tokio::test]
 async fn each_service_translates_lines_in_their_order() {
     let Some(services) = Services::start().await else { return };
-    for service in ["libretranslate", "deepl", "google", "azure"] {
+    for service in services.all() {
         let translator = translator(&services.settings(service)).await;
         let before = services.calls();
-        let (answer, engine) = text(&translator, &format!("{HOUSE}\nThere are two cats"), "en", "es").await;
+        let (answer, by) = text(&translator, &format!("{HOUSE}\nThere are two cats"), "en", "es").await;
         let lines: Vec<_> = answer.lines().collect();
         assert!(spanish(lines[0]) && lines[1].contains("gatos") && lines.len() == 2, "{service}: {answer}");
-        assert_eq!(engine, service);
+        assert_eq!(by, engine(service));
         assert_eq!(services.calls(), before + 1, "lines go in one call");
         // English is a target that some services want to know more of.
         let (answer, _) = text(&translator, CASA, "es", "en").await;
@@ -53,48 +48,28 @@ async fn azure_is_asked_once_for_many_languages() {
     assert!(matches!(&reply.outcomes[1], Outcome::Text { text, .. } if text.contains("aigua")), "{reply:?}");
     assert_eq!(reply.outcomes[2], Outcome::NotNeeded);
     // The server counts a translation for each language of a call.
-    assert_eq!((services.azure_requests(), services.calls()), (1, 2));
-}
-
-/// By the command `openssl`.
-fn openssl(arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let mut command = Command::new("openssl");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let Ok(mut running) = command.spawn() else {
-        skipped("the command openssl is not installed");
-        return None;
-    };
-    running.stdin.take().unwrap().write_all(input).unwrap();
-    let made = running.wait_with_output().unwrap();
-    assert!(made.status.success() && !made.stdout.is_empty(), "openssl {arguments:?}");
-    Some(made.stdout)
+    assert_eq!((services.requests(), services.calls()), (1, 2));
 }
 
 #[tokio::test]
 async fn google_s_third_version_signs_for_its_account() {
     let Some(services) = Services::start().await else { return };
-    let Some(key) = openssl(&["genpkey", "-algorithm", "RSA"], b"") else { return };
-    let Some(public) = openssl(&["pkey", "-pubout"], &key) else { return };
-    services.account(&public);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("account.json");
-    let account = serde_json::json!({
-        "type": "service_account", "client_email": ACCOUNT, "private_key": String::from_utf8(key).unwrap(),
-        "token_uri": format!("http://{}/token", services.address),
-    });
-    std::fs::write(&path, account.to_string()).unwrap();
-    let mut settings = services.settings("google");
-    settings.google.version = 3;
-    settings.google.project = "tea".to_owned();
-    settings.google.credentials_file = Some(path);
+    let (Some((key, public)), Some((_, other))) = (rsa_key(), rsa_key()) else { return };
+    services.write_account(&key);
+    let mut settings = services.settings("google v3");
     // Somebody else's signature is worth nothing.
-    let Some(other) = openssl(&["genpkey", "-algorithm", "RSA"], b"") else { return };
-    let Some(other) = openssl(&["pkey", "-pubout"], &other) else { return };
     services.account(&other);
     let refused = ask(&translator(&settings).await, HOUSE, "en", "es").await;
     assert!(matches!(refused, Outcome::Away { .. }), "{refused:?}");
     services.account(&public);
-    assert!(spanish(&text(&translator(&settings).await, HOUSE, "en", "es").await.0));
+    let first = translator(&settings).await;
+    assert!(spanish(&text(&first, HOUSE, "en", "es").await.0));
+    // A token that is worth nothing any more is shown once, and not until its hour is over.
+    services.revoke_tokens();
+    let again = format!("{HOUSE} Again");
+    let refused = ask(&first, &again, "en", "es").await;
+    assert!(matches!(refused, Outcome::Away { .. }), "{refused:?}");
+    assert!(spanish(&text(&first, &again, "en", "es").await.0));
     // Who is not answered does not keep the next one from asking.
     settings.timeout_ms = 1_500;
     let translator = translator(&settings).await;
@@ -172,11 +147,13 @@ async fn the_real_libretranslate_is_asked_as_it_wants() {
             Batch { texts: [HOUSE.to_owned()].into(), source: lang("en"), targets: vec![lang(target)] };
         engine.translate(batch).await
     };
-    let refused = |answer: Result<_, EngineError>, words: &str| {
-        assert!(matches!(&answer, Err(EngineError::Refused(why)) if why.contains(words)), "{answer:?}");
-    };
-    refused(asked("a-key-that-is-none", "es").await, "check its key");
-    refused(asked(KEY, "ja").await, "status 400");
+    let refused = asked("a-key-that-is-none", "es").await;
+    assert!(
+        matches!(&refused, Err(EngineError::Refused(why)) if why.contains("check its key")),
+        "{refused:?}"
+    );
+    let unfit = asked(KEY, "ja").await;
+    assert!(matches!(&unfit, Err(EngineError::Unfit(why)) if why.contains("status 400")), "{unfit:?}");
     assert!(asked("a-key-for-one-call", "es").await.is_ok());
     let limited = asked("a-key-for-one-call", "es").await;
     assert!(matches!(limited, Err(EngineError::Limited(_))), "{limited:?}");

@@ -133,6 +133,6 @@ pub(crate) async fn text(
 ) -> (String, String) {
     match ask(translator, text, source, target).await {
         Outcome::Text { text, engine } => (text.to_string(), engine.to_string()),
-        other => panic!("{text:?} was not translated: {other:?}"),
+        other => panic!("{text:.200?} was not translated: {other:?}"),
     }
 }

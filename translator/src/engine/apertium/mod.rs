@@ -164,7 +164,7 @@ impl Engine for Apertium {
         let mut all = Vec::with_capacity(batch.targets.len());
         for target in &batch.targets {
             let lane = self.lanes.get(&(batch.source, *target));
-            let lane = lane.ok_or(EngineError::Refused("it does not have this pair".into()))?;
+            let lane = lane.ok_or(EngineError::Unfit("it does not have this pair".into()))?;
             let (done, answer) = oneshot::channel();
             lane.jobs.try_send((batch.texts.clone(), done)).map_err(|_| EngineError::Busy)?;
             all.push(answer.await.map_err(|_| EngineError::Away("it has ended".into()))??);

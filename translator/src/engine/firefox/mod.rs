@@ -87,7 +87,7 @@ impl Engine for Firefox {
         let mut all = Vec::with_capacity(batch.targets.len());
         for target in &batch.targets {
             let way = self.way(batch.source, *target);
-            let way = way.ok_or(EngineError::Refused("it does not have this pair".into()))?;
+            let way = way.ok_or(EngineError::Unfit("it does not have this pair".into()))?;
             let mut texts = batch.texts.clone();
             for direction in way {
                 texts = Arc::from(direction.ask(texts).await?);

@@ -135,7 +135,11 @@ impl Account {
             .post(&self.token_url)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body);
-        let answer = http::ask(request).await?;
+        let answer = http::ask(request).await.map_err(|error| match error {
+            // Nothing is wrong with the text that it was wanted for.
+            EngineError::Unfit(why) => EngineError::Refused(why),
+            other => other,
+        })?;
         let text = answer.get("access_token").and_then(Value::as_str);
         let text = text.ok_or(EngineError::Garbage("its answer holds no token"))?;
         let seconds = answer.get("expires_in").and_then(Value::as_u64).unwrap_or(TOKEN_SECONDS);
@@ -181,7 +185,12 @@ impl Engine for Google {
                     "contents": texts, "mimeType": "text/plain", "sourceLanguageCode": source, "targetLanguageCode": target,
                 }),
             };
-            let answer = http::ask(self.signed(self.client.post(&self.url).json(&body)).await?).await?;
+            let answer = http::ask(self.signed(self.client.post(&self.url).json(&body)).await?).await;
+            if let (Way::Account(account), Err(EngineError::Refused(_))) = (&self.way, &answer) {
+                // It may have been revoked: the next call shows another one.
+                *account.token.lock().await = None;
+            }
+            let answer = answer?;
             let list = match &self.way {
                 Way::Key(_) => answer.get("data").and_then(|data| data.get("translations")),
                 Way::Account(_) => answer.get("translations"),
