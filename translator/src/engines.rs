@@ -43,7 +43,10 @@ pub async fn set_up(settings: &TranslatorSettings) -> Result<Vec<Arc<dyn Engine>
     let wrong = |name: &str, why: String| format!("translator.{name}: {why}");
     if listed("firefox") && !settings.firefox.models.as_os_str().is_empty() {
         let folder = &settings.firefox.models;
-        let found = Firefox::find(folder).map_err(|why| wrong("firefox", why))?;
+        let looked_in = folder.clone();
+        let found = tokio::task::spawn_blocking(move || Firefox::find(&looked_in)).await;
+        let found = found.map_err(|_| "it cannot be looked for".to_owned()).and_then(|found| found);
+        let found = found.map_err(|why| wrong("firefox.models", why))?;
         if found.is_empty() {
             return Err(wrong("firefox.models", format!("there is no model in {}", folder.display())));
         }

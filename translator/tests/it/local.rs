@@ -1,8 +1,12 @@
 //! The engines that run on this machine.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use rookery_translator::engine::{Batch, Engine, EngineError, apertium::Apertium, firefox::Firefox};
+use rookery_translator::{
+    engine::{Batch, Engine, EngineError, apertium::Apertium, firefox::Firefox},
+    engines,
+    settings::TranslatorSettings,
+};
 
 use crate::support::{self, lang};
 
@@ -172,20 +176,69 @@ async fn firefox_goes_by_way_of_english_where_it_has_no_model() {
     assert_eq!(ask(&engine, "en", "gl", &english).await.unwrap(), answers);
 }
 
-#[tokio::test]
-async fn a_damaged_model_is_an_error_and_nothing_else() {
-    let Some(models) = support::models() else { return };
+/// A folder with the files of `enpt`, each as `change` makes it; `None`: left out.
+fn changed_models(models: &Path, change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let from = models.join("enpt");
-    for entry in std::fs::read_dir(from).unwrap() {
+    for entry in std::fs::read_dir(models.join("enpt")).unwrap() {
         let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("lex.") {
-            bytes.truncate(bytes.len() / 2);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if let Some(bytes) = change(name, std::fs::read(&path).unwrap()) {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
         }
-        std::fs::write(folder.path().join(path.file_name().unwrap()), bytes).unwrap();
     }
+    folder
+}
+
+#[tokio::test]
+async fn a_model_that_is_missing_or_damaged_is_named_at_the_start() {
+    let Some(models) = support::models() else { return };
+    let half = |first: &'static str| {
+        move |name: &str, mut bytes: Vec<u8>| {
+            if name.starts_with(first) {
+                bytes.truncate(bytes.len() / 2);
+            }
+            Some(bytes)
+        }
+    };
+    let without =
+        |first: &'static str| move |name: &str, bytes: Vec<u8>| (!name.starts_with(first)).then_some(bytes);
+    let noise = |first: &'static str| {
+        move |name: &str, bytes: Vec<u8>| {
+            Some(if name.starts_with(first) { vec![0xA5; bytes.len()] } else { bytes })
+        }
+    };
+    let model = "model.enpt.intgemm.alphas.bin: ";
+    for (words, folder) in [
+        ("there is no model in ", changed_models(&models, without("model."))),
+        ("there is no vocab.enpt.spm", changed_models(&models, without("vocab."))),
+        (model, changed_models(&models, half("model."))),
+        (model, changed_models(&models, noise("model."))),
+        (model, changed_models(&models, noise("vocab."))),
+        (model, changed_models(&models, half("lex."))),
+    ] {
+        let mut settings =
+            TranslatorSettings { engines: "firefox".to_owned(), ..TranslatorSettings::default() };
+        settings.firefox.models = folder.path().to_owned();
+        let why = engines::set_up(&settings).await.err().unwrap_or_else(|| panic!("it is used: {words}"));
+        let named = why.starts_with("translator.firefox.models: ")
+            && why.contains(folder.path().to_str().unwrap())
+            && why.contains(words);
+        assert!(named, "{words}: {why}");
+    }
+    // Without its shortlist a model is slower, and no worse.
+    let slower = changed_models(&models, without("lex."));
+    assert!(Firefox::find(slower.path()).unwrap().has(lang("en"), lang("pt")));
+}
+
+#[tokio::test]
+async fn a_model_that_is_damaged_later_is_an_error_and_nothing_else() {
+    let Some(models) = support::models() else { return };
+    let folder = changed_models(&models, |_, bytes| Some(bytes));
+    // It is loaded when it is first needed.
     let engine = Firefox::find(folder.path()).unwrap();
+    let list = folder.path().join("lex.50.50.enpt.s2t.bin");
+    let bytes = std::fs::read(&list).unwrap();
+    std::fs::write(&list, &bytes[..bytes.len() / 2]).unwrap();
     for _ in 0..2 {
         assert!(matches!(ask(&engine, "en", "pt", &["Hello there"]).await, Err(EngineError::Away(_))));
     }

@@ -32,6 +32,14 @@ impl Direction {
         Self { name: format!("{source}-{target}"), files, jobs: Mutex::default() }
     }
 
+    /// Loads the model, and forgets it: it is loaded again when somebody needs it.
+    ///
+    /// # Errors
+    /// A sentence that names it.
+    pub(super) fn try_out(&self) -> Result<(), String> {
+        load(&self.files).map(drop).map_err(|why| format!("{}: {why}", self.files.model.display()))
+    }
+
     pub(super) fn version(&self) -> &str {
         &self.files.version
     }

@@ -31,17 +31,21 @@ fn cpu_suffices() -> bool {
 }
 
 impl Firefox {
-    /// Finds the models in a folder and the folders in it. Empty if there are none.
+    /// Finds the models in a folder and the folders in it, and loads each once: what is damaged is told to whoever starts it, and not
+    /// to the first who reads its language. Empty if there are none. Takes a moment for each.
     ///
     /// # Errors
-    /// A sentence: this machine cannot run them.
+    /// A sentence: which model cannot be used, or that this machine cannot run them.
     pub fn find(folder: &Path) -> Result<Self, String> {
-        let models = models::find(folder);
+        let models = models::find(folder)?;
         if !models.is_empty() && !cpu_suffices() {
             return Err("this machine's processor cannot run them: it lacks AVX2 (on ARM: i8mm)".to_owned());
         }
-        let directions = models.into_iter().map(|(pair, files)| (pair, Direction::new(pair, files)));
-        Ok(Self { directions: directions.collect() })
+        let directions = models.into_iter().map(|(pair, files)| {
+            let direction = Direction::new(pair, files);
+            direction.try_out().map(|()| (pair, direction))
+        });
+        Ok(Self { directions: directions.collect::<Result<_, _>>()? })
     }
 
     /// Whether there is no model.

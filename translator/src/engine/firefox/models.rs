@@ -30,7 +30,9 @@ const MOST: usize = 10_000;
 /// So much of a model tells it from another version.
 const HASHED: u64 = 256 * 1024;
 
-pub(super) fn find(folder: &Path) -> BTreeMap<(Lang, Lang), Files> {
+/// # Errors
+/// A sentence that names a model which lacks something: it would be missed by those who read its language, and by nobody else.
+pub(super) fn find(folder: &Path) -> Result<BTreeMap<(Lang, Lang), Files>, String> {
     let mut left = MOST;
     let mut folders = vec![(folder.to_owned(), 0)];
     let mut found = BTreeMap::new();
@@ -39,7 +41,7 @@ pub(super) fn find(folder: &Path) -> BTreeMap<(Lang, Lang), Files> {
         let mut names = Vec::new();
         for path in entries.flatten().map(|entry| entry.path()) {
             if left == 0 {
-                return found;
+                return Ok(found);
             }
             left -= 1;
             if path.is_dir() && depth < DEPTH {
@@ -50,12 +52,11 @@ pub(super) fn find(folder: &Path) -> BTreeMap<(Lang, Lang), Files> {
         }
         for name in &names {
             let Some((pair, code)) = pair(name) else { continue };
-            if let Some(files) = files(&folder, name, &code, &names) {
-                found.insert(pair, files);
-            }
+            let files = files(&folder, name, &code, &names);
+            found.insert(pair, files.map_err(|why| format!("{}: {why}", folder.join(name).display()))?);
         }
     }
-    found
+    Ok(found)
 }
 
 /// `enpt` of `model.enpt.intgemm.alphas.bin`.
@@ -68,7 +69,7 @@ fn pair(name: &str) -> Option<((Lang, Lang), String)> {
     Some((pair, code.to_owned()))
 }
 
-fn files(folder: &Path, model: &str, code: &str, names: &[String]) -> Option<Files> {
+fn files(folder: &Path, model: &str, code: &str, names: &[String]) -> Result<Files, String> {
     let of = |first: &str, last: &str| {
         let name = names.iter().find(|name| {
             name.strip_prefix(first).is_some_and(|rest| rest.starts_with('.'))
@@ -79,19 +80,26 @@ fn files(folder: &Path, model: &str, code: &str, names: &[String]) -> Option<Fil
     };
     let (source_vocabulary, target_vocabulary) = match of("vocab", ".spm") {
         Some(both) => (both.clone(), both),
-        None => (of("srcvocab", ".spm")?, of("trgvocab", ".spm")?),
+        None => match (of("srcvocab", ".spm"), of("trgvocab", ".spm")) {
+            (Some(source), Some(target)) => (source, target),
+            _ => {
+                return Err(format!(
+                    "there is no vocab.{code}.spm, nor a srcvocab and a trgvocab, beside it"
+                ));
+            }
+        },
     };
     let model = folder.join(model);
-    let version = version(&model)?;
-    Some(Files { shortlist: of("lex", ".bin"), model, source_vocabulary, target_vocabulary, version })
+    let version = version(&model).map_err(|error| format!("cannot read it: {error}"))?;
+    Ok(Files { shortlist: of("lex", ".bin"), model, source_vocabulary, target_vocabulary, version })
 }
 
-fn version(model: &Path) -> Option<String> {
-    let file = File::open(model).ok()?;
+fn version(model: &Path) -> std::io::Result<String> {
+    let file = File::open(model)?;
     let mut hash = Sha256::new();
-    hash.update(file.metadata().ok()?.len().to_be_bytes());
+    hash.update(file.metadata()?.len().to_be_bytes());
     let mut head = Vec::new();
-    file.take(HASHED).read_to_end(&mut head).ok()?;
+    file.take(HASHED).read_to_end(&mut head)?;
     hash.update(&head);
-    Some(hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect())
 }
