@@ -46,9 +46,11 @@ impl Common {
         let mut flags = BTreeMap::new();
         flags.extend(self.management.clone().map(|address| ("server.management", address)));
         flags.extend(self.grpc.clone().map(|address| ("grpc.listen", address)));
-        let mut settings: Settings = config::load(self.config.as_deref(), std::env::vars(), &flags)?;
-        settings.grpc.enabled |= self.grpc.is_some();
-        Ok(settings)
+        // Before the settings are checked: who names no NATS is refused, unless it is known by then that there is gRPC.
+        let switched_on =
+            self.grpc.is_some().then(|| ("ROOKERY_GRPC__ENABLED".to_owned(), "true".to_owned()));
+        let environment = std::env::vars().chain(switched_on);
+        Ok(config::load(self.config.as_deref(), environment, &flags)?)
     }
 }
 
