@@ -8,8 +8,8 @@ use rookery_protocol::translator::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
-use tonic_health::server::HealthReporter;
+use tonic::{Request, Response, Status, server::NamedService as _, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{router::Translator, wire};
 
@@ -78,8 +78,12 @@ pub async fn listen(
 
 impl GrpcServer {
     /// Takes no more requests, and waits for those under way.
-    pub async fn stop(self) {
-        self.health.set_not_serving::<TranslatorServer<Answers>>().await;
+    pub async fn stop(mut self) {
+        for service in ["", TranslatorServer::<Answers>::NAME] {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+            // Whoever watches it is told that, and then that there is no more to come: a watch that never ended would be waited for.
+            self.health.clear_service_status(service).await;
+        }
         let _ = self.stop.send(());
         let _ = self.served.await;
     }
