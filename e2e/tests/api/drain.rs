@@ -99,6 +99,36 @@ async fn ends_at_once_when_nobody_is_there() {
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
+/// So many a second are told to go, however long the window: a node that has few is done soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_are_told_sooner_and_not_at_once() {
+    if service::is_external() {
+        return rookery_e2e::skipped(
+            "few_are_told_sooner_and_not_at_once",
+            "the service is not ours to stop",
+        );
+    }
+    let options =
+        Options::generous().set("server.drain_window_seconds", 3600).set("server.drain_per_second", 2);
+    let mut server = Server::start(options);
+    let ada = User::register(&Service::of(&server), "ada").await;
+    let mut told = JoinSet::new();
+    for number in 0..6 {
+        let mut socket = ada.online(Subprotocol::BOTH[number % 2]).await;
+        told.spawn(async move {
+            socket.event("drain").await;
+            Instant::now()
+        });
+    }
+    server.terminate();
+    let status = tokio::task::block_in_place(|| server.wait());
+    assert_eq!(status.code(), Some(0), "{status}");
+    let told = told.join_all().await;
+    let spread = *told.iter().max().expect("some") - *told.iter().min().expect("some");
+    // Six take three seconds.
+    assert!(spread >= Duration::from_secs(1), "all are told within {spread:?}");
+}
+
 /// Whoever looks at `/readyz` before he sends clients here has time to notice: until then all is as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_on_while_it_says_that_it_is_not_ready() {
