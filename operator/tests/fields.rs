@@ -104,6 +104,7 @@ fn managed() -> Value {
         "translator": {
             "replicas": 3, "languages": ["en", "ca"], "resources": resources(),
             "deepl": { "url": "https://d", "keySecret": { "name": "engines", "key": "deepl" }, "languages": ["en"], "dayCharacters": 7 },
+            "google": { "url": "https://g", "keySecret": { "name": "engines", "key": "google" }, "languages": ["en"], "dayCharacters": 7 },
             "azure": { "url": "https://a", "keySecret": { "name": "engines", "key": "azure" }, "region": "here", "languages": ["en"], "dayCharacters": 7 },
             "libreTranslate": { "url": "https://l", "keySecret": { "name": "engines", "key": "libre" }, "languages": ["en"], "dayCharacters": 7 },
         },

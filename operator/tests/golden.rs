@@ -141,7 +141,9 @@ fn a_changed_secret_changes_those_who_read_it() {
     assert_eq!(changed("etcd-user/password"), ["big-blue", "big-green"]);
     assert_eq!(changed("etcd-user/username"), ["big-blue", "big-green"]);
     assert_eq!(changed("etcd-user/other"), Vec::<String>::new());
-    assert_eq!(changed("engines/deepl"), ["big-translator"]);
+    for engine in ["deepl", "google.json"] {
+        assert_eq!(changed(&format!("engines/{engine}")), ["big-translator"]);
+    }
     assert_eq!(
         changed("nats-credentials/rookery.creds"),
         ["big-blue", "big-green", "big-mailer", "big-translator"]

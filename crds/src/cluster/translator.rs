@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Resources, SecretKey};
 
-/// The translator. Engines are asked in the order deepl, azure, libreTranslate; one that fails is passed over.
+/// The translator. Engines are asked in the order deepl, google, azure, libreTranslate; one that fails is passed over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.deepl) || has(self.azure) || has(self.libreTranslate)")
-        .message("spec.translator must have an engine: deepl, azure or libreTranslate")
+    validation = Rule::new("has(self.deepl) || has(self.google) || has(self.azure) || has(self.libreTranslate)")
+        .message("spec.translator must have an engine: deepl, google, azure or libreTranslate")
 )]
 pub struct TranslatorSpec {
     /// How many share the work.
@@ -29,6 +29,9 @@ pub struct TranslatorSpec {
     /// DeepL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deepl: Option<EngineSpec>,
+    /// Google Cloud Translation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub google: Option<GoogleSpec>,
     /// Azure AI Translator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure: Option<AzureSpec>,
@@ -65,6 +68,54 @@ pub struct EngineSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
     pub day_characters: i64,
+}
+
+/// Google Cloud Translation: version 3 by a service account, or version 2 by a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.credentialsSecret) != has(self.keySecret)")
+        .message("spec.translator.google must have credentialsSecret (version 3) or keySecret (version 2), and not both"),
+    validation = Rule::new("has(self.credentialsSecret) == has(self.project)")
+        .message("spec.translator.google must have project, which pays, where it has credentialsSecret, and nowhere else"),
+    validation = Rule::new("has(self.credentialsSecret) || !has(self.location)")
+        .message("spec.translator.google may have location only where it has credentialsSecret: version 2 knows none")
+)]
+pub struct GoogleSpec {
+    /// Its address, without a path.
+    #[serde(default = "google")]
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
+    pub url: String,
+    /// For version 3: the JSON file of a service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret: Option<SecretKey>,
+    /// For version 3: the project that pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[a-z0-9][a-z0-9.:-]*$"))]
+    pub project: Option<String>,
+    /// For version 3: where it is translated. By default global.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9-]+$"))]
+    pub location: Option<String>,
+    /// For version 2: its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret: Option<SecretKey>,
+    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub languages: Vec<String>,
+    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
+    pub day_characters: i64,
+}
+
+fn google() -> String {
+    "https://translation.googleapis.com".to_owned()
 }
 
 /// Azure AI Translator.

@@ -106,6 +106,7 @@ pub(super) fn notes(spec: &ChatClusterSpec) -> Vec<String> {
                     Each keeps its own translations";
         let paid = [
             translator.deepl.as_ref().map(|engine| engine.day_characters),
+            translator.google.as_ref().map(|engine| engine.day_characters),
             translator.azure.as_ref().map(|engine| engine.day_characters),
             translator.libre_translate.as_ref().map(|engine| engine.day_characters),
         ];

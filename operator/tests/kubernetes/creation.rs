@@ -121,7 +121,7 @@ fn the_whole_example_with_everything_external_is_accepted() {
         world.secret("big-client", &["tls.crt", "tls.key"]).await;
         world.secret("etcd-user", &["username", "password"]).await;
         world.secret("redis", &["password"]).await;
-        world.secret("engines", &["deepl", "azure"]).await;
+        world.secret("engines", &["deepl", "azure", "google.json"]).await;
         let map =
             json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mail-templates" } });
         let params = PatchParams::apply("somebody");

@@ -388,6 +388,29 @@ fn bad() -> Vec<(&'static str, Value, &'static str)> {
             "spec.translator.deepl.dayCharacters in body should be less than or equal to 1",
         ),
         (
+            "Google by nothing",
+            with("translator", json!({ "google": { "project": "tea" } })),
+            "spec.translator.google must have credentialsSecret (version 3) or keySecret (version 2), and not both",
+        ),
+        (
+            "Google by both",
+            with(
+                "translator",
+                json!({ "google": { "project": "tea", "keySecret": key, "credentialsSecret": key } }),
+            ),
+            "spec.translator.google must have credentialsSecret (version 3) or keySecret (version 2), and not both",
+        ),
+        (
+            "Google without who pays",
+            with("translator", json!({ "google": { "credentialsSecret": key } })),
+            "spec.translator.google must have project, which pays, where it has credentialsSecret, and nowhere else",
+        ),
+        (
+            "Google of a place by a key",
+            with("translator", json!({ "google": { "keySecret": key, "location": "eu" } })),
+            "spec.translator.google may have location only where it has credentialsSecret: version 2 knows none",
+        ),
+        (
             "a language",
             with("translator", json!({ "languages": ["deutsch"], "libreTranslate": { "url": "https://a" } })),
             "spec.translator.languages[0] in body should match",

@@ -333,6 +333,18 @@ fn optional_settings() -> Vec<(&'static str, Value, &'static str, &'static str)>
         ("/translator/deepl", languages, "translator", "languages = \"en de\""),
         ("/translator/deepl", characters, "translator", "day_characters = 5"),
         (
+            "/translator/google",
+            json!({ "keySecret": { "name": "engines", "key": "google" } }),
+            "translator",
+            "api_key_file = \"/run/rookery/google-key/key\"",
+        ),
+        (
+            "/translator/google",
+            json!({ "credentialsSecret": { "name": "engines", "key": "google" }, "project": "tea", "location": "eu" }),
+            "translator",
+            "credentials_file = \"/run/rookery/google-credentials/account.json\"",
+        ),
+        (
             "/translator/azure",
             json!({ "url": "https://a", "keySecret": { "name": "engines", "key": "azure" }, "region": "here" }),
             "translator",
@@ -357,7 +369,7 @@ fn settings_follow_their_fields_there_and_back() {
             spec["translator"] = json!({ "libreTranslate": { "url": "http://libre.example.org" } });
             spec
         };
-        world.secret("engines", &["deepl", "azure", "libre", "ca"]).await;
+        world.secret("engines", &["deepl", "google", "azure", "libre", "ca"]).await;
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "templates" } });
         let params = PatchParams::apply("somebody");
         world.objects("ConfigMap").patch("templates", &params, &Patch::Apply(&map)).await.unwrap();
