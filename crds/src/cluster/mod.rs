@@ -29,7 +29,7 @@ pub use stores::{
     AntiAffinity, EtcdExternal, EtcdManaged, EtcdSpec, Keep, LogSpec, NatsExternal, NatsManaged, NatsSpec,
     RedisExternal, RedisManaged, RedisSpec, Storage, Tls,
 };
-pub use translator::{AzureSpec, EngineSpec, GoogleSpec, LibreTranslateSpec, TranslatorSpec};
+pub use translator::{AzureSpec, EngineSpec, EngineUsage, GoogleSpec, LibreTranslateSpec, TranslatorSpec};
 
 /// What a chat service is to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]

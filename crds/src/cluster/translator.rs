@@ -47,15 +47,10 @@ fn two() -> i32 {
     2
 }
 
-/// An engine behind a key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What an engine is used for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct EngineSpec {
-    /// Its address, without a path: `https://api.deepl.com`.
-    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
-    pub url: String,
-    /// Its key.
-    pub key_secret: SecretKey,
+pub struct EngineUsage {
     /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -68,6 +63,20 @@ pub struct EngineSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
     pub day_characters: i64,
+}
+
+/// An engine behind a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineSpec {
+    /// Its address, without a path: `https://api.deepl.com`.
+    #[schemars(length(max = 300), regex(pattern = r"^https?://[^\s@/]+$"))]
+    pub url: String,
+    /// Its key.
+    pub key_secret: SecretKey,
+    /// What it is used for.
+    #[serde(flatten)]
+    pub usage: EngineUsage,
 }
 
 /// Google Cloud Translation: version 3 by a service account, or version 2 by a key.
@@ -100,18 +109,9 @@ pub struct GoogleSpec {
     /// For version 2: its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<SecretKey>,
-    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 200),
-        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
-    )]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub languages: Vec<String>,
-    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
-    pub day_characters: i64,
+    /// What it is used for.
+    #[serde(flatten)]
+    pub usage: EngineUsage,
 }
 
 fn google() -> String {
@@ -131,18 +131,9 @@ pub struct AzureSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9]+$"))]
     pub region: Option<String>,
-    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 200),
-        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
-    )]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub languages: Vec<String>,
-    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
-    pub day_characters: i64,
+    /// What it is used for.
+    #[serde(flatten)]
+    pub usage: EngineUsage,
 }
 
 /// A LibreTranslate.
@@ -155,16 +146,7 @@ pub struct LibreTranslateSpec {
     /// Its key, if it wants one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_secret: Option<SecretKey>,
-    /// Languages that it is used for, as codes. Empty: those of spec.translator.languages.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 200),
-        inner(length(max = 16), regex(pattern = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"))
-    )]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub languages: Vec<String>,
-    /// Characters that may be spent in a day (UTC), by all translators together. 0: as many as are asked for.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000_000_000i64))]
-    pub day_characters: i64,
+    /// What it is used for.
+    #[serde(flatten)]
+    pub usage: EngineUsage,
 }

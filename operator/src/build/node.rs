@@ -136,22 +136,17 @@ fn settings(inputs: &Inputs<'_>, access: [&Access; 4], monitors: &[String]) -> V
     ] {
         set(table, key, value.map(Value::from));
     }
-    for (key, limit) in
-        [("write_per_account", &limits.writes_per_user), ("list_per_account", &limits.lists_per_user)]
-    {
-        if let Some(limit) = limit {
-            settings["accounts"]["limits"][key] = limit.clone().into();
+    let mut rate = |key: String, rate: Option<&String>| {
+        if let Some(rate) = rate {
+            settings["accounts"]["limits"][key] = rate.clone().into();
         }
-    }
+    };
+    rate("write_per_account".to_owned(), limits.writes_per_user.as_ref());
+    rate("list_per_account".to_owned(), limits.lists_per_user.as_ref());
     for (call, limits) in auth_limits(&auth.limits) {
-        for (by, limit) in
-            [("address", &limits.per_address), ("account", &limits.per_account), ("global", &limits.global)]
-        {
-            if let Some(limit) = limit {
-                let key = if by == "global" { format!("{call}_global") } else { format!("{call}_per_{by}") };
-                settings["accounts"]["limits"][key] = limit.clone().into();
-            }
-        }
+        rate(format!("{call}_per_address"), limits.per_address.as_ref());
+        rate(format!("{call}_per_account"), limits.per_account.as_ref());
+        rate(format!("{call}_global"), limits.global.as_ref());
     }
     settings
 }

@@ -1,6 +1,6 @@
 //! The translator.
 
-use rookery_crds::cluster::{RedisSpec, SecretKey, TranslatorSpec};
+use rookery_crds::cluster::{EngineUsage, RedisSpec, SecretKey, TranslatorSpec};
 use serde_json::{Value, json};
 
 use super::{
@@ -29,11 +29,10 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
 
     // Nothing on this machine is an engine.
     let mut engines = json!({ "engines": "deepl azure libretranslate", "apertium": { "modes": "" } });
-    let mut key = |engine: &mut Value, of: &str, secret: Option<&SecretKey>| {
-        let Some(secret) = secret else { return };
-        let path = format!("/run/rookery/{of}-key");
-        engine["api_key_file"] = format!("{path}/key").into();
-        volumes.push(Volume::secret(&format!("{of}-key"), &secret.name, &path, &[(&secret.key, "key")]));
+    let mut mount = |engine: &mut Value, setting: &str, folder: &str, file: &str, secret: &SecretKey| {
+        let path = format!("/run/rookery/{folder}");
+        engine[setting] = format!("{path}/{file}").into();
+        volumes.push(Volume::secret(folder, &secret.name, &path, &[(&secret.key, file)]));
         outside.push(config::secret_key(&secret.name, &secret.key));
     };
     // Without a Redis each translator counts for itself what may be spent: then each has its part of it.
@@ -42,30 +41,27 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
         (true, characters) if characters > 0 => (characters / i64::from(translator.replicas.max(1))).max(1),
         (_, characters) => characters,
     };
-    let mut engine = |of: &str,
-                      url: &str,
-                      languages: &[String],
-                      day_characters: i64,
-                      secret: Option<&SecretKey>| {
-        let languages = if languages.is_empty() { &translator.languages } else { languages };
+    let mut engine = |of: &str, url: &str, usage: &EngineUsage, key: Option<&SecretKey>| {
+        let languages = if usage.languages.is_empty() { &translator.languages } else { &usage.languages };
+        let day_characters = share(usage.day_characters);
         let mut engine =
-            json!({ "url": url, "day_characters": share(day_characters), "languages": languages.join(" ") });
-        key(&mut engine, of, secret);
+            json!({ "url": url, "day_characters": day_characters, "languages": languages.join(" ") });
+        if let Some(secret) = key {
+            mount(&mut engine, "api_key_file", &format!("{of}-key"), "key", secret);
+        }
         engines[of] = engine;
     };
     if let Some(deepl) = &translator.deepl {
-        engine("deepl", &deepl.url, &deepl.languages, deepl.day_characters, Some(&deepl.key_secret));
+        engine("deepl", &deepl.url, &deepl.usage, Some(&deepl.key_secret));
     }
     if let Some(google) = &translator.google {
-        let key = google.key_secret.as_ref();
-        engine("google", &google.url, &google.languages, google.day_characters, key);
+        engine("google", &google.url, &google.usage, google.key_secret.as_ref());
     }
     if let Some(azure) = &translator.azure {
-        engine("azure", &azure.url, &azure.languages, azure.day_characters, Some(&azure.key_secret));
+        engine("azure", &azure.url, &azure.usage, Some(&azure.key_secret));
     }
     if let Some(libre) = &translator.libre_translate {
-        let key = libre.key_secret.as_ref();
-        engine("libretranslate", &libre.url, &libre.languages, libre.day_characters, key);
+        engine("libretranslate", &libre.url, &libre.usage, libre.key_secret.as_ref());
     }
     if let Some(google) = &translator.google {
         // Not said where there is none: translators that run are not to be replaced by an operator that knows one engine more.
@@ -78,11 +74,7 @@ pub(super) fn build(inputs: &Inputs<'_>, translator: &TranslatorSpec) -> Vec<Man
             }
         }
         if let Some(secret) = &google.credentials_secret {
-            let path = "/run/rookery/google-credentials";
-            settings["credentials_file"] = format!("{path}/account.json").into();
-            let items = [(&*secret.key, "account.json")];
-            volumes.push(Volume::secret("google-credentials", &secret.name, path, &items));
-            outside.push(config::secret_key(&secret.name, &secret.key));
+            mount(settings, "credentials_file", "google-credentials", "account.json", secret);
         }
     }
     if let Some(region) = translator.azure.as_ref().and_then(|azure| azure.region.as_ref()) {

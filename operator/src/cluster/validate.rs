@@ -105,12 +105,12 @@ pub(super) fn notes(spec: &ChatClusterSpec) -> Vec<String> {
         let note = "translators do not use this Redis: they know neither sentinels nor clusters of it, nor certificates of their own. \
                     Each keeps its own translations";
         let paid = [
-            translator.deepl.as_ref().map(|engine| engine.day_characters),
-            translator.google.as_ref().map(|engine| engine.day_characters),
-            translator.azure.as_ref().map(|engine| engine.day_characters),
-            translator.libre_translate.as_ref().map(|engine| engine.day_characters),
+            translator.deepl.as_ref().map(|engine| &engine.usage),
+            translator.google.as_ref().map(|engine| &engine.usage),
+            translator.azure.as_ref().map(|engine| &engine.usage),
+            translator.libre_translate.as_ref().map(|engine| &engine.usage),
         ];
-        let paid = paid.into_iter().flatten().any(|characters| characters > 0);
+        let paid = paid.into_iter().flatten().any(|usage| usage.day_characters > 0);
         let part = if paid { ", and may spend its part of dayCharacters alone" } else { "" };
         notes.push(format!("{note}{part}"));
     }
