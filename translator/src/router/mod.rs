@@ -201,6 +201,11 @@ impl Translator {
                     waits.push(Err(Outcome::NotNeeded));
                     continue;
                 }
+                if let Some(flight) = flights.get(&(content, target)) {
+                    self.metrics.joined.inc();
+                    waits.push(Ok(flight.clone()));
+                    continue;
+                }
                 let engines = self.order.of(source, target, |at| {
                     let guarded = &self.engines[at];
                     guarded.engine.has(source, target)
@@ -208,11 +213,6 @@ impl Translator {
                 });
                 if engines.is_empty() {
                     waits.push(Err(Outcome::NoEngine));
-                    continue;
-                }
-                if let Some(flight) = flights.get(&(content, target)) {
-                    self.metrics.joined.inc();
-                    waits.push(Ok(flight.clone()));
                     continue;
                 }
                 let (done, landed) = oneshot::channel();
