@@ -98,14 +98,18 @@ fn rows(report: &Report) -> Vec<Row> {
     );
     let drains = of(&HANDOVERS);
     let waits = worst(&drains);
+    let calm = Times::of(drains.iter().filter_map(|outcome| outcome.calm));
     row(
         "planned handover: a write waits p99 ≤ 100 ms, none fails",
         waits.len(),
         format!(
-            "p50 {} ms, p99 {} ms of {}; {} failed over other nodes, {} refused over sockets to the drained one",
+            "p50 {} ms, p99 {} ms of {}; the same rooms p50 {} ms, p99 {} ms in as long a time in which nothing was done; {} failed over other \
+             nodes, {} refused over sockets to the drained one",
             waits.at(50),
             waits.at(99),
             counted(&drains),
+            calm.at(50),
+            calm.at(99),
             failed(&drains),
             refused(&drains),
         ),
@@ -151,6 +155,7 @@ mod tests {
             kind,
             owned: Some(2),
             own: Some(Duration::from_millis(5)),
+            calm: None,
             waits: vec![Duration::from_millis(5)],
             failed: 0,
             refused: 0,

@@ -14,6 +14,8 @@ pub(crate) struct Outcome {
     pub(crate) owned: Option<usize>,
     /// Longest wait of those.
     pub(crate) own: Option<Duration>,
+    /// Longest wait of those in as long a time after a planned handover in which nothing was done.
+    pub(crate) calm: Option<Duration>,
     /// Longest wait of each room, from before the fault until all was well again.
     pub(crate) waits: Vec<Duration>,
     /// Tries of the writers that were refused or not answered.

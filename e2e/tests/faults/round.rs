@@ -202,14 +202,14 @@ impl<'a> Round<'a> {
             });
         let mut waits: Vec<Duration> = waits.into_iter().map(|(wait, _)| wait).collect();
         let own = owned.as_ref().and_then(|owned| owned.iter().map(|&room| waits[room]).max());
-        let owned = owned.map(|owned| owned.len());
+        let count = owned.as_ref().map(Vec::len);
         waits.sort_unstable();
         println!(
             "{:>4}.{:<3} {fault}, {hold:?}{}: worst wait {:?}{longest}, {failed} failed{}, put right in {:?}{}",
             self.number,
             report.outcomes.len() + 1,
-            owned.map_or_else(String::new, |owned| {
-                format!(", owner of {owned} rooms that waited {:?}", own.unwrap_or_default())
+            count.map_or_else(String::new, |count| {
+                format!(", owner of {count} rooms that waited {:?}", own.unwrap_or_default())
             }),
             waits.last().copied().unwrap_or_default(),
             if refused > 0 { format!(", {refused} refused") } else { String::new() },
@@ -219,10 +219,36 @@ impl<'a> Round<'a> {
         if matches!(fault, Fault::DrainNode(_)) && !status.is_some_and(|status| status.success()) {
             report.broken.push(format!("{fault}: ended with {status:?} instead of 0 within {DRAIN:?}"));
         }
-        let healed = righted - ended;
         let disk = self.disk.longest(clock);
-        report.outcomes.push(Outcome { kind, owned, own, waits, failed, refused, healed, meanwhile, disk });
+        let calm = match owned {
+            Some(rooms) if matches!(fault, Fault::DrainNode(_)) => self.calm(&rooms, righted - began)?,
+            _ => None,
+        };
+        let healed = righted - ended;
+        report.outcomes.push(Outcome {
+            kind,
+            owned: count,
+            own,
+            calm,
+            waits,
+            failed,
+            refused,
+            healed,
+            meanwhile,
+            disk,
+        });
         Ok(())
+    }
+
+    /// What these rooms wait for at most in so long a time in which nothing is done to anybody.
+    fn calm(&self, rooms: &[usize], time: Duration) -> Result<Option<Duration>, String> {
+        // What was due before has been waited for then.
+        let stuck = |rooms: Vec<String>| format!("in a calm moment {rooms:?} stood still for {BOUND:?}");
+        self.meter.writes_after(self.load.now(), BOUND).map_err(stuck)?;
+        let from = self.load.now();
+        std::thread::sleep(time);
+        let (waits, _) = self.meter.between(from, from + time);
+        Ok(rooms.iter().map(|&room| waits[room].0).max())
     }
 
     /// Waits until every room is written through every node.
