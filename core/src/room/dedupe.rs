@@ -6,8 +6,12 @@
 //! most one allowance before its date, it is still remembered then, so there is no time at which a repeat
 //! is neither remembered nor stale.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, RandomState},
+};
 
+use hashbrown::{HashTable, hash_table::Entry};
 use rookery_protocol::id::{MessageId, UserId, parse_ulid, ulid_millis};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
@@ -34,7 +38,11 @@ pub(super) struct Dedupe {
     posts: VecDeque<Post>,
     /// How many posts were dropped from the front: `index` counts those too.
     dropped: u64,
-    index: BTreeMap<u128, u64>,
+    /// By a post's key, where it is: of one key the newest. Its keys are those of `posts`, and an owner that takes a room over makes it anew
+    /// from them, so it holds nothing else and is made in one go.
+    index: HashTable<u64>,
+    /// Secret, because clients choose what is hashed. The order of the table is never looked at.
+    hasher: RandomState,
 }
 
 /// The user is part of the key, so that nobody can make another's id collide.
@@ -96,8 +104,17 @@ impl Dedupe {
     }
 
     pub(super) fn find(&self, user: UserId, client_msg_id: &str) -> Option<&Post> {
-        let at = self.index.get(&key(user, client_msg_id))?;
+        let key = key(user, client_msg_id);
+        let at = self.index.find(self.hasher.hash_one(key), |at| self.is(*at, key))?;
+        self.post(*at)
+    }
+
+    fn post(&self, at: u64) -> Option<&Post> {
         self.posts.get(usize::try_from(at - self.dropped).ok()?)
+    }
+
+    fn is(&self, at: u64, key: u128) -> bool {
+        self.post(at).is_some_and(|post| post.key == key)
     }
 
     /// Whether one more can be remembered at `ts` without forgetting one too early.
@@ -121,15 +138,30 @@ impl Dedupe {
     }
 
     fn push(&mut self, post: Post) {
-        self.index.insert(post.key, self.dropped + self.posts.len() as u64);
+        let at = self.dropped + self.posts.len() as u64;
+        let Self { posts, dropped, index, hasher } = self;
+        let key =
+            |at: u64| usize::try_from(at - *dropped).ok().and_then(|at| posts.get(at)).map(|post| post.key);
+        // All that are in the table are among the posts: `None` is no key of theirs.
+        let entry = index.entry(
+            hasher.hash_one(post.key),
+            |at| key(*at) == Some(post.key),
+            |at| key(*at).map_or(0, |key| hasher.hash_one(key)),
+        );
+        match entry {
+            Entry::Occupied(mut newest) => *newest.get_mut() = at,
+            Entry::Vacant(place) => drop(place.insert(at)),
+        }
         self.posts.push_back(post);
     }
 
     fn forget_before(&mut self, ts: i64) {
         while let Some(oldest) = self.posts.front().filter(|oldest| oldest.ts < ts) {
             // A key that was used again belongs to the newer post.
-            if self.index.get(&oldest.key) == Some(&self.dropped) {
-                self.index.remove(&oldest.key);
+            if let Ok(entry) =
+                self.index.find_entry(self.hasher.hash_one(oldest.key), |at| *at == self.dropped)
+            {
+                entry.remove();
             }
             self.posts.pop_front();
             self.dropped += 1;
@@ -154,6 +186,10 @@ impl Dedupe {
             return Err(RowError("posts of a wrong length"));
         }
         let mut dedupe = Self::default();
+        let count = bytes.len() / POST_BYTES;
+        dedupe.posts.reserve(count);
+        // The table is empty: nothing is hashed again.
+        dedupe.index.reserve(count, |_| 0);
         while bytes.has_remaining() {
             dedupe.push(Post {
                 key: bytes.get_u128(),
