@@ -1,8 +1,8 @@
 //! Which node a room's commands go to, by the ring.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rookery_core::ring::{Member, Slot, View, slot_of};
 use rookery_protocol::id::RoomId;
 
@@ -14,6 +14,14 @@ const NOBODY: u16 = u16::MAX;
 pub(super) struct Route {
     me: String,
     ring: ArcSwap<Ring>,
+    /// The ring before this one.
+    before: ArcSwapOption<Before>,
+}
+
+struct Before {
+    ring: Arc<Ring>,
+    /// When another one took its place.
+    until: Instant,
 }
 
 struct Ring {
@@ -66,12 +74,14 @@ impl Ring {
 
 impl Route {
     pub(super) fn new(me: &str, view: &View) -> Self {
-        Self { me: me.to_owned(), ring: ArcSwap::from_pointee(Ring::new(me, view)) }
+        let ring = ArcSwap::from_pointee(Ring::new(me, view));
+        Self { me: me.to_owned(), ring, before: ArcSwapOption::empty() }
     }
 
     /// Takes over the newest view, of whichever revision: an etcd that lost its history counts from the beginning.
     pub(super) fn change(&self, view: &View) {
-        self.ring.store(Ring::new(&self.me, view).into());
+        let ring = self.ring.swap(Ring::new(&self.me, view).into());
+        self.before.store(Some(Before { ring, until: Instant::now() }.into()));
     }
 
     /// This node's name.
@@ -94,6 +104,16 @@ impl Route {
     pub(super) fn owner(&self, room: RoomId) -> Option<Owner> {
         let ring = self.ring.load();
         ring.view.members().get(usize::from(ring.owner(room))).map(Owner::of)
+    }
+
+    /// The node that owned the room before the newest change of the ring gave it to this one, if it is a member still, and when that was.
+    pub(super) fn moved_from(&self, room: RoomId) -> Option<(String, Instant)> {
+        let before = self.before.load_full()?;
+        let owner = before.ring.view.members().get(usize::from(before.ring.owner(room))).map(Owner::of)?;
+        let stays = |member: &Member| Owner::of(member) == owner;
+        let moved =
+            owner.name != self.me && self.is_mine(room) && self.ring.load().view.members().iter().any(stays);
+        moved.then_some((owner.name, before.until))
     }
 
     /// Name and shard of the node that owns the room.
@@ -163,6 +183,33 @@ mod tests {
         assert_eq!(owned(&route), 0);
         route.change(&View::new(4, Vec::new()));
         assert_eq!((owned(&route), route.owner(RoomId(1))), (0, None), "nobody is not me");
+    }
+
+    #[test]
+    fn knows_whom_a_room_has_come_from() {
+        let route = Route::new("one", &View::new(1, vec![node("one")]));
+        let from = |route: &Route| {
+            (0..100)
+                .filter_map(|room| route.moved_from(RoomId(room)))
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
+        assert!(from(&route).is_empty(), "it was never anybody else's");
+        let both = View::new(2, vec![node("one"), node("two")]);
+        route.change(&both);
+        assert!(from(&route).is_empty(), "what is here was here");
+        let state = MemberState::Draining;
+        route.change(&View::new(3, vec![node("one"), Member { state, ..node("two") }]));
+        let moved = from(&route);
+        assert!((20..80).contains(&moved.len()) && moved.iter().all(|name| name == "two"), "{moved:?}");
+        route.change(&View::new(4, vec![node("one")]));
+        assert!(from(&route).is_empty(), "the newest change gave it nothing");
+        // One that is gone, or began anew, leaves nothing.
+        for after in [vec![node("one")], vec![node("one"), Member { incarnation: 2, state, ..node("two") }]] {
+            route.change(&both);
+            route.change(&View::new(6, after));
+            assert!(from(&route).is_empty());
+        }
     }
 
     #[test]

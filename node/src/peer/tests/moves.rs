@@ -114,6 +114,38 @@ async fn a_room_is_left_with_all_that_there_is_to_know_of_it() {
     }
 }
 
+/// Somebody asks the next owner before the last one has left it the room: it waits for that, and reads nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_before_a_room_is_left_waits_for_that() {
+    let mut town = Town::new(2).await;
+    let ada = user(1);
+    let room = town.room(0, &ada, &[]).await;
+    // It waits for a moment only, which may not be enough on a busy machine: it is enough if it is so once.
+    for round in 0..20 {
+        let [from, to] = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        town.nodes[from].rooms.command(room, &ada, post(&format!("before {round}"))).await.unwrap();
+        let read = town.nodes[to].tails.load(Ordering::Relaxed);
+        let view = town.next_view(|active| *active = vec![from == 1, from == 0]);
+        town.tell(to, &view);
+        let hears = async {
+            while town.nodes[to].rooms.revision() < view.revision() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), hears).await.expect("the next owner hears of it");
+        let what = post(&format!("meanwhile {round}"));
+        let said = town.nodes[to].rooms.command(room, &ada, what);
+        let left = async { town.tell(from, &view) };
+        // In this order: it is asked first.
+        let (said, ()) = tokio::join!(biased; said, left);
+        assert!(matches!(said, Ok(Reply::Posted { repeated: false, .. })), "{said:?}");
+        if town.nodes[to].tails.load(Ordering::Relaxed) == read {
+            return;
+        }
+    }
+    panic!("the next owner never waits");
+}
+
 /// It has begun to read the log when it is left the room, and does not wait for what it reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_to_the_next_owner_does_not_wait_for_what_it_reads() {

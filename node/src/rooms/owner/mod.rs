@@ -6,6 +6,7 @@
 //! command does is decided in `rookery-core`.
 
 mod commit;
+mod heir;
 mod item;
 mod lane;
 mod shell;
@@ -278,6 +279,9 @@ impl Task {
         // What the one before has not done: it comes before what is in the mailbox.
         let mut left = VecDeque::new();
         loop {
+            if self.serves() {
+                heir::expect(&mut self, &mut left).await;
+            }
             if self.serves() {
                 self.env.metrics.active.inc();
                 self.calls.serving.store(true, Ordering::Release);
