@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -11,6 +11,8 @@ use rookery_protocol::translator::{TranslateReply, TranslateRequest};
 use rookery_translator::{
     engines, metrics::TranslatorMetrics, router::Translator, settings::TranslatorSettings, wire,
 };
+
+use super::away::Away;
 
 /// Longer than a translator takes with several engines that are late.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,20 +63,29 @@ impl Asked for InProcess {
 pub struct OverNats {
     client: async_nats::Client,
     subject: String,
+    away: Away,
 }
 
 impl OverNats {
     /// Those that serve this cluster.
     pub fn new(client: async_nats::Client, cluster: &str) -> Self {
-        Self { client, subject: rookery_translator::serve::subject(cluster) }
+        Self { client, subject: rookery_translator::serve::subject(cluster), away: Away::new() }
     }
 }
 
 #[async_trait]
 impl Asked for OverNats {
     async fn translate(&self, request: TranslateRequest) -> Option<TranslateReply> {
+        // Each message would be a request, again and again, that the servers of NATS answer in vain: chat would pay for it.
+        if !self.away.may_ask(Instant::now()) {
+            return None;
+        }
         let asked = async_nats::Request::new().payload(request.encode_to_vec().into()).timeout(Some(TIMEOUT));
-        let answer = self.client.send_request(self.subject.clone(), asked).await.ok()?;
+        let Ok(answer) = self.client.send_request(self.subject.clone(), asked).await else {
+            self.away.goes_on(Instant::now());
+            return None;
+        };
+        self.away.is_over();
         if answer.headers.is_some_and(|headers| headers.get("Nats-Service-Error").is_some()) {
             return None;
         }

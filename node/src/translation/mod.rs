@@ -6,6 +6,7 @@
 
 mod allow;
 mod ask;
+mod away;
 mod follow;
 mod history;
 mod metrics;
