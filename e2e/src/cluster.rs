@@ -25,12 +25,18 @@ pub fn shared() -> Option<&'static Cluster> {
     SHARED.get_or_init(|| nodes().map(start)).as_ref()
 }
 
+/// Of translators whose translations are waited for, by tests that use all cores.
+fn equal_share() -> Vec<(String, String)> {
+    vec![("ROOKERY_TRANSLATOR__IDLE_CLASS".to_owned(), "false".to_owned())]
+}
+
 fn start(nodes: usize) -> Cluster {
     let options = ClusterOptions {
         shards: ["blue", "blue", "green"].iter().cycle().take(nodes).map(ToString::to_string).collect(),
         // As in standalone: the suite tries each way to show who one is.
         settings: Options::generous().set("edge.url_token", true).environment().to_vec(),
         translators: 2,
+        translator_settings: equal_share(),
         ..ClusterOptions::of(server::program())
     };
     Cluster::start(&options).expect("the servers of a cluster are installed: scripts/servers")

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
-        Engine,
+        Class, Engine,
         apertium::Apertium,
         firefox::Firefox,
         remote::{Azure, Deepl, Google, LibreTranslate},
@@ -40,11 +40,12 @@ pub async fn set_up(settings: &TranslatorSettings) -> Result<Vec<Arc<dyn Engine>
         let lists = settings.order.values().chain([&settings.engines]);
         lists.flat_map(|list| list.split_whitespace()).any(|listed| listed == name)
     };
+    let class = if settings.idle_class { Class::Idle } else { Class::Usual };
     let wrong = |name: &str, why: String| format!("translator.{name}: {why}");
     if listed("firefox") && !settings.firefox.models.as_os_str().is_empty() {
         let folder = &settings.firefox.models;
         let looked_in = folder.clone();
-        let found = tokio::task::spawn_blocking(move || Firefox::find(&looked_in)).await;
+        let found = tokio::task::spawn_blocking(move || Firefox::find(&looked_in, class)).await;
         let found = found.map_err(|_| "it cannot be looked for".to_owned()).and_then(|found| found);
         let found = found.map_err(|why| wrong("firefox.models", why))?;
         if found.is_empty() {
@@ -53,7 +54,7 @@ pub async fn set_up(settings: &TranslatorSettings) -> Result<Vec<Arc<dyn Engine>
         engines.push(Arc::new(found));
     }
     if listed("apertium") && !settings.apertium.modes.as_os_str().is_empty() {
-        let found = Apertium::find(&settings.apertium.modes).await;
+        let found = Apertium::find(&settings.apertium.modes, class).await;
         if !found.is_empty() {
             engines.push(Arc::new(found));
         }

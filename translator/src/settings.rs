@@ -27,6 +27,8 @@ pub struct TranslatorSettings {
     pub text_bytes: usize,
     /// Texts that are translated at the same time; more are told to come later.
     pub concurrent: usize,
+    /// Engines of this machine get the processor time that nobody else on it wants.
+    pub idle_class: bool,
     /// A call to an engine may take so many milliseconds.
     pub timeout_ms: u64,
     /// After so many failures in a row an engine is left alone for a while.
@@ -138,6 +140,7 @@ impl Default for TranslatorSettings {
             order: BTreeMap::new(),
             text_bytes: 16 * 1024,
             concurrent: 256,
+            idle_class: true,
             timeout_ms: 10_000,
             breaker_failures: 5,
             breaker_seconds: 1,

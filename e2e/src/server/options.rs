@@ -21,6 +21,8 @@ impl Options {
             .set("edge.sends_per_second", 0)
             // What is installed must make no difference to tests of other things.
             .set("translation.mode", "off")
+            // Tests share the cores with everything, and wait for translations.
+            .set("translator.idle_class", false)
     }
 
     /// With short times and low limits, for tests that run into them.

@@ -4,6 +4,7 @@
 //! fails is the router's. An engine is given lines with marks in them and gives back as many.
 
 pub mod apertium;
+mod class;
 pub mod firefox;
 pub mod remote;
 
@@ -11,6 +12,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use self::class::Class;
 use crate::text::Lang;
 
 /// Lines of one language, for one or several others.

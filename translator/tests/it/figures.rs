@@ -57,8 +57,11 @@ async fn figures() {
         measure("apertium en-es", &translator(&only_apertium()).await, "es").await;
     }
     if let Some(models) = models() {
-        let mut settings =
-            TranslatorSettings { engines: "firefox".to_owned(), ..TranslatorSettings::default() };
+        let mut settings = TranslatorSettings {
+            engines: "firefox".to_owned(),
+            idle_class: false,
+            ..TranslatorSettings::default()
+        };
         settings.firefox.models = models;
         measure("firefox en-pt", &translator(&settings).await, "pt").await;
     }

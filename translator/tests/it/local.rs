@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use rookery_translator::{
-    engine::{Batch, Engine, EngineError, apertium::Apertium, firefox::Firefox},
+    engine::{Batch, Class, Engine, EngineError, apertium::Apertium, firefox::Firefox},
     engines,
     settings::TranslatorSettings,
 };
@@ -55,6 +55,38 @@ async fn apertium_serves_many_at_once_and_long_texts() {
     }
 }
 
+/// The tasks in a folder of `/proc` that the scheduler has in the idle class: their names, and whose children they are.
+fn idle(folder: &str) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(folder).unwrap().flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let idle = stats.filter_map(|stat| {
+        // proc(5): the name is in brackets; after it `ppid` is the second field, and `policy` the 39th, where 5 is `SCHED_IDLE`.
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        (fields.get(38) == Some(&"5")).then(|| (name.to_owned(), fields[1].to_owned()))
+    });
+    idle.collect()
+}
+
+/// So chat on the same machine goes first.
+#[tokio::test]
+async fn engines_get_what_nobody_else_wants() {
+    if support::apertium().await.is_some() {
+        let engine = Apertium::find(support::modes(), Class::Idle).await;
+        assert_eq!(ask(&engine, "en", "es", &["The house is big"]).await.unwrap(), ["La casa es grande"]);
+        let own = std::process::id().to_string();
+        let programs: Vec<_> = idle("/proc").into_iter().filter(|(_, parent)| *parent == own).collect();
+        assert!(programs.len() >= 5 && programs.iter().any(|(name, _)| name == "lt-proc"), "{programs:?}");
+    }
+    if let Some(models) = support::models() {
+        let engine = Firefox::find(&models, Class::Idle).unwrap();
+        ask(&engine, "en", "pt", &["The house is big"]).await.unwrap();
+        let threads = idle("/proc/self/task");
+        assert!(threads.iter().any(|(name, _)| name == "firefox en-pt"), "{threads:?}");
+        assert_eq!(threads.len(), 1, "nothing else of the process: {threads:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_mode_that_does_not_work_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -62,8 +94,8 @@ async fn a_mode_that_does_not_work_is_not_used() {
     write("eng-spa.mode", "lt-proc '/nowhere/x.bin'");
     write("eng-fra.mode", "cat");
     write("eng-deu_AT.mode", "lt-proc '/nowhere/y.bin'");
-    assert!(Apertium::find(folder.path()).await.is_empty());
-    assert!(Apertium::find("/nowhere".as_ref()).await.is_empty());
+    assert!(Apertium::find(folder.path(), Class::Usual).await.is_empty());
+    assert!(Apertium::find("/nowhere".as_ref(), Class::Usual).await.is_empty());
 }
 
 /// Before the programs of a mode: hands on what it reads, but ends or says nothing more when it reads that it is to.
@@ -96,7 +128,7 @@ async fn programs_that_die_or_hang_are_ended_and_started_again() {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     };
 
-    let engine = Apertium::find(folder.path()).await;
+    let engine = Apertium::find(folder.path(), Class::Usual).await;
     let house = async || support::within("an answer", ask(&engine, "en", "es", &["The house is big"])).await;
     assert_eq!(house().await.unwrap(), ["La casa es grande"]);
     // The first was the self-test's.
@@ -161,7 +193,7 @@ async fn firefox_goes_by_way_of_english_where_it_has_no_model() {
     // There are no models of a third language here: Galician, which is close to it, is what Portuguese is called.
     copy("pten", "pten");
     copy("enpt", "engl");
-    let engine = Firefox::find(folder.path()).unwrap();
+    let engine = Firefox::find(folder.path(), Class::Usual).unwrap();
     assert!(engine.has(lang("pt"), lang("gl")) && !engine.has(lang("gl"), lang("pt")));
     let version = engine.version(lang("pt"), lang("gl"));
     let [first, second] = [("pt", "en"), ("en", "gl")].map(|(from, to)| engine.version(lang(from), lang(to)));
@@ -216,8 +248,11 @@ async fn a_model_that_is_missing_or_damaged_is_named_at_the_start() {
         (model, changed_models(&models, noise("vocab."))),
         (model, changed_models(&models, half("lex."))),
     ] {
-        let mut settings =
-            TranslatorSettings { engines: "firefox".to_owned(), ..TranslatorSettings::default() };
+        let mut settings = TranslatorSettings {
+            engines: "firefox".to_owned(),
+            idle_class: false,
+            ..TranslatorSettings::default()
+        };
         settings.firefox.models = folder.path().to_owned();
         let why = engines::set_up(&settings).await.err().unwrap_or_else(|| panic!("it is used: {words}"));
         let named = why.starts_with("translator.firefox.models: ")
@@ -227,7 +262,7 @@ async fn a_model_that_is_missing_or_damaged_is_named_at_the_start() {
     }
     // Without its shortlist a model is slower, and no worse.
     let slower = changed_models(&models, without("lex."));
-    assert!(Firefox::find(slower.path()).unwrap().has(lang("en"), lang("pt")));
+    assert!(Firefox::find(slower.path(), Class::Usual).unwrap().has(lang("en"), lang("pt")));
 }
 
 #[tokio::test]
@@ -235,7 +270,7 @@ async fn a_model_that_is_damaged_later_is_an_error_and_nothing_else() {
     let Some(models) = support::models() else { return };
     let folder = changed_models(&models, |_, bytes| Some(bytes));
     // It is loaded when it is first needed.
-    let engine = Firefox::find(folder.path()).unwrap();
+    let engine = Firefox::find(folder.path(), Class::Usual).unwrap();
     let list = folder.path().join("lex.50.50.enpt.s2t.bin");
     let bytes = std::fs::read(&list).unwrap();
     std::fs::write(&list, &bytes[..bytes.len() / 2]).unwrap();

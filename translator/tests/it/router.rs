@@ -190,8 +190,11 @@ async fn code_addresses_mentions_and_emoji_come_through_untouched() {
         assert!(answer.ends_with("Gracias! 🇪🇸"), "{answer}");
     }
     if let Some(models) = crate::support::models() {
-        let mut settings =
-            TranslatorSettings { engines: "firefox".to_owned(), ..TranslatorSettings::default() };
+        let mut settings = TranslatorSettings {
+            engines: "firefox".to_owned(),
+            idle_class: false,
+            ..TranslatorSettings::default()
+        };
         settings.firefox.models = models;
         check(&text(&translator(&settings).await, SENT, "en", "pt").await.0);
     }

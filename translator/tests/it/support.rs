@@ -8,7 +8,7 @@ use std::{
 };
 
 use rookery_translator::{
-    engine::{Engine, apertium, apertium::Apertium, firefox::Firefox},
+    engine::{Class, Engine, apertium, apertium::Apertium, firefox::Firefox},
     engines,
     metrics::TranslatorMetrics,
     router::{Outcome, Request, SharedStore, Translator},
@@ -42,7 +42,7 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A folder with the few modes that are used here: each is tested at every start.
-fn modes() -> &'static Path {
+pub(crate) fn modes() -> &'static Path {
     static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
         for name in ["eng-spa.mode", "spa-eng.mode", "spa-cat.mode"] {
@@ -55,7 +55,7 @@ fn modes() -> &'static Path {
 
 /// Apertium with English and Spanish.
 pub(crate) async fn apertium() -> Option<Apertium> {
-    let found = Apertium::find(modes()).await;
+    let found = Apertium::find(modes(), Class::Usual).await;
     let usable = found.has(lang("en"), lang("es")) && found.has(lang("es"), lang("en"));
     if !usable {
         skipped("apertium and its pair eng-spa are not installed");
@@ -74,7 +74,7 @@ pub(crate) fn models() -> Option<PathBuf> {
 
 /// Firefox' models, English and Portuguese.
 pub(crate) fn firefox() -> Option<Firefox> {
-    match Firefox::find(&models()?) {
+    match Firefox::find(&models()?, Class::Usual) {
         Ok(found) => Some(found),
         Err(why) => {
             skipped(&why);
@@ -109,7 +109,11 @@ pub(crate) async fn with_further(
 
 /// Apertium alone.
 pub(crate) fn only_apertium() -> TranslatorSettings {
-    let mut settings = TranslatorSettings { engines: "apertium".to_owned(), ..TranslatorSettings::default() };
+    let mut settings = TranslatorSettings {
+        engines: "apertium".to_owned(),
+        idle_class: false,
+        ..TranslatorSettings::default()
+    };
     settings.apertium.modes = modes().to_owned();
     settings
 }

@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream::iter};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{mode::Mode, pipe::Pipe};
-use super::{Answers, Batch, Engine, EngineError, Most};
+use super::{Answers, Batch, Class, Engine, EngineError, Most};
 use crate::text::Lang;
 
 /// Where distributions put modes.
@@ -63,8 +63,8 @@ struct Lane {
 }
 
 impl Apertium {
-    /// Finds the modes in a folder and tests each. Empty if there are none.
-    pub async fn find(folder: &Path) -> Self {
+    /// Finds the modes in a folder and tests each. Empty if there are none. `class` is for translating alone.
+    pub async fn find(folder: &Path, class: Class) -> Self {
         let modes = mode::find(folder);
         let mut tests = iter(modes.into_iter().map(|mode| async move { (works(&mode).await, mode) }))
             .buffer_unordered(TESTS);
@@ -76,7 +76,7 @@ impl Apertium {
             }
             let (jobs, queue) = mpsc::channel(WAITING);
             let (pair, version) = ((mode.source, mode.target), mode.version.clone());
-            tokio::spawn(work(mode, queue));
+            tokio::spawn(work((mode, class), queue));
             lanes.insert(pair, Lane { version, jobs });
         }
         Self { lanes }
@@ -88,8 +88,9 @@ impl Apertium {
     }
 }
 
+/// Tried like any other program: on a busy machine a mode is not to be found wanting for want of time.
 async fn works(mode: &Mode) -> Result<(), String> {
-    let mut pipe = Pipe::start(mode).map_err(|error| error.to_string())?;
+    let mut pipe = Pipe::start(mode, Class::Usual).await.map_err(|error| error.to_string())?;
     let text = sample(mode.source).unwrap_or("1 2 3");
     let answer = tokio::time::timeout(START, pipe.ask(&[text.to_owned()])).await;
     let answer = answer.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
@@ -100,7 +101,7 @@ async fn works(mode: &Mode) -> Result<(), String> {
 }
 
 /// Serves one pair until the engine is dropped.
-async fn work(mode: Mode, mut queue: mpsc::Receiver<Job>) {
+async fn work((mode, class): (Mode, Class), mut queue: mpsc::Receiver<Job>) {
     let mut pipe: Option<Pipe> = None;
     loop {
         let next = tokio::time::timeout(IDLE, queue.recv());
@@ -115,7 +116,7 @@ async fn work(mode: Mode, mut queue: mpsc::Receiver<Job>) {
         let fresh = pipe.is_none();
         let ready = match pipe.take() {
             Some(pipe) => Ok(pipe),
-            None => Pipe::start(&mode),
+            None => Pipe::start(&mode, class).await,
         };
         let mut ready = match ready {
             Ok(pipe) => pipe,

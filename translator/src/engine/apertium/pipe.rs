@@ -1,13 +1,15 @@
 //! The running programs of one mode.
 
-use std::{io, process::Stdio};
+use std::{io, process::Stdio, thread};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
+    sync::oneshot,
 };
 
-use super::{mode::Mode, stream};
+use super::{Class, mode::Mode, stream};
 
 /// An answer has at most so many bytes.
 const LONGEST: u64 = 256 * 1024;
@@ -20,8 +22,20 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Starts the programs; they read their data meanwhile.
-    pub(super) fn start(mode: &Mode) -> io::Result<Self> {
+    /// Starts the programs, in this class; they read their data meanwhile.
+    pub(super) async fn start(mode: &Mode, class: Class) -> io::Result<Self> {
+        let (mode, runtime) = (mode.clone(), Handle::current());
+        let (done, started) = oneshot::channel();
+        // Programs begin in the class of the thread that starts them, and nothing else of ours is to be in that.
+        thread::Builder::new().name("apertium".to_owned()).spawn(move || {
+            class.enter();
+            let _runtime = runtime.enter();
+            let _ = done.send(Self::spawn(&mode));
+        })?;
+        started.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
+    }
+
+    fn spawn(mode: &Mode) -> io::Result<Self> {
         let mut programs = Vec::with_capacity(mode.stages.len());
         let mut from_last: Option<Stdio> = None;
         let mut input = None;

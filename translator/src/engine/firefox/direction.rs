@@ -11,7 +11,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{block, models::Files};
-use crate::{engine::EngineError, text::Lang};
+use crate::{
+    engine::{Class, EngineError},
+    text::Lang,
+};
 
 /// Requests that wait for one model; more are refused.
 const WAITING: usize = 64;
@@ -23,13 +26,14 @@ type Job = (Arc<[String]>, oneshot::Sender<Result<Vec<String>, EngineError>>);
 pub(super) struct Direction {
     name: String,
     files: Files,
+    class: Class,
     /// To the thread that runs now, if one does.
     jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
 }
 
 impl Direction {
-    pub(super) fn new((source, target): (Lang, Lang), files: Files) -> Self {
-        Self { name: format!("{source}-{target}"), files, jobs: Mutex::default() }
+    pub(super) fn new((source, target): (Lang, Lang), files: Files, class: Class) -> Self {
+        Self { name: format!("{source}-{target}"), files, class, jobs: Mutex::default() }
     }
 
     /// Loads the model, and forgets it: it is loaded again when somebody needs it.
@@ -65,10 +69,11 @@ impl Direction {
             }
         }
         let (sender, queue) = mpsc::sync_channel(WAITING);
-        let files = self.files.clone();
-        let started = std::thread::Builder::new()
-            .name(format!("firefox {}", self.name))
-            .spawn(move || run(&files, &queue));
+        let (files, class) = (self.files.clone(), self.class);
+        let started = std::thread::Builder::new().name(format!("firefox {}", self.name)).spawn(move || {
+            class.enter();
+            run(&files, &queue);
+        });
         started.map_err(|error| EngineError::Away(format!("no thread: {error}").into()))?;
         let sent = sender.try_send(job).map_err(|_| EngineError::Away("the model's thread has ended".into()));
         *jobs = Some(sender);

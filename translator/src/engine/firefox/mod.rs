@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use self::direction::Direction;
-use super::{Answers, Batch, Engine, EngineError, Most};
+use super::{Answers, Batch, Class, Engine, EngineError, Most};
 use crate::text::Lang;
 
 /// See the module's text.
@@ -32,17 +32,18 @@ fn cpu_suffices() -> bool {
 
 impl Firefox {
     /// Finds the models in a folder and the folders in it, and loads each once: what is damaged is told to whoever starts it, and not
-    /// to the first who reads its language. Empty if there are none. Takes a moment for each.
+    /// to the first who reads its language. Empty if there are none. Takes a moment for each. `class` is for
+    /// translating alone.
     ///
     /// # Errors
     /// A sentence: which model cannot be used, or that this machine cannot run them.
-    pub fn find(folder: &Path) -> Result<Self, String> {
+    pub fn find(folder: &Path, class: Class) -> Result<Self, String> {
         let models = models::find(folder)?;
         if !models.is_empty() && !cpu_suffices() {
             return Err("this machine's processor cannot run them: it lacks AVX2 (on ARM: i8mm)".to_owned());
         }
         let directions = models.into_iter().map(|(pair, files)| {
-            let direction = Direction::new(pair, files);
+            let direction = Direction::new(pair, files, class);
             direction.try_out().map(|()| (pair, direction))
         });
         Ok(Self { directions: directions.collect::<Result<_, _>>()? })
