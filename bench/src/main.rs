@@ -41,9 +41,6 @@ enum Command {
     /// A server that only writes, ordered by standard input (used by the other commands)
     #[command(hide = true)]
     RawServer(raw::RawSettings),
-    /// Keeps cores busy with nothing (used by `translator`)
-    #[command(hide = true)]
-    Burn(commands::translator::BurnArguments),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +54,6 @@ fn main() -> ExitCode {
         Command::Mailer(arguments) => commands::mailer::run(&arguments),
         Command::Translator(arguments) => commands::translator::run(&arguments),
         Command::Table(arguments) => commands::table::run(&arguments),
-        Command::Burn(arguments) => commands::translator::burn(&arguments),
         Command::RawServer(settings) => limits::allow_connections(0).and_then(|()| raw::serve(&settings)),
     };
     match outcome {

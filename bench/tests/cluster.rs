@@ -56,15 +56,22 @@ fn value(report: &Value, name: &str) -> f64 {
 fn a_mailer_is_measured_beside_chat() {
     let Some(node) = node() else { return };
     let Some(mailer) = built(node.with_file_name("rookery-mailer")) else { return };
-    let flags = "mailer --nodes 1 --mails 40 --steady 20 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
+    let flags = "mailer --nodes 1 --mails 40 --steady 20 --answer-ms 10 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
     let Some((report, words)) = measured(flags, &[("--server", node), ("--mailer", mailer)]) else { return };
     assert!(value(&report, "one mailer") > 1.0, "{words}");
-    for what in
-        ["a mailer at rest", "no mailer, mails waiting", "a mailer at 20 mails/s", "a mailer at full load"]
-    {
+    for what in [
+        "a mailer at rest",
+        "no mailer, mails waiting",
+        "a mailer at 20 mails/s",
+        "a mailer at full load, its server answers in 10 ms",
+        "a mailer at full load, its server answers at once",
+    ] {
         assert!(value(&report, &format!("chat with {what}: p99")) > 0.0, "{words}");
     }
-    assert!(value(&report, "chat with a mailer at full load: mails meanwhile") > 1.0, "{words}");
+    assert!(
+        value(&report, "chat with a mailer at full load, its server answers at once: mails meanwhile") > 1.0,
+        "{words}"
+    );
 }
 
 #[test]
@@ -76,7 +83,7 @@ fn a_translator_is_measured_beside_chat() {
             writeln!(std::io::stderr(), "SKIPPED: apertium-eng-spa is not installed; run scripts/setup test");
         return;
     }
-    let flags = "translator --nodes 2 --engines apertium --at-once 4 --spoken 20 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
+    let flags = "translator --nodes 2 --engines apertium --idle-class false --at-once 4 --spoken 20 --rate 20 --rooms 3 --readers 1 --repetitions 1 --warm-up 0.1 --window 0.4";
     let programs = [("--server", node), ("--translator", translator)];
     let Some((report, words)) = measured(flags, &programs) else { return };
     for what in [
@@ -89,11 +96,10 @@ fn a_translator_is_measured_beside_chat() {
     }
     assert!(value(&report, "apertium, a translation after its message: p99") > 0.0, "{words}");
     for what in [
-        "a translator at rest",
-        "no translator, translations wanted",
+        "a translator that chat alone asks",
+        "no translator",
         "a translator at full load",
-        "as much processor time burnt for nothing",
-        "a translator at full load in the idle class",
+        "a translator at full load, idle_class = false",
     ] {
         assert!(value(&report, &format!("chat with {what}: p99")) > 0.0, "{words}");
     }

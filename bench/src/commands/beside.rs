@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use rookery_testbed::{Process, eventually};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::cluster::progress;
 use crate::{
     bed::{self, Bed, Plan},
     report::Report,
-    target::Http,
+    target::{Cluster, Http},
 };
 
 pub(super) const TARGET: &str = "cluster";
@@ -39,6 +40,78 @@ pub(super) struct Chat {
     /// Seconds measured in each step
     #[arg(long, default_value_t = 5.0)]
     pub(super) window: f64,
+    /// Who runs where, in all windows
+    #[arg(long, value_enum, default_value_t = Cores::Apart)]
+    pub(super) cores: Cores,
+}
+
+/// Who runs where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Cores {
+    /// Chat has the first core: its clients, nodes, and all of their servers. The service and whatever it works for have the others: as on
+    /// machines of their own, or within limits
+    Apart,
+    /// Everybody has all
+    Shared,
+}
+
+impl Cores {
+    fn first_of_services(self) -> Option<usize> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        (self == Self::Apart && count > 1).then_some(1)
+    }
+
+    /// Puts this thread, and what it starts from now on, among chat's. To be called before a cluster is started.
+    ///
+    /// # Errors
+    /// The system does not let it.
+    pub(super) fn of_chat(self) -> anyhow::Result<()> {
+        if self == Self::Apart && self.first_of_services().is_none() {
+            progress("ONE CORE ONLY: chat and the service share it");
+        }
+        self.first_of_services().map_or(Ok(()), |first| keep_to(0..first))
+    }
+
+    /// Puts this thread, and what it starts from now on, among the service's.
+    ///
+    /// # Errors
+    /// The system does not let it.
+    pub(super) fn of_service(self) -> anyhow::Result<()> {
+        self.first_of_services().map_or(Ok(()), |first| keep_to(first..CpuSet::MAX_CPU))
+    }
+
+    /// Runs it in a thread among the service's.
+    ///
+    /// # Errors
+    /// The system does not let it, or what it returns.
+    pub(super) fn beside<T: Send>(
+        self,
+        what: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| self.of_service().and_then(|()| what()));
+            there.join().map_err(|_| anyhow::anyhow!("what is beside chat has panicked"))?
+        })
+    }
+
+    /// A process of the service, to be started.
+    pub(super) fn process(self, cluster: &Cluster, name: &str, mut words: Vec<String>) -> Process {
+        if let Some(first) = self.first_of_services() {
+            // `taskset` becomes the program that it starts.
+            words.splice(
+                0..0,
+                ["taskset".to_owned(), "-c".to_owned(), format!("{first}-{}", CpuSet::MAX_CPU - 1)],
+            );
+        }
+        let program = words.remove(0);
+        cluster.process(name, program.as_ref(), words)
+    }
+}
+
+fn keep_to(cores: std::ops::Range<usize>) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    cores.for_each(|core| set.set(core));
+    sched_setaffinity(None, &set).context("a thread cannot be kept to some of the cores")
 }
 
 impl Chat {

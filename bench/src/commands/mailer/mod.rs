@@ -1,15 +1,13 @@
 //! Mails per second of one mailer, and whether chat notices it: p99 beside a mailer at rest, with none while mails wait, beside one that always
-//! has mails and is held to a rate, as by an SMTP server that takes no more, and beside one at full load.
+//! has mails and is held to a rate, as by an SMTP server that takes no more, and beside one all of whose connections are busy all the time, with
+//! a server that takes its time and with one that answers at once.
 //!
 //! What a window at rest and another one of the same round differ by is told, too: a difference that is smaller shows nothing.
 
 mod jobs;
 mod sink;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
@@ -61,6 +59,9 @@ pub struct Arguments {
     /// Beside the full load: mails per second, held to that by the mailer's own setting
     #[arg(long, default_value_t = 20)]
     steady: u32,
+    /// An SMTP server that takes its time answers a mail after so many milliseconds
+    #[arg(long, default_value_t = 100)]
+    answer_ms: u64,
     /// Niceness of the mailer: its CPU weight where it shares cores, as requests of CPU are on Kubernetes
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
     nice: u8,
@@ -80,9 +81,10 @@ pub struct Arguments {
 /// and is none.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     limits::allow_connections(arguments.chat.readers + SENDERS)?;
+    arguments.chat.cores.of_chat()?;
     let mut report = Report::for_this_command();
     let Some(cluster) = Cluster::start(&arguments.cluster)? else { return Ok(()) };
-    let sink = Sink::start()?;
+    let sink = arguments.chat.cores.beside(Sink::start)?;
     let of_run = super::run_name();
     let mut jobs = Jobs::new(&cluster.nats(), cluster.name(), of_run)?;
     let fast = mailer(&cluster, arguments, &sink, 0)?;
@@ -96,19 +98,26 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut bed = town.bed(&rooms, arguments.chat.readers)?;
     let most =
         report.figures.iter().find(|figure| figure.name == MAILS).and_then(|figure| figure.median(TARGET));
+    let late = Duration::from_millis(arguments.answer_ms);
     let kinds = [
-        Kind { what: REST.to_owned(), mailer: Some(&fast), per_second: 0.0 },
-        Kind { what: AGAIN.to_owned(), mailer: Some(&fast), per_second: 0.0 },
-        Kind { what: "no mailer, mails waiting".to_owned(), mailer: None, per_second: 0.0 },
+        Kind { mailer: Some(&fast), ..Kind::new(REST) },
+        Kind { mailer: Some(&fast), ..Kind::new(AGAIN) },
+        Kind::new("no mailer, mails waiting"),
         Kind {
-            what: format!("a mailer at {} mails/s", arguments.steady),
             mailer: Some(&steady),
             per_second: arguments.steady.into(),
+            ..Kind::new(&format!("a mailer at {} mails/s", arguments.steady))
         },
         Kind {
-            what: "a mailer at full load".to_owned(),
+            mailer: Some(&fast),
+            per_second: f64::from(arguments.connections) / late.as_secs_f64().max(0.001),
+            answer: late,
+            ..Kind::new(&format!("a mailer at full load, its server answers in {} ms", arguments.answer_ms))
+        },
+        Kind {
             mailer: Some(&fast),
             per_second: most.unwrap_or(100.0),
+            ..Kind::new("a mailer at full load, its server answers at once")
         },
     ];
     for round in 0..arguments.repetitions.max(1) {
@@ -140,8 +149,17 @@ struct Kind<'a> {
     what: String,
     /// Which runs.
     mailer: Option<&'a Service>,
-    /// How many mails it is expected to send; 0: it has none.
+    /// How many mails it is expected to send at most; 0: it has none.
     per_second: f64,
+    /// How late the SMTP server answers.
+    answer: Duration,
+}
+
+impl Kind<'_> {
+    /// Beside none.
+    fn new(what: &str) -> Self {
+        Self { what: what.to_owned(), mailer: None, per_second: 0.0, answer: Duration::ZERO }
+    }
 }
 
 /// A mailer that sends so many mails per second; 0: as many as it can.
@@ -161,8 +179,8 @@ fn mailer(cluster: &Cluster, arguments: &Arguments, sink: &Sink, per_second: u32
     ];
     // `nice` becomes the program that it starts.
     let program = program(&arguments.mailer)?.display().to_string();
-    let words = ["-n".to_owned(), arguments.nice.to_string(), program, "run".to_owned()];
-    let process = cluster.process(&format!("mailer-{per_second}"), Path::new(NICE), words.to_vec());
+    let words = [NICE.to_owned(), "-n".to_owned(), arguments.nice.to_string(), program, "run".to_owned()];
+    let process = arguments.chat.cores.process(cluster, &format!("mailer-{per_second}"), words.to_vec());
     Ok(Service::new("the mailer", process, &settings))
 }
 
@@ -221,6 +239,7 @@ fn window(
     // A rate that few mails were measured by is not to be believed.
     let mails = if expected > 0 { expected.max(LEAST) } else { 0 };
     jobs.put(if kind.mailer.is_some() { mails } else { WAITING })?;
+    sink.answer_after(kind.answer);
     if let Some(mailer) = kind.mailer {
         mailer.start();
     }
@@ -236,6 +255,7 @@ fn window(
     if let Some(mailer) = kind.mailer {
         mailer.stop();
     }
+    sink.answer_after(Duration::ZERO);
     if sink.taken() < jobs.count() {
         fast.start();
         drained(jobs, sink)?;

@@ -1,4 +1,4 @@
-//! An SMTP server that takes every mail and keeps none: faster than a real one, so that the mailer is what is measured.
+//! An SMTP server that takes every mail and keeps none: at once, so that the mailer is what is measured, or as late as a real one.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// A line or a mail is no longer, bytes.
@@ -15,32 +16,46 @@ const LONGEST: u64 = 1 << 20;
 /// A running server. It ends with the process.
 pub(super) struct Sink {
     pub(super) address: SocketAddr,
-    taken: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Mails taken so far.
+    taken: AtomicU64,
+    /// Milliseconds until a mail is answered.
+    answers_after: AtomicU64,
 }
 
 impl Sink {
     pub(super) fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let taken = Arc::new(AtomicU64::new(0));
-        let counter = taken.clone();
+        let counts = Arc::<Counts>::default();
+        let counter = counts.clone();
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 let counter = counter.clone();
                 std::thread::spawn(move || serve(&socket, &counter));
             }
         });
-        Ok(Self { address, taken })
+        Ok(Self { address, counts })
     }
 
     /// Mails taken so far.
     pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
+        self.counts.taken.load(Ordering::Acquire)
+    }
+
+    /// From now on each mail is answered so much later.
+    pub(super) fn answer_after(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.counts.answers_after.store(time, Ordering::Release);
     }
 }
 
 /// Speaks with one client until it leaves (RFC 5321).
-fn serve(mut socket: &TcpStream, taken: &AtomicU64) -> std::io::Result<()> {
+fn serve(mut socket: &TcpStream, counts: &Counts) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     socket.write_all(b"220 sink\r\n")?;
     let mut reader = BufReader::new(socket);
@@ -53,7 +68,8 @@ fn serve(mut socket: &TcpStream, taken: &AtomicU64) -> std::io::Result<()> {
         if in_mail {
             if line == b".\r\n" {
                 in_mail = false;
-                taken.fetch_add(1, Ordering::Release);
+                std::thread::sleep(Duration::from_millis(counts.answers_after.load(Ordering::Acquire)));
+                counts.taken.fetch_add(1, Ordering::Release);
                 socket.write_all(b"250 taken\r\n")?;
             }
             continue;

@@ -14,6 +14,7 @@ use prost::Message as _;
 use rookery_protocol::translator::{TranslateReply, TranslateRequest};
 use tokio::{runtime::Runtime, task::JoinSet};
 
+use super::super::beside::Cores;
 use crate::{clock, load::Latency};
 
 /// An answer that does not come by then never will.
@@ -52,8 +53,11 @@ fn line(number: u64) -> String {
 }
 
 impl Asks {
-    pub(super) fn new(nats: &[String], cluster: &str) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    pub(super) fn new(nats: &[String], cluster: &str, cores: Cores) -> anyhow::Result<Self> {
+        // Its thread belongs to who asks of the service, and is not chat's.
+        let runtime = cores.beside(|| {
+            Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+        })?;
         let client = runtime.block_on(async_nats::connect(nats)).context("NATS cannot be reached")?;
         // No line of another run is one of this.
         let next = Arc::new(AtomicU64::new(clock::now() / 1_000_000));

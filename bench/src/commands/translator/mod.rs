@@ -1,12 +1,10 @@
-//! Translations per second of each local engine, how long after its message a translation comes, and whether chat notices a
-//! translator: p99 with one at rest, away while messages want translations, and at full load.
+//! Translations per second of each local engine, how long after its message a translation comes, and whether chat notices what becomes of
+//! the translator: its p99 with one that it alone asks, with none, and with one that others keep at full load.
 //!
-//! A translator that is at work takes processor time, which chat on the same cores cannot but notice. What it must never do is to
-//! wait for one. So a full load is measured three ways: as it is; beside a process that burns as much processor time and has
-//! nothing to do with chat; and with the translator in the scheduler's idle class, where it gets what nobody else wants.
+//! Engines are in the scheduler's idle class by default, where they get what nobody else wants; a full load is measured with that and
+//! without.
 
 mod asks;
-mod burner;
 mod reader;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -15,10 +13,8 @@ use anyhow::Context as _;
 use rookery_testbed::{find_models, find_modes};
 use serde_json::json;
 
-pub use self::burner::{BurnArguments, burn};
 use self::{
     asks::{Asked, Asks, Lines},
-    burner::Burner,
     reader::Reader,
 };
 use super::{
@@ -33,13 +29,12 @@ use crate::{
     target::{Cluster, ClusterSettings, Http, Usage, api},
 };
 
-const REST: &str = "a translator at rest";
-const AGAIN: &str = "a translator at rest, once more";
-const AWAY: &str = "no translator, translations wanted";
+const REST: &str = "a translator that chat alone asks";
+const AGAIN: &str = "a translator that chat alone asks, once more";
+const AWAY: &str = "no translator";
 const FULL: &str = "a translator at full load";
-const BURNER: &str = "as much processor time burnt for nothing";
-const IDLE: &str = "a translator at full load in the idle class";
-const SAME_ROUND: &str = "that at rest in the same round";
+const EQUAL: &str = "a translator at full load, idle_class = false";
+const SAME_ROUND: &str = "one that chat alone asks in the same round";
 /// What is said in chat: something to translate.
 const WORDS: &str = " The house is big and the water is cold, I think, and the dog is in the garden.";
 /// A translation that does not come by then never will.
@@ -64,6 +59,9 @@ pub struct Arguments {
     /// Messages per second of which it is measured when their translations come
     #[arg(long, default_value_t = 10.0)]
     spoken: f64,
+    /// Whether engines are in the scheduler's idle class, as by default; one window is measured without in any case
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    idle_class: bool,
     #[command(flatten)]
     chat: Chat,
     /// How often each is measured, in turn
@@ -112,6 +110,7 @@ impl EngineName {
 /// installed is said, and is none.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     limits::allow_connections(arguments.chat.readers + SENDERS)?;
+    arguments.chat.cores.of_chat()?;
     let (engines, missing): (Vec<_>, Vec<_>) =
         arguments.engines.iter().copied().partition(|engine| engine.is_installed());
     for engine in missing {
@@ -123,10 +122,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut report = Report::for_this_command();
     let cluster = Cluster::start_with(&arguments.cluster, &[("ROOKERY_TRANSLATION__MODE", "nats")])?;
     let Some(cluster) = cluster else { return Ok(()) };
-    let asks = Asks::new(&cluster.nats(), cluster.name())?;
+    let asks = Asks::new(&cluster.nats(), cluster.name(), arguments.chat.cores)?;
     for _ in 0..arguments.repetitions.max(1) {
         for engine in &engines {
-            let translator = started(&cluster, arguments, &[*engine], Class::Usual)?;
+            let translator = started(&cluster, arguments, &[*engine], arguments.idle_class)?;
             speed(&translator, *engine, &asks, arguments, &mut report)?;
             delay(&cluster, *engine, arguments, &mut report)?;
             translator.stop();
@@ -136,20 +135,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report.finish(&arguments.output)
 }
 
-/// With whom a process shares the cores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Usual,
-    /// With nobody: it gets what is left (`SCHED_IDLE`), and so does what it starts.
-    Idle,
-}
-
-/// Starts a translator, and returns when it is ready.
+/// Starts a translator, whose engines are in the scheduler's idle class or not, and returns when it is ready.
 fn started(
     cluster: &Cluster,
     arguments: &Arguments,
     engines: &[EngineName],
-    class: Class,
+    idle: bool,
 ) -> anyhow::Result<Service> {
     let program = program(&arguments.translator)?;
     let names: Vec<_> = engines.iter().map(|engine| engine.name()).collect();
@@ -159,19 +150,13 @@ fn started(
         ("NATS__URLS", cluster.nats().join(",")),
         ("REDIS__URL", cluster.redis()),
         ("TRANSLATOR__ENGINES", names.join(" ")),
+        ("TRANSLATOR__IDLE_CLASS", idle.to_string()),
         ("TRANSLATOR__FIREFOX__MODELS", models.to_string_lossy().into_owned()),
         ("LOG__LEVEL", "warn".to_owned()),
     ];
-    let name = format!("translator-{}-{class:?}", names.join("-")).to_lowercase();
-    let serve = vec!["serve".to_owned()];
-    let process = match class {
-        Class::Usual => cluster.process(&name, &program, serve),
-        Class::Idle => {
-            let mut args = vec!["--idle".to_owned(), "0".to_owned(), program.to_string_lossy().into_owned()];
-            args.extend(serve);
-            cluster.process(&name, "chrt".as_ref(), args)
-        }
-    };
+    let name = format!("translator-{}-{idle}", names.join("-"));
+    let words = vec![program.to_string_lossy().into_owned(), "serve".to_owned()];
+    let process = arguments.chat.cores.process(cluster, &name, words);
     let translator = Service::new("the translator", process, &settings);
     translator.start();
     Ok(translator)
@@ -288,11 +273,7 @@ fn two_users(http: Http) -> anyhow::Result<[api::User; 2]> {
 
 /// The user reads the language that an engine translates into.
 fn wants(http: Http, user: &api::User, engine: EngineName) -> anyhow::Result<()> {
-    reads(http, user, engine.target())
-}
-
-fn reads(http: Http, user: &api::User, language: &str) -> anyhow::Result<()> {
-    let body = json!({ "language": language });
+    let body = json!({ "language": engine.target() });
     http.json("PATCH", "/v1/users/me", Some(&user.token), Some(&body)).map(drop)
 }
 
@@ -308,58 +289,67 @@ fn beside_chat(
     let rooms = town.rooms(arguments.chat.rooms)?;
     let mut bed = town.bed(&rooms, arguments.chat.readers)?;
     let http = cluster.http()?;
-    // Somebody on each node reads in all windows, so that chat has as much to deliver in each; in which language decides whether anything is
-    // translated.
+    // Somebody on each node reads another language, in all windows, so that chat has as much to ask for and to deliver in each.
     let foreign = api::users(http, 1, &super::run_name())?.remove(0);
+    wants(http, &foreign, engines[0])?;
     for room in &rooms {
         http.json("POST", &format!("/v1/rooms/{room}/join"), Some(&foreign.token), None)?;
     }
     for _ in 0..arguments.repetitions.max(1) {
-        reads(http, &foreign, "en")?;
         let open = |server: SocketAddr| Reader::open(server, &foreign.token);
         let readers: Vec<Reader> =
             cluster.addresses().into_iter().map(open).collect::<anyhow::Result<_>>()?;
-        let translator = started(cluster, arguments, engines, Class::Usual)?;
+        let come = || readers.iter().map(Reader::translations).sum::<u64>();
+        let translator = started(cluster, arguments, engines, arguments.idle_class)?;
         let first = arguments.chat.run(&mut bed, REST, report)?;
         translator.stop();
-        let come = || readers.iter().map(Reader::translations).sum::<u64>();
-        anyhow::ensure!(come() == 0, "a translator at rest translates");
-
-        wants(http, &foreign, engines[0])?;
-        let away = arguments.chat.run(&mut bed, AWAY, report)?;
-
-        let translator = started(cluster, arguments, engines, Class::Usual)?;
-        let (full, cores) = loaded(&translator, engines, asks, (&mut bed, arguments), FULL, report)?;
+        let translator = started(cluster, arguments, engines, arguments.idle_class)?;
+        let full = loaded(&translator, engines, asks, (&mut bed, arguments), FULL, report)?;
         translator.stop();
-        let burner = {
-            let _burner = Burner::start(cores)?;
-            arguments.chat.run(&mut bed, BURNER, report)?
-        };
-        let translator = started(cluster, arguments, engines, Class::Idle)?;
-        let (idle, _) = loaded(&translator, engines, asks, (&mut bed, arguments), IDLE, report)?;
+        let translator = started(cluster, arguments, engines, false)?;
+        let equal = loaded(&translator, engines, asks, (&mut bed, arguments), EQUAL, report)?;
         translator.stop();
-        anyhow::ensure!(come() > 0, "nothing was translated beside chat");
-
-        reads(http, &foreign, "en")?;
-        let translator = started(cluster, arguments, engines, Class::Usual)?;
+        let translator = started(cluster, arguments, engines, arguments.idle_class)?;
         let again = arguments.chat.run(&mut bed, AGAIN, report)?;
+        translator.stop();
+        let away = arguments.chat.run(&mut bed, AWAY, report)?;
+        // What waits for a translator must not be the next round's.
+        let translator = started(cluster, arguments, engines, arguments.idle_class)?;
+        caught_up(come)?;
         translator.stop();
         drop(readers);
         // Of one round, so that what the machine does in the meantime is the same for both, nearly.
         let rest = f64::midpoint(first, again);
-        let mut add = |what: &str, than: &str, aim: &'static str, times: f64| {
-            report.add(&format!("chat with {what}: p99, against {than}"), "times", Some(aim), TARGET, times);
+        let mut add = |what: &str, aim: Option<&str>, times: f64| {
+            report.add(&format!("chat with {what}: p99, against {SAME_ROUND}"), "times", aim, TARGET, times);
         };
-        add(AGAIN, SAME_ROUND, "1, but for chance", again / first);
-        add(AWAY, SAME_ROUND, "≤ 1.05", away / rest);
-        add(FULL, BURNER, "≤ 1.05", full / burner);
-        add(FULL, SAME_ROUND, "≤ 1.05", full / rest);
-        add(IDLE, SAME_ROUND, "≤ 1.05", idle / rest);
+        add(AGAIN, Some("1, but for chance"), again / first);
+        add(AWAY, Some("≤ 1.05"), away / rest);
+        add(FULL, Some("≤ 1.05"), full / rest);
+        add(EQUAL, None, equal / rest);
     }
     Ok(())
 }
 
-/// Chat while a translator always has lines to translate: its p99 in milliseconds, and how many cores those took.
+/// Waits until all that waited for a translator is told, by its readers' count of translations.
+fn caught_up(come: impl Fn() -> u64) -> anyhow::Result<()> {
+    const QUIET: Duration = Duration::from_secs(5);
+    let begun = clock::now();
+    let (mut last, mut since) = (come(), begun);
+    while last == 0 || clock::now() - since < clock::nanos(QUIET) {
+        anyhow::ensure!(
+            clock::now() - begun < clock::nanos(PATIENCE),
+            "translations are missing, or come without end"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+        if come() != last {
+            (last, since) = (come(), clock::now());
+        }
+    }
+    Ok(())
+}
+
+/// Chat while a translator always has lines to translate: its p99 in milliseconds.
 fn loaded(
     translator: &Service,
     engines: &[EngineName],
@@ -367,7 +357,7 @@ fn loaded(
     (bed, arguments): (&mut Bed, &Arguments),
     what: &str,
     report: &mut Report,
-) -> anyhow::Result<(f64, f64)> {
+) -> anyhow::Result<f64> {
     let floods: Vec<_> =
         engines.iter().map(|engine| asks.flood(engine.target(), arguments.at_once)).collect();
     // Its programs and models are started by then.
@@ -384,5 +374,5 @@ fn loaded(
     report.add(&format!("chat with {what}: translations meanwhile"), "/s", None, TARGET, rate);
     report.add(&format!("chat with {what}: CPU of the translator"), "cores", None, TARGET, cores);
     progress(&format!("{what}: {rate:.0} translations/s, {cores:.2} cores"));
-    Ok((p99, cores))
+    Ok(p99)
 }
