@@ -112,7 +112,7 @@ impl Worker {
             Claim::Ours(ours) => ours,
             Claim::Sent => {
                 self.metrics.repeats_avoided.inc();
-                return acknowledge(message, AckKind::Ack).await;
+                return self.acknowledge(message, AckKind::Ack).await;
             }
             Claim::Theirs => {
                 again(message, self.ack_wait).await;
@@ -136,7 +136,7 @@ impl Worker {
                 self.metrics.sent(kind, i128::from(now_ms()) - i128::from(delivery.since));
                 tracing::debug!(job = job.id, kind, "sent");
                 self.end(job, &ours, &Memory::now(State::Sent, at, ours.failures)).await?;
-                acknowledge(message, AckKind::Ack).await
+                self.acknowledge(message, AckKind::Ack).await
             }
             Tried::Expired => self.drop_expired(message, job).await,
             Tried::Away(why) => {
@@ -159,7 +159,7 @@ impl Worker {
             Tried::Hopeless(why) => {
                 self.bury(delivery, Some(job), (&why, ours.failures.saturating_add(1))).await?;
                 self.end(job, &ours, &Memory::given_up(State::Waiting, delivery.key)).await?;
-                acknowledge(message, AckKind::Term).await
+                self.acknowledge(message, AckKind::Term).await
             }
         }
     }
@@ -179,7 +179,7 @@ impl Worker {
         let Some(after) = after else {
             self.bury(delivery, Some(job), (why, failures)).await?;
             self.end(job, ours, &Memory::given_up(memory.state, delivery.key)).await?;
-            return acknowledge(message, AckKind::Term).await;
+            return self.acknowledge(message, AckKind::Term).await;
         };
         self.metrics.retried(kind);
         if self.end(job, ours, &memory).await? {
@@ -203,7 +203,7 @@ impl Worker {
         after: Duration,
     ) -> Result<(), Away> {
         self.surely(|| self.queue.later(&job.id, delivery, after)).await?;
-        acknowledge(message, AckKind::Ack).await
+        self.acknowledge(message, AckKind::Ack).await
     }
 
     /// Of no use to anybody, sent or looked at.
@@ -211,7 +211,7 @@ impl Worker {
         let kind = job.mail.kind();
         tracing::info!(job = job.id, kind, "a mail is dropped: what it says is not valid any more");
         self.metrics.expired(kind);
-        acknowledge(message, AckKind::Term).await
+        self.acknowledge(message, AckKind::Term).await
     }
 
     /// First among the dead letters, then out of where it came from: at no time in neither.
@@ -223,7 +223,7 @@ impl Worker {
         why: (&str, u32),
     ) -> Result<(), Away> {
         self.bury(delivery, job, why).await?;
-        acknowledge(message, AckKind::Term).await
+        self.acknowledge(message, AckKind::Term).await
     }
 
     async fn bury(
@@ -241,6 +241,12 @@ impl Worker {
         self.surely(|| self.queue.bury(names, payload.clone(), version, (why, failures))).await?;
         self.metrics.dead(kind);
         Ok(())
+    }
+
+    /// Waits for the server's word. Without it the job comes again, and what is remembered says that nothing is to be done.
+    async fn acknowledge(&self, message: &Message, kind: AckKind) -> Result<(), Away> {
+        let confirmed = self.queue.turns.write(message.double_ack_with(kind)).await;
+        confirmed.map_err(|error| Away(format!("an acknowledgement was not confirmed: {error}")))
     }
 
     /// Tries something again that must be written down, while the job stays ours.
@@ -269,12 +275,4 @@ fn is_too_late(since: i64, after: Duration) -> bool {
 pub(super) async fn again(message: &Message, after: Duration) {
     // Lost, it comes again after `ack_wait`.
     let _ = message.ack_with(AckKind::Nak(Some(after))).await;
-}
-
-/// Waits for the server's word. Without it the job comes again, and what is remembered says that nothing is to be done.
-async fn acknowledge(message: &Message, kind: AckKind) -> Result<(), Away> {
-    message
-        .double_ack_with(kind)
-        .await
-        .map_err(|error| Away(format!("an acknowledgement was not confirmed: {error}")))
 }

@@ -141,12 +141,8 @@ impl Queue {
         let payload = serde_json::to_vec(memory).map_err(|error| Away(error.to_string()))?;
         let publish =
             PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
-        let sent = self.context.send_publish(self.memory_subject(id), publish).await;
-        let acknowledged = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
+        let store = async { self.context.send_publish(self.memory_subject(id), publish).await?.await };
+        match self.turns.write(store).await {
             Ok(stored) => Ok(Written::Done(stored.sequence)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Written::Late),
             Err(error) => Err(Away(format!("what became of a job cannot be written down: {error}"))),

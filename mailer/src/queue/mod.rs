@@ -15,8 +15,11 @@ mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod watch;
 mod worker;
+
+use std::sync::Arc;
 
 use async_nats::jetstream::{self, Context};
 use sha2::{Digest as _, Sha256};
@@ -24,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 pub use connect::ConnectError;
 pub use dead::{DeadLetter, DeadLetters};
 pub use settings::NatsSettings;
+use turns::Turns;
 pub use watch::watch;
 pub use worker::Worker;
 
@@ -34,6 +38,7 @@ pub struct Queue {
     context: Context,
     cluster: String,
     replicas: usize,
+    turns: Arc<Turns>,
 }
 
 /// NATS did not do it, or did not say so.
@@ -50,7 +55,8 @@ impl Queue {
         let client = connect::connect(settings, cluster).await?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(streams::ANSWER);
-        Ok(Self { client, context, cluster: cluster.to_owned(), replicas: settings.replicas })
+        let (replicas, turns) = (settings.replicas, Arc::new(Turns::new()));
+        Ok(Self { client, context, cluster: cluster.to_owned(), replicas, turns })
     }
 
     /// Whether there is a connection now; for readiness.
