@@ -146,6 +146,26 @@ async fn what_is_asked_before_a_room_is_left_waits_for_that() {
     panic!("the next owner never waits");
 }
 
+/// The next owner has asked the last one something, and the answer is on its way when it is left the room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_is_kept_until_the_owner_before_has_answered() {
+    let mut town = Town::new(2).await;
+    let ada = user(1);
+    let room = town.room(0, &ada, &[]).await;
+    town.nodes[1].rooms.command(room, &ada, post("before")).await.unwrap();
+    let read = town.nodes[1].tails.load(Ordering::Relaxed);
+    // So long on its way, and as long back. What the owner leaves goes another way.
+    town.proxy(0).delay(Duration::from_millis(150));
+    let rooms = town.nodes[1].rooms.clone();
+    let said = tokio::spawn(async move { rooms.command(room, &user(1), post("meanwhile")).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    town.change(|active| active[0] = false);
+    let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("it is answered");
+    let said = said.unwrap().unwrap();
+    assert!(matches!(said, Reply::Posted { repeated: false, .. }), "{said:?}");
+    assert_eq!(town.nodes[1].tails.load(Ordering::Relaxed), read, "nothing was read");
+}
+
 /// It has begun to read the log when it is left the room, and does not wait for what it reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_to_the_next_owner_does_not_wait_for_what_it_reads() {

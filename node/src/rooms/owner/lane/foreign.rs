@@ -97,18 +97,24 @@ impl Foreign {
         self.relayed.drain(..)
     }
 
-    /// Lets nobody wait for a node that waits itself.
+    /// Lets nobody wait for a node that waits itself. What the owner before has left is kept: nobody waits for that, and the next one here
+    /// is to begin with it.
     pub(super) fn give_up(&mut self, now: Instant) {
         self.wake_at = None;
-        while let Some((_, since)) = self.items.front() {
-            if now < *since + CROSSED {
-                self.wake_at = Some(*since + CROSSED);
-                return;
-            }
-            if let Some((item, _)) = self.items.pop_front() {
+        let mut left = VecDeque::new();
+        while let Some((item, since)) = self.items.pop_front() {
+            if item.caller().is_none() {
+                left.push_back((item, since));
+            } else if now < since + CROSSED {
+                self.wake_at = Some(since + CROSSED);
+                left.push_back((item, since));
+                break;
+            } else {
                 item.refuse(busy(), Reason::Late, None);
             }
         }
+        left.append(&mut self.items);
+        self.items = left;
     }
 
     /// Finds out whether the nodes before this one are gone.
