@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -57,7 +58,9 @@ pub(super) enum Cores {
 
 impl Cores {
     fn first_of_services(self) -> Option<usize> {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        // Counted before any thread is kept to some of them: a thread counts those that it may use.
+        static COUNT: OnceLock<usize> = OnceLock::new();
+        let count = *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
         (self == Self::Apart && count > 1).then_some(1)
     }
 
@@ -72,15 +75,7 @@ impl Cores {
         self.first_of_services().map_or(Ok(()), |first| keep_to(0..first))
     }
 
-    /// Puts this thread, and what it starts from now on, among the service's.
-    ///
-    /// # Errors
-    /// The system does not let it.
-    pub(super) fn of_service(self) -> anyhow::Result<()> {
-        self.first_of_services().map_or(Ok(()), |first| keep_to(first..CpuSet::MAX_CPU))
-    }
-
-    /// Runs it in a thread among the service's.
+    /// Runs it in a thread among the service's, and so whatever that starts.
     ///
     /// # Errors
     /// The system does not let it, or what it returns.
@@ -89,7 +84,8 @@ impl Cores {
         what: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
         std::thread::scope(|scope| {
-            let there = scope.spawn(|| self.of_service().and_then(|()| what()));
+            let keep = || self.first_of_services().map_or(Ok(()), |first| keep_to(first..CpuSet::MAX_CPU));
+            let there = scope.spawn(move || keep().and_then(|()| what()));
             there.join().map_err(|_| anyhow::anyhow!("what is beside chat has panicked"))?
         })
     }
