@@ -1,7 +1,7 @@
 //! Turns of what a mailer writes: NATS has one write of its to store at a time.
 //!
 //! Each is stored by several servers and synced there, as chat's messages are, and a mail is three. With as many under way as there are
-//! connections, an outbox that is full would have chat wait for them: its p99 was 1.5 times as long, and with one at a time, at which a
+//! connections, an outbox that is full would have chat wait for them: where all share one core its p99 was 1.5 times as long, and with one at a time, at which a
 //! mailer sends 160 to 200 mails a second where it sent 210 to 250, hardly longer (docs/benchmarks.md). Pauses between them brought
 //! nothing more.
 
