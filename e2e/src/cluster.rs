@@ -26,7 +26,7 @@ pub fn shared() -> Option<&'static Cluster> {
 }
 
 /// Of translators whose translations are waited for, by tests that use all cores.
-fn equal_share() -> Vec<(String, String)> {
+pub fn equal_share() -> Vec<(String, String)> {
     vec![("ROOKERY_TRANSLATOR__IDLE_CLASS".to_owned(), "false".to_owned())]
 }
 

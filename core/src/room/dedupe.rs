@@ -45,6 +45,10 @@ pub(super) struct Dedupe {
     hasher: RandomState,
 }
 
+fn post_at(posts: &VecDeque<Post>, at: u64) -> Option<&Post> {
+    posts.get(usize::try_from(at).ok()?)
+}
+
 /// The user is part of the key, so that nobody can make another's id collide.
 fn key(user: UserId, client_msg_id: &str) -> u128 {
     xxh3_128_with_seed(client_msg_id.as_bytes(), xxh3_64_with_seed(&user.to_bytes(), 0))
@@ -105,16 +109,10 @@ impl Dedupe {
 
     pub(super) fn find(&self, user: UserId, client_msg_id: &str) -> Option<&Post> {
         let key = key(user, client_msg_id);
-        let at = self.index.find(self.hasher.hash_one(key), |at| self.is(*at, key))?;
-        self.post(*at)
-    }
-
-    fn post(&self, at: u64) -> Option<&Post> {
-        self.posts.get(usize::try_from(at - self.dropped).ok()?)
-    }
-
-    fn is(&self, at: u64, key: u128) -> bool {
-        self.post(at).is_some_and(|post| post.key == key)
+        let post = |at: u64| post_at(&self.posts, at - self.dropped);
+        let at =
+            self.index.find(self.hasher.hash_one(key), |at| post(*at).is_some_and(|post| post.key == key));
+        post(*at?)
     }
 
     /// Whether one more can be remembered at `ts` without forgetting one too early.
@@ -140,8 +138,7 @@ impl Dedupe {
     fn push(&mut self, post: Post) {
         let at = self.dropped + self.posts.len() as u64;
         let Self { posts, dropped, index, hasher } = self;
-        let key =
-            |at: u64| usize::try_from(at - *dropped).ok().and_then(|at| posts.get(at)).map(|post| post.key);
+        let key = |at: u64| post_at(posts, at - *dropped).map(|post| post.key);
         // All that are in the table are among the posts: `None` is no key of theirs.
         let entry = index.entry(
             hasher.hash_one(post.key),

@@ -26,7 +26,7 @@ fn start() -> Option<Cluster> {
     options.settings.push(("ROOKERY_TRANSLATION__MODE".to_owned(), "nats".to_owned()));
     // They start in no time with this alone, and a message is not asked for again for ever.
     options.translator_settings.push(("ROOKERY_TRANSLATOR__ENGINES".to_owned(), "apertium".to_owned()));
-    options.translator_settings.push(("ROOKERY_TRANSLATOR__IDLE_CLASS".to_owned(), "false".to_owned()));
+    options.translator_settings.extend(rookery_e2e::cluster::equal_share());
     support::start(&ClusterOptions { nats_servers: 1, etcd_members: 1, translators: 2, ..options })
 }
 

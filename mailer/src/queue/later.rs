@@ -45,7 +45,6 @@ impl Queue {
         let publish = PublishMessage::build().payload(delivery.payload.clone()).headers(headers);
         let subject = format!("{}.mailer.later.{}", self.cluster, token(id));
         let away = |error: &dyn std::fmt::Display| Away(format!("a job cannot be put off: {error}"));
-        let store = async { self.context.send_publish(subject, publish).await?.await };
-        self.turns.write(store).await.map(drop).map_err(|error| away(&error))
+        self.store(subject, publish).await.map(drop).map_err(|error| away(&error))
     }
 }

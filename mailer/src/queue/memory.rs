@@ -141,8 +141,7 @@ impl Queue {
         let payload = serde_json::to_vec(memory).map_err(|error| Away(error.to_string()))?;
         let publish =
             PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
-        let store = async { self.context.send_publish(self.memory_subject(id), publish).await?.await };
-        match self.turns.write(store).await {
+        match self.store(self.memory_subject(id), publish).await {
             Ok(stored) => Ok(Written::Done(stored.sequence)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Written::Late),
             Err(error) => Err(Away(format!("what became of a job cannot be written down: {error}"))),

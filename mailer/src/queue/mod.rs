@@ -21,7 +21,9 @@ mod worker;
 
 use std::sync::Arc;
 
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{
+    self, Context, context::PublishError, message::PublishMessage, publish::PublishAck,
+};
 use sha2::{Digest as _, Sha256};
 
 pub use connect::ConnectError;
@@ -62,6 +64,11 @@ impl Queue {
     /// Whether there is a connection now; for readiness.
     pub fn connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Publishes in its turn, and returns once that is stored.
+    async fn store(&self, subject: String, message: PublishMessage) -> Result<PublishAck, PublishError> {
+        self.turns.write(async { self.context.send_publish(subject, message).await?.await }).await
     }
 
     fn memory_stream(&self) -> String {

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use rookery_translator::{router::Translator, settings::TranslatorSettings};
+use rookery_translator::router::Translator;
 
-use crate::support::{apertium, models, only_apertium, text, translator};
+use crate::support::{apertium, models, only, only_apertium, text, translator};
 
 /// Lines that are all different, so that none is remembered.
 const LINES: usize = 400;
@@ -57,11 +57,7 @@ async fn figures() {
         measure("apertium en-es", &translator(&only_apertium()).await, "es").await;
     }
     if let Some(models) = models() {
-        let mut settings = TranslatorSettings {
-            engines: "firefox".to_owned(),
-            idle_class: false,
-            ..TranslatorSettings::default()
-        };
+        let mut settings = only("firefox");
         settings.firefox.models = models;
         measure("firefox en-pt", &translator(&settings).await, "pt").await;
     }

@@ -5,7 +5,6 @@ use std::{path::Path, sync::Arc};
 use rookery_translator::{
     engine::{Batch, Class, Engine, EngineError, apertium::Apertium, firefox::Firefox},
     engines,
-    settings::TranslatorSettings,
 };
 
 use crate::support::{self, lang};
@@ -248,11 +247,7 @@ async fn a_model_that_is_missing_or_damaged_is_named_at_the_start() {
         (model, changed_models(&models, noise("vocab."))),
         (model, changed_models(&models, half("lex."))),
     ] {
-        let mut settings = TranslatorSettings {
-            engines: "firefox".to_owned(),
-            idle_class: false,
-            ..TranslatorSettings::default()
-        };
+        let mut settings = support::only("firefox");
         settings.firefox.models = folder.path().to_owned();
         let why = engines::set_up(&settings).await.err().unwrap_or_else(|| panic!("it is used: {words}"));
         let named = why.starts_with("translator.firefox.models: ")

@@ -8,7 +8,7 @@ use rookery_translator::{
 
 use crate::{
     services::{Fault, Services},
-    support::{ask, eventually, lang, only_apertium, request, text, translator, with_redis, within},
+    support::{ask, eventually, lang, only, only_apertium, request, text, translator, with_redis, within},
 };
 
 const HOUSE: &str = "The house is big and the water is cold.";
@@ -190,11 +190,7 @@ async fn code_addresses_mentions_and_emoji_come_through_untouched() {
         assert!(answer.ends_with("Gracias! 🇪🇸"), "{answer}");
     }
     if let Some(models) = crate::support::models() {
-        let mut settings = TranslatorSettings {
-            engines: "firefox".to_owned(),
-            idle_class: false,
-            ..TranslatorSettings::default()
-        };
+        let mut settings = only("firefox");
         settings.firefox.models = models;
         check(&text(&translator(&settings).await, SENT, "en", "pt").await.0);
     }

@@ -107,13 +107,14 @@ pub(crate) async fn with_further(
     Translator::new(engines, settings, redis, TranslatorMetrics::default())
 }
 
+/// One engine alone, with an equal share of the cores that tests use all of.
+pub(crate) fn only(engine: &str) -> TranslatorSettings {
+    TranslatorSettings { engines: engine.to_owned(), idle_class: false, ..TranslatorSettings::default() }
+}
+
 /// Apertium alone.
 pub(crate) fn only_apertium() -> TranslatorSettings {
-    let mut settings = TranslatorSettings {
-        engines: "apertium".to_owned(),
-        idle_class: false,
-        ..TranslatorSettings::default()
-    };
+    let mut settings = only("apertium");
     settings.apertium.modes = modes().to_owned();
     settings
 }
