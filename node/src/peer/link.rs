@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rookery_core::owner::Legacy;
 use rookery_protocol::{
     id::RoomId,
     peer::{Probe, answer, ask},
@@ -27,8 +28,9 @@ pub(super) const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::f
 /// Windows of the stream: what waits for a busy node waits there, not here.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
-/// A node that is asked whether it takes a room answers within this time, or nothing is known.
-const PROBE: Duration = Duration::from_millis(500);
+/// A node that is asked whether it takes a room answers within this time, or nothing is known. A room is not kept for one longer
+/// either.
+const SOON: Duration = Duration::from_millis(500);
 
 /// How another node can be reached.
 #[derive(Debug, Clone)]
@@ -72,10 +74,10 @@ pub(super) struct Common {
 /// The way to one other node. Dropping it ends its session.
 pub(crate) struct Link {
     pub(super) address: String,
-    state: watch::Receiver<State>,
+    state: Arc<watch::Sender<State>>,
     task: tokio::task::AbortHandle,
     /// The newest that is known of the node.
-    incarnation: AtomicU64,
+    incarnation: Arc<AtomicU64>,
     /// There is a reason to try at once.
     again: Arc<Notify>,
     /// The node left the ring: its session is the last one.
@@ -90,25 +92,36 @@ impl Drop for Link {
 
 impl Link {
     pub(super) fn start(common: Arc<Common>, name: &str, address: &str, incarnation: u64) -> Self {
-        let (show, state) = watch::channel(State::Connecting);
-        let retired = Arc::new(AtomicBool::new(false));
-        let again = Arc::new(Notify::new());
-        let driver = keep(common, name.to_owned(), address.to_owned(), show, retired.clone(), again.clone());
-        let task = tokio::spawn(driver).abort_handle();
+        let way = Way {
+            common,
+            name: name.to_owned(),
+            address: address.to_owned(),
+            state: Arc::new(watch::Sender::new(State::Connecting)),
+            incarnation: Arc::new(AtomicU64::new(incarnation)),
+            again: Arc::default(),
+            retired: Arc::default(),
+        };
         Self {
             address: address.to_owned(),
-            state,
-            task,
-            incarnation: AtomicU64::new(incarnation),
-            again,
-            retired,
+            state: way.state.clone(),
+            incarnation: way.incarnation.clone(),
+            again: way.again.clone(),
+            retired: way.retired.clone(),
+            task: tokio::spawn(way.keep()).abort_handle(),
         }
     }
 
     /// The node is in the ring as this incarnation: one that was not known before has just come, and its rooms with it. What was
     /// learnt of the one before it, and how long to wait until it is tried again, does not hold for it.
     pub(super) fn seen(&self, incarnation: u64) {
-        if self.incarnation.fetch_max(incarnation, Ordering::Relaxed) < incarnation {
+        if self.incarnation.fetch_max(incarnation, Ordering::AcqRel) < incarnation {
+            self.state.send_if_modified(|state| {
+                let was_down = matches!(state, State::Down { .. });
+                if was_down {
+                    *state = State::Connecting;
+                }
+                was_down
+            });
             self.again.notify_one();
         }
     }
@@ -119,7 +132,7 @@ impl Link {
 
     /// The state, and what says when it is another one.
     pub(crate) fn look(&self) -> (State, watch::Receiver<State>) {
-        let mut watch = self.state.clone();
+        let mut watch = self.state.subscribe();
         let state = watch.borrow_and_update().clone();
         (state, watch)
     }
@@ -133,85 +146,117 @@ impl Link {
         }
     }
 
+    /// The session, once there is one.
+    ///
+    /// # Errors
+    /// There is none soon, as the node is gone (`true`), or nothing is known of it (`false`).
+    async fn reached(&self) -> Result<Session, bool> {
+        let mut state = self.state.subscribe();
+        let known = state.wait_for(|state| matches!(state, State::Up(_)) || state.is_gone());
+        match tokio::time::timeout(SOON, known).await {
+            Ok(Ok(state)) => match &*state {
+                State::Up(session) => Ok(session.clone()),
+                _ => Err(true),
+            },
+            _ => Err(false),
+        }
+    }
+
     /// Whether the node is there and takes what is asked of the room. `None`: that is not known (yet).
     pub(crate) async fn probe(&self, room: RoomId) -> Option<bool> {
-        let by = Instant::now() + PROBE;
-        let mut state = self.state.clone();
-        let known = state.wait_for(|state| matches!(state, State::Up(_)) || state.is_gone());
-        let session = match tokio::time::timeout(PROBE, known).await {
-            Ok(Ok(state)) => match &*state {
-                State::Up(session) => session.clone(),
-                _ => return Some(false),
-            },
-            _ => return None,
+        let by = Instant::now() + SOON;
+        let session = match self.reached().await {
+            Ok(session) => session,
+            Err(gone) => return gone.then_some(false),
         };
         let (back, mut ended) = mpsc::channel(1);
         let what = ask::What::Probe(Probe {});
         let request = Request { room, lane: 0, instead: false, deadline: by, what, token: 0, back };
         session.requests.try_send(request).ok()?;
-        match tokio::time::timeout(PROBE, ended.recv()).await {
+        match tokio::time::timeout(SOON, ended.recv()).await {
             Ok(Some((_, Ended::Answered(answer::Outcome::Probed(probed))))) => Some(probed.takes),
             _ => self.state.borrow().is_gone().then_some(false),
         }
     }
+
+    /// Tells the node that a room is its own now, and leaves it what there is to know, if there is place for it. A node that has just
+    /// come is in the ring some milliseconds before it is reached: that is waited for, as long as it may be there.
+    pub(crate) async fn hand_over(&self, room: RoomId, legacy: Option<Legacy>) {
+        if let Ok(session) = self.reached().await {
+            session.hand_over(room, legacy);
+        }
+    }
 }
 
-/// Connects, and again whenever the session ends.
-async fn keep(
+/// What a link's task knows.
+struct Way {
     common: Arc<Common>,
     name: String,
     address: String,
-    show: watch::Sender<State>,
-    retired: Arc<AtomicBool>,
+    state: Arc<watch::Sender<State>>,
+    incarnation: Arc<AtomicU64>,
     again: Arc<Notify>,
-) {
-    let [first, most] = common.pauses;
-    let (mut number, mut tries, mut pause) = (0, 0u32, first);
-    while !retired.load(Ordering::Acquire) {
-        number += 1;
-        let opening = Opening {
-            cluster: &common.cluster,
-            from: &common.me,
-            to: &name,
-            process: common.process,
-            version: common.version,
-            number,
-            ring: common.ring.clone(),
-        };
-        let patience = common.settings.connect() + common.settings.silent() / 2;
-        let opened = match tokio::time::timeout(patience, open(&common, &address, &opening)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Lost::Silent),
-        };
-        match opened {
-            Ok((driver, session)) => {
-                tracing::debug!(node = name, address, "connected");
-                common.metrics.streams.inc();
-                show.send_replace(State::Up(session));
-                let why = driver.run().await;
-                common.metrics.streams.dec();
-                common.metrics.lost(why.reason());
-                tracing::info!(node = name, address, %why, "the stream to a node ended");
-                (tries, pause) = (0, first);
-                show.send_replace(State::Down { tries, refused: false });
-            }
-            Err(why) => {
-                if tries == 0 {
-                    tracing::info!(node = name, address, %why, "a node cannot be reached");
+    retired: Arc<AtomicBool>,
+}
+
+impl Way {
+    /// Connects, and again whenever the session ends.
+    async fn keep(self) {
+        let Self { common, name, address, state, .. } = &self;
+        let [first, most] = common.pauses;
+        let (mut number, mut tries, mut pause) = (0, 0u32, first);
+        while !self.retired.load(Ordering::Acquire) {
+            number += 1;
+            let opening = Opening {
+                cluster: &common.cluster,
+                from: &common.me,
+                to: name,
+                process: common.process,
+                version: common.version,
+                number,
+                ring: common.ring.clone(),
+            };
+            let incarnation = self.incarnation.load(Ordering::Acquire);
+            let patience = common.settings.connect() + common.settings.silent() / 2;
+            let opened = match tokio::time::timeout(patience, open(common, address, &opening)).await {
+                Ok(opened) => opened,
+                Err(_) => Err(Lost::Silent),
+            };
+            match opened {
+                Ok((driver, session)) => {
+                    tracing::debug!(node = name, address, "connected");
+                    common.metrics.streams.inc();
+                    state.send_replace(State::Up(session));
+                    let why = driver.run().await;
+                    common.metrics.streams.dec();
+                    common.metrics.lost(why.reason());
+                    tracing::info!(node = name, address, %why, "the stream to a node ended");
+                    (tries, pause) = (0, first);
+                    state.send_replace(State::Down { tries, refused: false });
                 }
-                tries = tries.saturating_add(1);
-                show.send_replace(State::Down { tries, refused: matches!(why, Lost::Refused(_)) });
-                // Not all nodes at the same moment.
-                tokio::select! {
-                    () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {
-                        pause = (pause * 2).min(most);
+                Err(why) => {
+                    if tries == 0 {
+                        tracing::info!(node = name, address, %why, "a node cannot be reached");
                     }
-                    () = again.notified() => pause = first,
+                    tries = tries.saturating_add(1);
+                    state.send_modify(|state| {
+                        // That was the one before: nothing is known yet of the one that came meanwhile.
+                        if self.incarnation.load(Ordering::Acquire) == incarnation {
+                            *state = State::Down { tries, refused: matches!(why, Lost::Refused(_)) };
+                        }
+                    });
+                    // Not all nodes at the same moment.
+                    tokio::select! {
+                        () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {
+                            pause = (pause * 2).min(most);
+                        }
+                        () = self.again.notified() => pause = first,
+                    }
                 }
             }
         }
+        state.send_replace(State::Down { tries: 1, refused: false });
     }
-    show.send_replace(State::Down { tries: 1, refused: false });
 }
 
 async fn open(common: &Common, address: &str, opening: &Opening<'_>) -> Result<(Driver, Session), Lost> {

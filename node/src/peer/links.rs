@@ -6,8 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rookery_core::{owner::Legacy, ring::View};
-use rookery_protocol::id::RoomId;
+use rookery_core::ring::View;
 
 use super::{
     link::{Common, Link, State},
@@ -63,12 +62,5 @@ impl Links {
             }
         }
         self.links.store(Arc::new(links));
-    }
-
-    /// Tells a node that a room is its own now, if it can be told at once, and leaves it what there is to know, if there is place for it.
-    pub(crate) fn hand_over(&self, node: &str, room: RoomId, legacy: Option<Legacy>) {
-        if let Some(State::Up(session)) = self.get(node).map(|link| link.state()) {
-            session.hand_over(room, legacy);
-        }
     }
 }

@@ -58,6 +58,8 @@ async fn a_node_that_has_started_anew_is_tried_at_once() {
     let soon = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
     assert!(soon.is_err(), "it was not to be tried for an hour");
     links.change(&view(3, 2));
+    let now = links.get("there").unwrap().state();
+    assert!(matches!(now, State::Connecting), "what is known is of the one before: {now:?}");
     tokio::time::timeout(rookery_testbed::PATIENCE, listener.accept())
         .await
         .expect("it is tried at once")

@@ -114,6 +114,49 @@ async fn a_room_is_left_with_all_that_there_is_to_know_of_it() {
     }
 }
 
+/// A node that has come back is in the ring before others reach it: it is left its rooms once they do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_left_to_a_node_that_is_not_reached_yet() {
+    let mut town = Town::new(2).await;
+    let ada = user(1);
+    let room = town.room(1, &ada, &[]).await;
+    town.change(|active| active[1] = false);
+    let moves = async {
+        while town.nodes[0].rooms.counts().rooms == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), moves).await.expect("the room moves");
+    town.nodes[0].rooms.command(room, &ada, post("by the other")).await.unwrap();
+    town.proxy(1).refuse();
+    let lost = async {
+        while town.nodes[0].metrics.streams.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), lost).await.expect("the way to it is lost");
+    town.proxy(1).heal();
+    let listens = async {
+        while tokio::net::TcpStream::connect(town.proxy(1).address()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), listens).await.expect("it is back");
+    town.proxy(1).delay(Duration::from_millis(20));
+    let read = town.nodes[1].tails.load(Ordering::Relaxed);
+    town.started_anew(1);
+    town.change(|active| active[1] = true);
+    let taken_up = async {
+        while town.nodes[1].rooms.counts().rooms == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), taken_up).await.expect("it is told of its room");
+    let said = town.nodes[1].rooms.command(room, &ada, post("after")).await.unwrap();
+    assert!(matches!(said, Reply::Posted { repeated: false, .. }), "{said:?}");
+    assert_eq!(town.nodes[1].tails.load(Ordering::Relaxed), read, "nothing was read");
+}
+
 /// Somebody asks the next owner before the last one has left it the room: it waits for that, and reads nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_before_a_room_is_left_waits_for_that() {

@@ -128,6 +128,8 @@ pub(super) struct Town {
     revision: u64,
     /// By node: whether it is a member that owns rooms.
     active: Vec<bool>,
+    /// By node: how often it was started.
+    starts: Vec<u64>,
     settings: PeerSettings,
     nowhere: Proxy,
     /// What each node speaks, by its number.
@@ -220,6 +222,7 @@ impl Town {
             store,
             revision: 0,
             active: Vec::new(),
+            starts: vec![1; nodes],
             settings,
             nowhere: Proxy::to(SocketAddr::from(([127, 0, 0, 1], 9))),
             versions,
@@ -290,7 +293,7 @@ impl Town {
             shard_weight: 1,
             level: ring::LEVEL,
             state: if *active { MemberState::Active } else { MemberState::Draining },
-            incarnation: 1,
+            incarnation: self.starts[node],
         };
         let members = self.active.iter().enumerate().map(member).collect();
         Arc::new(View::new(self.revision, members).with_pins(Arc::new(self.pins.0.lock().clone())))
@@ -305,6 +308,11 @@ impl Town {
     /// Views count from the beginning again, as those of an etcd do that was made anew.
     pub(super) fn forget_history(&mut self) {
         self.revision = 0;
+    }
+
+    /// The next view shows a node as one that was started anew.
+    pub(super) fn started_anew(&mut self, node: usize) {
+        self.starts[node] += 1;
     }
 
     /// A new view that nobody has heard of yet.

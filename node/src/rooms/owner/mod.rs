@@ -320,11 +320,11 @@ impl Task {
     }
 
     /// Tells the owner by the ring that the room waits for it, and leaves it what there is to know.
-    fn hand_over(&self, legacy: Option<Legacy>) {
-        let links = self.env.links.get();
-        if let (Some(links), Some(owner)) = (links, self.env.route.owner(self.room)) {
-            links.metrics().handed_over.inc();
-            links.hand_over(&owner.name, self.room, legacy);
+    async fn hand_over(&self, legacy: Option<Legacy>) {
+        let Some((links, owner)) = self.env.links.get().zip(self.env.route.owner(self.room)) else { return };
+        links.metrics().handed_over.inc();
+        if let Some(link) = links.get(&owner.name) {
+            link.hand_over(self.room, legacy).await;
         }
     }
 

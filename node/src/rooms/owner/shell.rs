@@ -101,7 +101,7 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
     if shell.end == End::Moved {
         // Before a snapshot that may still be on its way is waited for.
         tracing::debug!(room = %task.room, legacy = shell.leaves.is_some(), "a room is handed over");
-        task.hand_over(shell.leaves.take());
+        task.hand_over(shell.leaves.take()).await;
     }
     // A record or a snapshot may still be on its way to the disk. What is still being read is of use to nobody, and not waited for: the
     // next owner here may have been left all there is to know.
