@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
 use rookery_protocol::outbox::{JobError, MailJob};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Away, Worker,
     delivery::Delivery,
     memory::{Claim, Memory, Ours, State},
     streams::Source,
-    worker::PAUSE,
+    worker::{PAUSE, Place, Waited},
 };
 use crate::{
     courier::{Tried, is_expired, now_ms},
@@ -21,21 +21,17 @@ use crate::{
 
 /// A job that could not be claimed comes again after this time.
 const SOON: Duration = Duration::from_secs(1);
-/// Between two jobs that a rate holds back. A backlog is put off no faster than mails are sent, so that NATS has no more to do than then.
-const HELD: Duration = Duration::from_millis(20);
+/// Between two jobs that are put off for a rate. A backlog is put off no faster than mails are sent, so that NATS has no more to do than
+/// then.
+const APART: Duration = Duration::from_millis(20);
 /// A job that is delivered so often ends those who take it.
 const DELIVERIES: i64 = 1_000;
 
 impl Worker {
-    pub(super) async fn see_through(
-        self: Arc<Self>,
-        source: Source,
-        message: Message,
-        _place: OwnedSemaphorePermit,
-    ) {
+    pub(super) async fn see_through(self: Arc<Self>, source: Source, message: Message, mut place: Place) {
         self.metrics.under_way.inc();
         let handled = {
-            let handled = self.handle(source, &message);
+            let handled = self.handle(source, &message, &mut place);
             tokio::pin!(handled);
             let mut progress =
                 tokio::time::interval_at(Instant::now() + self.ack_wait / 3, self.ack_wait / 3);
@@ -56,7 +52,7 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, source: Source, message: &Message) -> Result<(), Away> {
+    async fn handle(&self, source: Source, message: &Message, place: &mut Place) -> Result<(), Away> {
         let delivery = Delivery::of(message, source == Source::Due)?;
         let job = match MailJob::read(&delivery.version, &delivery.payload) {
             Ok(job) => job,
@@ -82,17 +78,32 @@ impl Worker {
             let why = "it was taken too often and never seen through";
             return self.give_up(message, &delivery, Some(&job), (why, 0)).await;
         }
-        match self.courier.admit(&job, delivery.has_waited()) {
-            Admission::Go(wait) => tokio::time::sleep(wait).await,
-            Admission::Later(after) if is_too_late(delivery.since, after) => {
+        let mut waited = delivery.has_waited();
+        loop {
+            let after = match self.courier.admit(&job, waited) {
+                Admission::Go(wait) => {
+                    tokio::time::sleep(wait).await;
+                    break;
+                }
+                Admission::Later(after) => after,
+            };
+            if is_too_late(delivery.since, after) {
                 let why =
                     "the rates in smtp.per_second and per_domain_per_second do not allow it within a day";
                 return self.give_up(message, &delivery, Some(&job), (why, 0)).await;
             }
-            Admission::Later(after) => {
-                self.put_off(message, &job, &delivery, after).await?;
-                tokio::time::sleep(HELD).await;
-                return Ok(());
+            match self.hold(place, after).await {
+                Waited::ItsTurn => waited = true,
+                Waited::UntilTheEnd => {
+                    // For another mailer, at once.
+                    again(message, Duration::ZERO).await;
+                    return Ok(());
+                }
+                Waited::Not => {
+                    self.put_off(message, &job, &delivery, after).await?;
+                    tokio::time::sleep(APART).await;
+                    return Ok(());
+                }
             }
         }
         self.claim_and_send(message, &delivery, &job).await

@@ -18,6 +18,10 @@ const PULL: Duration = Duration::from_secs(2);
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// A job is acknowledged late by so much more than sending may take.
 pub(super) const SPARE: Duration = Duration::from_secs(5);
+/// Jobs that wait here for their turn at a rate, at most, and how long. To wait costs NATS a mark of progress now and then, of many jobs
+/// together; to be put off costs two writes and what moves the job when its time has come.
+const HELD: u32 = 1_000;
+const HOLD: Duration = Duration::from_secs(60);
 
 /// What is known about sending now; for readiness.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +30,22 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// Why no jobs come.
     pub no_jobs: Option<String>,
+}
+
+/// Of a job that is seen through: among those that were taken, or among those whose turn comes soon.
+pub(super) struct Place {
+    is_held: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What became of waiting for a turn.
+pub(super) enum Waited {
+    /// It has come.
+    ItsTurn,
+    /// This mailer stops.
+    UntilTheEnd,
+    /// It is too long until then, or too many wait.
+    Not,
 }
 
 /// Sends the jobs of the outbox.
@@ -37,6 +57,9 @@ pub struct Worker {
     /// Jobs at the same time, of each source. Neither waits for the other's.
     all: u32,
     places: [Arc<Semaphore>; 2],
+    /// For jobs whose turn at a rate comes soon: those behind them, which may be codes, are taken meanwhile.
+    held: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
     pub(super) ack_wait: Duration,
     /// A mail is under way for no longer.
     pub(super) longest: Duration,
@@ -54,6 +77,8 @@ impl Worker {
             retry,
             all: smtp.connections,
             places: [places(), places()],
+            held: Arc::new(Semaphore::new(HELD as usize)),
+            stopping: watch::Sender::default(),
             // Marks of progress keep what takes longer.
             ack_wait: smtp.timeout() + SPARE,
             longest: smtp.longest() + SPARE,
@@ -70,13 +95,34 @@ impl Worker {
     pub async fn run(self: &Arc<Self>, stop: watch::Receiver<bool>, within: Duration) {
         let sources = [Source::Outbox, Source::Due];
         join_all(sources.map(|source| self.take_from(source, stop.clone()))).await;
-        let seen_through = join_all(self.places.iter().map(|places| places.acquire_many(self.all)));
+        self.stopping.send_replace(true);
+        let all = self.places.iter().map(|places| (places, self.all)).chain([(&self.held, HELD)]);
+        let seen_through = join_all(all.map(|(places, all)| places.acquire_many(all)));
         if tokio::time::timeout(within, seen_through).await.is_err() {
             tracing::warn!(
                 "not all mails could be handed over in time; they are tried again by another mailer"
             );
         }
         self.courier.smtp().close().await;
+    }
+
+    /// Waits here for a job's turn at a rate, which comes `after` this time.
+    pub(super) async fn hold(&self, place: &mut Place, after: Duration) -> Waited {
+        if after > HOLD {
+            return Waited::Not;
+        }
+        if !place.is_held {
+            let Ok(held) = self.held.clone().try_acquire_owned() else { return Waited::Not };
+            *place = Place { is_held: true, _permit: held };
+        }
+        let mut stopping = self.stopping.subscribe();
+        self.metrics.under_way.dec();
+        let waited = tokio::select! {
+            () = tokio::time::sleep(after) => Waited::ItsTurn,
+            _ = stopping.wait_for(|stopping| *stopping) => Waited::UntilTheEnd,
+        };
+        self.metrics.under_way.inc();
+        waited
     }
 
     async fn take_from(self: &Arc<Self>, source: Source, mut stop: watch::Receiver<bool>) {
@@ -164,7 +210,8 @@ impl Worker {
                 Ok(Some(Err(error))) => return Err(error.to_string()),
                 Ok(None) | Err(_) => break,
             };
-            tokio::spawn(self.clone().see_through(source, message, permit));
+            let place = Place { is_held: false, _permit: permit };
+            tokio::spawn(self.clone().see_through(source, message, place));
         }
         Ok(())
     }

@@ -64,7 +64,8 @@ pub struct SmtpSettings {
     pub data_done_seconds: u64,
     /// A connection that is not used for so long is closed. 1 to 3,600.
     pub idle_seconds: u64,
-    /// Mails per second of this process; 0: no limit. What has no place now has its turn later; codes pass notices.
+    /// Mails per second of this process; 0: no limit. What has no place now has its turn later; codes pass notices. The
+    /// default is modest: few providers take more from everybody, and chat, whose NATS stores three writes for a mail, is to notice none of it.
     pub per_second: f64,
     /// Mails per second of this process to one domain; 0: no limit.
     pub per_domain_per_second: f64,
@@ -86,7 +87,7 @@ impl Default for SmtpSettings {
             timeout_seconds: 30,
             data_done_seconds: 600,
             idle_seconds: 60,
-            per_second: 0.0,
+            per_second: 10.0,
             per_domain_per_second: 0.0,
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use async_nats::jetstream::{
     self,
     message::PublishMessage,
-    stream::{Config, DiscardPolicy, RetentionPolicy},
+    stream::{Config, DiscardPolicy, RetentionPolicy, State},
 };
 use futures_util::StreamExt as _;
 use rookery_protocol::outbox::{self, Mail, MailJob, VERSION, VERSION_HEADER};
@@ -91,9 +91,11 @@ impl World {
         )
     }
 
-    /// `[smtp]` for the server as it is: STARTTLS if it has a certificate, else in the clear.
+    /// `[smtp]` for the server as it is: STARTTLS if it has a certificate, else in the clear. No rate.
     pub(crate) fn smtp_settings(&self) -> String {
-        let mut text = format!("port = {}\ntimeout_seconds = 10\ndata_done_seconds = 60\n", self.smtp.port());
+        let port = self.smtp.port();
+        let mut text =
+            format!("port = {port}\ntimeout_seconds = 10\ndata_done_seconds = 60\nper_second = 0\n");
         if self.smtp.ca().exists() {
             let _ = writeln!(text, "tls_ca = '{}'", self.smtp.ca().display());
         } else {
@@ -177,10 +179,19 @@ impl World {
         self.in_outbox() + self.messages(&format!("{CLUSTER}-mailer-later")).unwrap_or(0)
     }
 
+    /// How many jobs were ever put off.
+    pub(crate) fn put_off(&self) -> u64 {
+        self.state(&format!("{CLUSTER}-mailer-later")).map_or(0, |state| state.last_sequence)
+    }
+
     fn messages(&self, stream: &str) -> Option<u64> {
+        self.state(stream).map(|state| state.messages)
+    }
+
+    fn state(&self, stream: &str) -> Option<State> {
         self.runtime.block_on(async {
             let stream = self.context.get_stream(stream).await.ok()?;
-            Some(stream.cached_info().state.messages)
+            Some(stream.cached_info().state.clone())
         })
     }
 

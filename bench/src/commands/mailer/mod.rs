@@ -56,8 +56,8 @@ pub struct Arguments {
     /// Connections of the mailer
     #[arg(long, default_value_t = 8)]
     connections: u32,
-    /// Beside the full load: mails per second, held to that by the mailer's own setting
-    #[arg(long, default_value_t = 20)]
+    /// Beside the full load: mails per second, held to that by the mailer's own setting; by default as by that setting's
+    #[arg(long, default_value_t = 10)]
     steady: u32,
     /// An SMTP server that takes its time answers a mail after so many milliseconds
     #[arg(long, default_value_t = 100)]
