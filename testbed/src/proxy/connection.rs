@@ -18,15 +18,15 @@ use super::{
 };
 
 /// Bytes read at once.
-const CHUNK: usize = 16 << 10;
+const CHUNK: usize = 64 << 10;
 /// Chunks of one direction that wait; then the sender is made to wait, as by a full TCP window.
-const WAITING: usize = 64;
+const WAITING: usize = 16;
 /// What was lost comes so much later, in milliseconds.
 const RETRANSMISSION_MS: std::ops::Range<u64> = 200..400;
 
-/// What was read, and when it may be written. No bytes: the sender has ended its side. An error: it is gone.
+/// What was read, and when it may be written; `None`: at once. No bytes: the sender has ended its side. An error: it is gone.
 struct Piece {
-    due: Instant,
+    due: Option<Instant>,
     bytes: io::Result<Vec<u8>>,
 }
 
@@ -124,10 +124,11 @@ async fn read(
         let bytes = from.read_buf(&mut bytes).await.map(|_| bytes);
         let last = bytes.as_ref().map_or(true, Vec::is_empty);
         let side = rules.borrow().side(flow);
-        let mut due = Instant::now() + side.delay;
+        let mut delay = side.delay;
         if side.loss > 0 && rand::random_range(0..1_000) < side.loss {
-            due += Duration::from_millis(rand::random_range(RETRANSMISSION_MS));
+            delay += Duration::from_millis(rand::random_range(RETRANSMISSION_MS));
         }
+        let due = (!delay.is_zero()).then(|| Instant::now() + delay);
         if queue.send(Piece { due, bytes }).await.is_err() || last {
             return Ok(());
         }
@@ -142,7 +143,10 @@ async fn write(
     rules: watch::Receiver<Rules>,
 ) -> Result<(), ()> {
     while let Some(piece) = pieces.recv().await {
-        tokio::time::sleep_until(piece.due).await;
+        // Timers count whole milliseconds, rounded up: a moment that has come would be waited for, too.
+        if let Some(due) = piece.due {
+            tokio::time::sleep_until(due).await;
+        }
         until(rules.clone(), |now| !now.holds(flow, source)).await;
         let written = match piece.bytes {
             // News of the sender's death travels the same way as its bytes.
