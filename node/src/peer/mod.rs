@@ -54,9 +54,11 @@ use crate::rooms::Rooms;
 const VERSION: u32 = 1;
 /// Requests of one node under way to another, at most, whatever is set.
 const MOST_IN_FLIGHT: usize = 16_384;
-/// Windows of a stream.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+/// Windows of a stream: several rooms can be left at once without a pause, at up to 1 MiB each.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What a room is left with is cut into frames of this size, and not into as many of 16 KiB as that takes.
+const FRAME: u32 = 256 << 10;
 
 /// Why a node that speaks `theirs` is not let in by one that speaks `mine`, if it is not: versions that differ by more
 /// than one never meet in a cluster whose upgrades skip none, and do not say what the other one would make of them.
@@ -177,6 +179,7 @@ impl Bound {
         let mut builder = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .http2_keepalive_interval(Some(settings.silent()))
             .http2_keepalive_timeout(Some(settings.silent() * 2))
             .max_concurrent_streams(64);
