@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rookery_core::room::Reply;
@@ -155,6 +155,53 @@ async fn a_room_is_left_to_a_node_that_is_not_reached_yet() {
     let said = town.nodes[1].rooms.command(room, &ada, post("after")).await.unwrap();
     assert!(matches!(said, Reply::Posted { repeated: false, .. }), "{said:?}");
     assert_eq!(town.nodes[1].tails.load(Ordering::Relaxed), read, "nothing was read");
+}
+
+/// Rooms in which nothing happens come after those in which something does. When somebody asks for one of them meanwhile it moves at once,
+/// with all that there is to know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quiet_rooms_move_after_others_until_somebody_asks() {
+    let mut town = Town::new(2).await;
+    let ada = user(1);
+    let (mut quiet, mut first) = (Vec::new(), false);
+    for _ in 0..20 {
+        quiet.push(town.room(0, &ada, &[]).await);
+    }
+    let busy = town.room(0, &ada, &[]).await;
+    let there = |town: &Town| town.nodes[1].rooms.counts().rooms;
+    // It is a matter of moments, which may not be enough on a busy machine: it is enough if it is so once.
+    for (round, asked) in quiet.iter().enumerate().take(10) {
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        town.nodes[0].rooms.command(busy, &ada, post(&format!("busy {round}"))).await.unwrap();
+        let (before, read) = (there(&town), town.nodes[1].tails.load(Ordering::Relaxed));
+        let begun = Instant::now();
+        town.change(|active| active[0] = false);
+        let said = town.nodes[1].rooms.command(busy, &ada, post(&format!("after {round}"))).await;
+        assert!(matches!(said, Ok(Reply::Posted { repeated: false, .. })), "{said:?}");
+        // Long enough for all of them, if they were to move at once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let alone = there(&town) == before + 1 && begun.elapsed() < Duration::from_millis(45);
+        let said = town.nodes[0].rooms.command(*asked, &ada, post(&format!("asked {round}"))).await;
+        assert!(matches!(said, Ok(Reply::Posted { repeated: false, .. })), "{said:?}");
+        first |= alone && town.nodes[1].tails.load(Ordering::Relaxed) == read;
+        let all = async {
+            while there(&town) < before + 21 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("all move");
+        if first {
+            return;
+        }
+        town.change(|active| active[0] = true);
+        let back = async {
+            while there(&town) > before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), back).await.expect("all move back");
+    }
+    panic!("quiet rooms never come later");
 }
 
 /// Somebody asks the next owner before the last one has left it the room: it waits for that, and reads nothing.

@@ -38,6 +38,17 @@ const ITEMS: usize = 256;
 const LOOKS: usize = 1024;
 /// How long the room's task sleeps at most; it wakes up earlier for whatever comes.
 const FAR: Duration = Duration::from_secs(3600);
+/// A room of which nobody asked anything for so long is handed over so much later than others, unless somebody does: those that somebody
+/// waits for go first. Its next owner waits longer than that for what it is left.
+const QUIET: Duration = Duration::from_secs(1);
+const AFTER: Duration = Duration::from_millis(50);
+
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => pending().await,
+    }
+}
 
 /// Serves a room until it is put down, is another node's, or cannot go on.
 ///
@@ -56,6 +67,7 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
     let mut items = Vec::with_capacity(ITEMS.min(16));
     let mut sleep = Box::pin(tokio::time::sleep(FAR));
     let mut used = Instant::now();
+    let mut moves_at = None;
     shell.take_all(left.drain(..));
     while !shell.stopped {
         if shell.is_idle() && shell.is_absent() && !shell.leaving {
@@ -75,16 +87,22 @@ pub(super) async fn serve(task: &mut Task, left: &mut VecDeque<Item>) -> End {
             saved = shell.saves.join_next(), if !shell.saves.is_empty() => shell.saved(saved),
             () = task.calls.put_down.notified(), if !shell.leaving => shell.leave(Input::StepDown),
             () = task.calls.look.notified(), if !shell.leaving => {
-                if !task.serves() {
-                    tracing::debug!(room = %task.room, flight = shell.flight.is_some(), "a room is to be handed over");
-                    shell.end = End::Moved;
-                    shell.leave(Input::HandOver);
+                if task.serves() {
+                    moves_at = None;
+                } else if used.elapsed() < QUIET {
+                    shell.move_on();
+                } else {
+                    moves_at.get_or_insert_with(|| tokio::time::Instant::now() + AFTER);
                 }
             }
+            () = at(moves_at), if !shell.leaving => shell.move_on(),
             count = task.waiting.recv_many(&mut items, ITEMS), if !shell.leaving => {
                 used = Instant::now();
                 if count == 0 {
                     shell.leave(Input::StepDown);
+                } else if moves_at.is_some() {
+                    shell.move_on();
+                    shell.held.extend(items.drain(..));
                 }
                 shell.take_all(items.drain(..));
             }
@@ -331,6 +349,13 @@ impl Shell {
     }
 
     /// `how`: `StepDown` or `HandOver`.
+    /// The room is another node's now.
+    fn move_on(&mut self) {
+        tracing::debug!(room = %self.room, flight = self.flight.is_some(), "a room is to be handed over");
+        self.end = End::Moved;
+        self.leave(Input::HandOver);
+    }
+
     fn leave(&mut self, how: Input) {
         self.leaving = true;
         self.feed(how);
