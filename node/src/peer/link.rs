@@ -73,15 +73,22 @@ pub(super) struct Common {
 
 /// The way to one other node. Dropping it ends its session.
 pub(crate) struct Link {
-    pub(super) address: String,
-    state: Arc<watch::Sender<State>>,
+    way: Arc<Way>,
     task: tokio::task::AbortHandle,
+}
+
+/// What a link and its task share.
+struct Way {
+    common: Arc<Common>,
+    name: String,
+    address: String,
+    state: watch::Sender<State>,
     /// The newest that is known of the node.
-    incarnation: Arc<AtomicU64>,
+    incarnation: AtomicU64,
     /// There is a reason to try at once.
-    again: Arc<Notify>,
+    again: Notify,
     /// The node left the ring: its session is the last one.
-    pub(super) retired: Arc<AtomicBool>,
+    retired: AtomicBool,
 }
 
 impl Drop for Link {
@@ -92,54 +99,62 @@ impl Drop for Link {
 
 impl Link {
     pub(super) fn start(common: Arc<Common>, name: &str, address: &str, incarnation: u64) -> Self {
-        let way = Way {
+        let way = Arc::new(Way {
             common,
             name: name.to_owned(),
             address: address.to_owned(),
-            state: Arc::new(watch::Sender::new(State::Connecting)),
-            incarnation: Arc::new(AtomicU64::new(incarnation)),
-            again: Arc::default(),
-            retired: Arc::default(),
-        };
-        Self {
-            address: address.to_owned(),
-            state: way.state.clone(),
-            incarnation: way.incarnation.clone(),
-            again: way.again.clone(),
-            retired: way.retired.clone(),
-            task: tokio::spawn(way.keep()).abort_handle(),
-        }
+            state: watch::Sender::new(State::Connecting),
+            incarnation: AtomicU64::new(incarnation),
+            again: Notify::new(),
+            retired: AtomicBool::new(false),
+        });
+        let task = tokio::spawn(way.clone().keep()).abort_handle();
+        Self { way, task }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> &str {
+        &self.way.address
+    }
+
+    /// The node left the ring: its session is the last one.
+    pub(super) fn retire(&self) {
+        self.way.retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.way.retired.load(Ordering::Acquire)
     }
 
     /// The node is in the ring as this incarnation: one that was not known before has just come, and its rooms with it. What was
     /// learnt of the one before it, and how long to wait until it is tried again, does not hold for it.
     pub(super) fn seen(&self, incarnation: u64) {
-        if self.incarnation.fetch_max(incarnation, Ordering::AcqRel) < incarnation {
-            self.state.send_if_modified(|state| {
+        if self.way.incarnation.fetch_max(incarnation, Ordering::AcqRel) < incarnation {
+            self.way.state.send_if_modified(|state| {
                 let was_down = matches!(state, State::Down { .. });
                 if was_down {
                     *state = State::Connecting;
                 }
                 was_down
             });
-            self.again.notify_one();
+            self.way.again.notify_one();
         }
     }
 
     pub(crate) fn state(&self) -> State {
-        self.state.borrow().clone()
+        self.way.state.borrow().clone()
     }
 
     /// The state, and what says when it is another one.
     pub(crate) fn look(&self) -> (State, watch::Receiver<State>) {
-        let mut watch = self.state.subscribe();
+        let mut watch = self.way.state.subscribe();
         let state = watch.borrow_and_update().clone();
         (state, watch)
     }
 
     /// Whether nothing of what was sent in that session can still be begun.
     pub(crate) fn is_over(&self, session: u64) -> bool {
-        match &*self.state.borrow() {
+        match &*self.way.state.borrow() {
             State::Up(now) => now.number > session,
             State::Down { refused, .. } => *refused,
             State::Connecting => false,
@@ -151,7 +166,7 @@ impl Link {
     /// # Errors
     /// There is none soon, as the node is gone (`true`), or nothing is known of it (`false`).
     async fn reached(&self) -> Result<Session, bool> {
-        let mut state = self.state.subscribe();
+        let mut state = self.way.state.subscribe();
         let known = state.wait_for(|state| matches!(state, State::Up(_)) || state.is_gone());
         match tokio::time::timeout(SOON, known).await {
             Ok(Ok(state)) => match &*state {
@@ -175,7 +190,7 @@ impl Link {
         session.requests.try_send(request).ok()?;
         match tokio::time::timeout(SOON, ended.recv()).await {
             Ok(Some((_, Ended::Answered(answer::Outcome::Probed(probed))))) => Some(probed.takes),
-            _ => self.state.borrow().is_gone().then_some(false),
+            _ => self.way.state.borrow().is_gone().then_some(false),
         }
     }
 
@@ -188,21 +203,10 @@ impl Link {
     }
 }
 
-/// What a link's task knows.
-struct Way {
-    common: Arc<Common>,
-    name: String,
-    address: String,
-    state: Arc<watch::Sender<State>>,
-    incarnation: Arc<AtomicU64>,
-    again: Arc<Notify>,
-    retired: Arc<AtomicBool>,
-}
-
 impl Way {
     /// Connects, and again whenever the session ends.
-    async fn keep(self) {
-        let Self { common, name, address, state, .. } = &self;
+    async fn keep(self: Arc<Self>) {
+        let Self { common, name, address, state, .. } = &*self;
         let [first, most] = common.pauses;
         let (mut number, mut tries, mut pause) = (0, 0u32, first);
         while !self.retired.load(Ordering::Acquire) {

@@ -1,9 +1,6 @@
 //! The ways to all other nodes of the ring.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rookery_core::ring::View;
@@ -46,7 +43,7 @@ impl Links {
         for member in view.members().iter().filter(|member| member.name != self.common.me) {
             let kept = before
                 .get(&member.name)
-                .filter(|link| link.address == member.address && !link.retired.load(Ordering::Acquire));
+                .filter(|link| link.address() == member.address && !link.is_retired());
             let link = kept.cloned().unwrap_or_else(|| {
                 let (name, address) = (&member.name, &member.address);
                 Arc::new(Link::start(self.common.clone(), name, address, member.incarnation))
@@ -57,7 +54,7 @@ impl Links {
         for (name, link) in before.iter() {
             // It may still answer what it was asked, or hand rooms over: it ends the stream itself.
             if !links.contains_key(name) && matches!(link.state(), State::Up(_)) {
-                link.retired.store(true, Ordering::Release);
+                link.retire();
                 links.insert(name.clone(), link.clone());
             }
         }
