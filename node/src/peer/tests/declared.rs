@@ -1,6 +1,6 @@
 //! Rooms that the operator declares, at whichever node it asks.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rookery_core::{
     ring::{Member, MemberState, View},
@@ -12,7 +12,7 @@ use rookery_protocol::{
 };
 use tonic::{Code, Status, transport::Channel};
 
-use super::town::{Town, as_operator, post, user};
+use super::town::{Town, as_operator, post, until, user};
 
 fn key(name: &str) -> RoomKey {
     RoomKey { namespace: "team".into(), name: name.into() }
@@ -204,12 +204,7 @@ async fn rooms_are_declared_when_all_nodes_know_what_that_is() {
     let operator = Operator(&town);
     let hears = async |revision, members| {
         town.tell(0, &Arc::new(View::new(revision, members)));
-        let heard = async {
-            while town.nodes[0].rooms.revision() != revision {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), heard).await.expect("it hears of the view");
+        until("it hears of the view", 60, || town.nodes[0].rooms.revision() == revision).await;
     };
     let me = View::alone("node-0").members()[0].clone();
     let older = Member { name: "older".into(), level: 0, state: MemberState::Draining, ..me.clone() };

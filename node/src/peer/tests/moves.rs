@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     crowd::Crowd,
-    town::{Town, Way, post, user},
+    town::{Town, Way, post, until, user},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,12 +75,8 @@ async fn rooms_follow_an_etcd_that_counts_from_the_beginning() {
     town.forget_history();
     town.change(|active| active[0] = false);
     let next = town.owner(room);
-    let moved = async {
-        while town.nodes[0].rooms.takes(room) || !town.nodes[next].rooms.takes(room) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), moved).await.expect("the room moves");
+    until("the room moves", 10, || !town.nodes[0].rooms.takes(room) && town.nodes[next].rooms.takes(room))
+        .await;
     assert!(town.nodes.iter().all(|node| node.rooms.revision() < before));
     town.nodes[0].rooms.command(room, &ada, post("after")).await.unwrap();
     assert_eq!(town.records(room).await.last().unwrap().owner, format!("node-{next}"));
@@ -97,12 +93,7 @@ async fn a_room_is_left_with_all_that_there_is_to_know_of_it() {
     }
     let read = town.nodes[1].tails.load(Ordering::Relaxed);
     town.change(|active| active[0] = false);
-    let taken_up = async {
-        while town.nodes[1].rooms.counts().rooms == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), taken_up).await.expect("the room moves");
+    until("the room moves", 10, || town.nodes[1].rooms.counts().rooms > 0).await;
     // Over the node that it came from, and what was said there already.
     let said = town.nodes[0].rooms.command(room, &bob, post("after")).await.unwrap();
     assert!(matches!(said, Reply::Posted { seq: 8, repeated: false, .. }), "{said:?}");
@@ -121,37 +112,17 @@ async fn a_room_is_left_to_a_node_that_is_not_reached_yet() {
     let ada = user(1);
     let room = town.room(1, &ada, &[]).await;
     town.change(|active| active[1] = false);
-    let moves = async {
-        while town.nodes[0].rooms.counts().rooms == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), moves).await.expect("the room moves");
+    until("the room moves", 10, || town.nodes[0].rooms.counts().rooms > 0).await;
     town.nodes[0].rooms.command(room, &ada, post("by the other")).await.unwrap();
     town.proxy(1).refuse();
-    let lost = async {
-        while town.nodes[0].metrics.streams.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), lost).await.expect("the way to it is lost");
+    until("the way to it is lost", 10, || town.nodes[0].metrics.streams.get() == 0).await;
     town.proxy(1).heal();
-    let listens = async {
-        while tokio::net::TcpStream::connect(town.proxy(1).address()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), listens).await.expect("it is back");
+    until("it is back", 10, || std::net::TcpStream::connect(town.proxy(1).address()).is_ok()).await;
     town.proxy(1).delay(Duration::from_millis(20));
     let read = town.nodes[1].tails.load(Ordering::Relaxed);
     town.started_anew(1);
     town.change(|active| active[1] = true);
-    let taken_up = async {
-        while town.nodes[1].rooms.counts().rooms == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), taken_up).await.expect("it is told of its room");
+    until("it is told of its room", 10, || town.nodes[1].rooms.counts().rooms > 0).await;
     let said = town.nodes[1].rooms.command(room, &ada, post("after")).await.unwrap();
     assert!(matches!(said, Reply::Posted { repeated: false, .. }), "{said:?}");
     assert_eq!(town.nodes[1].tails.load(Ordering::Relaxed), read, "nothing was read");
@@ -184,22 +155,12 @@ async fn quiet_rooms_move_after_others_until_somebody_asks() {
         let said = town.nodes[0].rooms.command(*asked, &ada, post(&format!("asked {round}"))).await;
         assert!(matches!(said, Ok(Reply::Posted { repeated: false, .. })), "{said:?}");
         first |= alone && town.nodes[1].tails.load(Ordering::Relaxed) == read;
-        let all = async {
-            while there(&town) < before + 21 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), all).await.expect("all move");
+        until("all move", 30, || there(&town) >= before + 21).await;
         if first {
             return;
         }
         town.change(|active| active[0] = true);
-        let back = async {
-            while there(&town) > before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), back).await.expect("all move back");
+        until("all move back", 30, || there(&town) <= before).await;
     }
     panic!("quiet rooms never come later");
 }
@@ -269,19 +230,9 @@ async fn what_is_left_to_the_next_owner_does_not_wait_for_what_it_reads() {
     town.tell(1, &view);
     let rooms = town.nodes[1].rooms.clone();
     // Until it has heard, it asks the owner of before.
-    let hears = async {
-        while rooms.revision() < view.revision() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), hears).await.expect("the next owner hears of it");
+    until("the next owner hears of it", 30, || rooms.revision() >= view.revision()).await;
     let said = tokio::spawn(async move { rooms.command(room, &user(1), post("meanwhile")).await });
-    let reads = async {
-        while town.nodes[1].tails.load(Ordering::Relaxed) == read {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), reads).await.expect("the next owner reads");
+    until("the next owner reads", 30, || town.nodes[1].tails.load(Ordering::Relaxed) != read).await;
     town.tell(0, &view);
     let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("nothing is waited for");
     let said = said.unwrap().unwrap();

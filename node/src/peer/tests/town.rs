@@ -195,6 +195,17 @@ pub(super) fn post(id: &str) -> What {
     What::Post { text: format!("text of {id}"), client_msg_id: id.into(), reply_to: None }
 }
 
+/// Waits until it is so, for so many seconds at most.
+pub(super) async fn until(what: &str, seconds: u64, is_so: impl Fn() -> bool) {
+    let becomes_so = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(seconds), becomes_so).await;
+    assert!(in_time.is_ok(), "not within {seconds} s: {what}");
+}
+
 impl Town {
     pub(super) async fn new(nodes: usize) -> Self {
         Self::with(nodes, PeerSettings::default(), RoomsSettings::default()).await

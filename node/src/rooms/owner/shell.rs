@@ -348,7 +348,6 @@ impl Shell {
         self.feed(Input::Behind { at });
     }
 
-    /// `how`: `StepDown` or `HandOver`.
     /// The room is another node's now.
     fn move_on(&mut self) {
         tracing::debug!(room = %self.room, flight = self.flight.is_some(), "a room is to be handed over");
@@ -356,6 +355,7 @@ impl Shell {
         self.leave(Input::HandOver);
     }
 
+    /// `how`: `StepDown` or `HandOver`.
     fn leave(&mut self, how: Input) {
         self.leaving = true;
         self.feed(how);
