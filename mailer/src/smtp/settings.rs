@@ -65,7 +65,7 @@ pub struct SmtpSettings {
     /// A connection that is not used for so long is closed. 1 to 3,600.
     pub idle_seconds: u64,
     /// Mails per second of this process; 0: no limit. What has no place now has its turn later; codes pass notices. The
-    /// default is modest: few providers take more from everybody, and chat, whose NATS stores three writes for a mail, is to notice none of it.
+    /// default is modest: a mail is three writes at the NATS that chat has, and few providers take more from everybody.
     pub per_second: f64,
     /// Mails per second of this process to one domain; 0: no limit.
     pub per_domain_per_second: f64,
