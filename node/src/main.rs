@@ -7,13 +7,13 @@ use rookery_node::{
     cli::{Cli, Command, Common},
     cluster,
     config::{self, Settings},
-    server::Failure,
+    server::{self, Failure},
     standalone, telemetry,
     workers::Workers,
 };
 
 /// With it an idle connection takes 1.4 KiB, with the system's 1.9 (`rookery-bench idle`), and what a burst took is
-/// given back instead of being kept in pieces.
+/// given back instead of being kept in pieces. Built not to ask for huge pages (`no_thp`); why, says [`server::small_pages`].
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -53,6 +53,7 @@ where
 {
     let settings = load(common)?;
     telemetry::start_logging(&settings.log);
+    server::small_pages();
     let threads = match settings.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -65,6 +65,26 @@ fn a_first_start_says_what_to_open_and_logs_json() {
     assert_eq!(fs::read_to_string(process.log()).unwrap(), greeting, "only logs come after it");
 }
 
+/// The reason is in `rookery_node::server::small_pages`.
+#[test]
+fn a_node_takes_no_huge_pages() {
+    let bed = Bed::temporary();
+    let data = format!("--data={}", bed.dir().join("data").display());
+    let args = ["standalone", "--listen=127.0.0.1:0", "--management=127.0.0.1:0", &data];
+    let process = bed.process("node", Path::new(PROGRAM), args.map(str::to_owned).to_vec());
+    process.start();
+    eventually(
+        "it runs",
+        || fs::read_to_string(process.log()).unwrap_or_default(),
+        || {
+            process.assert_running();
+            bed.dir().join("data/listen.json").exists().then_some(())
+        },
+    );
+    let said = fs::read_to_string(format!("/proc/{}/status", process.pid().unwrap())).unwrap();
+    assert!(said.contains("\nTHP_enabled:\t0\n"), "{said}");
+}
+
 fn help(args: &[&str]) -> String {
     let output = Command::new(PROGRAM).args(args).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(0), "{output:?}");

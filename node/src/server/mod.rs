@@ -2,8 +2,10 @@
 //!
 //! Here belongs what is true of the process as a whole; what it serves is in the other folders.
 
+mod pages;
 mod settings;
 
+pub use pages::small_pages;
 pub use rookery_service::{
     Failure, Health, Readiness, Signals, management_router, raise_open_files, serve_management,
 };
