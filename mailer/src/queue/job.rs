@@ -78,35 +78,49 @@ impl Worker {
             let why = "it was taken too often and never seen through";
             return self.give_up(message, &delivery, Some(&job), (why, 0)).await;
         }
+        if self.await_turn(message, &delivery, &job, place).await? {
+            self.claim_and_send(message, &delivery, &job).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a job's turn at the rates. `false`: it is not to be sent now, and what becomes of it instead is done.
+    async fn await_turn(
+        &self,
+        message: &Message,
+        delivery: &Delivery,
+        job: &MailJob,
+        place: &mut Place,
+    ) -> Result<bool, Away> {
         let mut waited = delivery.has_waited();
         loop {
-            let after = match self.courier.admit(&job, waited) {
+            let after = match self.courier.admit(job, waited) {
                 Admission::Go(wait) => {
                     tokio::time::sleep(wait).await;
-                    break;
+                    return Ok(true);
                 }
                 Admission::Later(after) => after,
             };
             if is_too_late(delivery.since, after) {
                 let why =
                     "the rates in smtp.per_second and per_domain_per_second do not allow it within a day";
-                return self.give_up(message, &delivery, Some(&job), (why, 0)).await;
+                self.give_up(message, delivery, Some(job), (why, 0)).await?;
+                return Ok(false);
             }
             match self.hold(place, after).await {
                 Waited::ItsTurn => waited = true,
                 Waited::UntilTheEnd => {
                     // For another mailer, at once.
                     again(message, Duration::ZERO).await;
-                    return Ok(());
+                    return Ok(false);
                 }
                 Waited::Not => {
-                    self.put_off(message, &job, &delivery, after).await?;
+                    self.put_off(message, job, delivery, after).await?;
                     tokio::time::sleep(APART).await;
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
-        self.claim_and_send(message, &delivery, &job).await
     }
 
     async fn claim_and_send(
