@@ -73,14 +73,12 @@ fn a_node_takes_no_huge_pages() {
     let args = ["standalone", "--listen=127.0.0.1:0", "--management=127.0.0.1:0", &data];
     let process = bed.process("node", Path::new(PROGRAM), args.map(str::to_owned).to_vec());
     process.start();
-    eventually(
-        "it runs",
-        || fs::read_to_string(process.log()).unwrap_or_default(),
-        || {
-            process.assert_running();
-            bed.dir().join("data/listen.json").exists().then_some(())
-        },
-    );
+    let serves = bed.dir().join("data/listen.json");
+    let is_there = || {
+        process.assert_running();
+        serves.exists().then_some(())
+    };
+    eventually("it serves", || process.log_tail(10), is_there);
     let said = fs::read_to_string(format!("/proc/{}/status", process.pid().unwrap())).unwrap();
     assert!(said.contains("\nTHP_enabled:\t0\n"), "{said}");
 }
