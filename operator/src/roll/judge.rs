@@ -130,6 +130,7 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
         .filter(|(shard, node)| !(leaves(shard, node) && done(node)))
         .peekable();
     if taken.peek().is_some() {
+        let mut cut_off = Vec::new();
         for (shard, node) in taken {
             let name = node.name.clone();
             let drained = node.told.as_ref().is_some_and(super::Told::is_drained);
@@ -137,16 +138,16 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
                 // It goes by the shard becoming smaller, as soon as it is the last one.
                 verdict.steps.extend(remind(node, Why::Leaving));
                 verdict.waiting = Some(Waiting::Drains { node: name });
-            } else if is_overdue(seen, node) {
-                verdict.overdue.push(name.clone());
-                verdict.steps.push(Step::Delete { node: name, why: Why::Overdue });
-            } else if drained || !node.running {
+            } else if drained {
                 verdict.steps.push(Step::Delete { node: name, why: Why::Drained });
+            } else if !node.running || is_overdue(seen, node) {
+                cut_off.push(*node);
             } else {
                 verdict.steps.extend(remind(node, Why::Stale));
                 verdict.waiting = Some(Waiting::Drains { node: name });
             }
         }
+        end(seen, nodes, &cut_off, verdict);
         return;
     }
     // A node that leaves takes nobody's place: it needs one other that serves, not all of them.
@@ -196,6 +197,31 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
             verdict.waiting = Some(Waiting::Drains { node: node.name.clone() });
         }
         (None, None) => {}
+    }
+}
+
+/// Ends a drain that does not end by itself. There are several if they were to leave, one after the other, and now are to stay: one
+/// at a time goes, and only while no other node stops, since somebody may still need each of them.
+fn end(seen: &Seen, nodes: &[(&Shard, &Node)], cut_off: &[&Node], verdict: &mut Verdict) {
+    let Some(node) = cut_off.first() else { return };
+    let deletes = verdict.steps.iter().find_map(|step| match step {
+        Step::Delete { node, .. } => Some(node.clone()),
+        Step::Drain { .. } => None,
+    });
+    // One whose machine is lost stops never.
+    let stops =
+        |node: &Node| node.stop_by.is_some_and(|stop_by| overstays(seen.now, stop_by, &node.name).is_none());
+    let stopping = nodes.iter().find(|(_, node)| stops(node)).map(|(_, node)| node.name.clone());
+    if let Some(node) = deletes.or(stopping) {
+        verdict.waiting = Some(Waiting::Starts { node });
+        return;
+    }
+    let name = node.name.clone();
+    if is_overdue(seen, node) {
+        verdict.overdue.push(name.clone());
+        verdict.steps.push(Step::Delete { node: name, why: Why::Overdue });
+    } else {
+        verdict.steps.push(Step::Delete { node: name, why: Why::Drained });
     }
 }
 

@@ -6,8 +6,8 @@
 //!   leaves for good, and only then the shard becomes smaller.
 //! - What is broken and not what is wanted any more goes first and at once: a bad revision never blocks the good one after it. Of those
 //!   that have taken clients one at a time goes, and only while nothing else is on its way.
-//! - Every wait has an end. A drain that takes too long is ended (the log makes that safe) and told; a node that does not become
-//!   ready, or does not stop, stops the rollout and is told.
+//! - Every wait has an end. A drain that takes too long is ended (the log makes that safe) and told, one at a time and while no other
+//!   node stops; a node that does not become ready, or does not stop, stops the rollout and is told.
 //! - It remembers nothing: whoever asks again after a crash gets the same answer. When a drain began is noted on the pod.
 
 mod judge;
