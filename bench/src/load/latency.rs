@@ -29,7 +29,10 @@ impl Latency {
 
     /// So many that never came: each counts as the worst there is.
     pub fn record_lost(&mut self, count: u64) {
-        self.histogram.saturating_record_n(WORST_MICROS, count);
+        // None of them would be the longest all the same.
+        if count > 0 {
+            self.histogram.saturating_record_n(WORST_MICROS, count);
+        }
     }
 
     /// Adds another one's.
@@ -85,7 +88,8 @@ mod tests {
     fn lost_ones_count_as_the_worst() {
         let mut latency = Latency::new().unwrap();
         (0..98).for_each(|_| latency.record(1_000_000));
-        assert!(latency.percentiles().p99 < 2.0);
+        latency.record_lost(0);
+        assert!(latency.percentiles().p99 < 2.0 && latency.percentiles().max < 2.0);
         latency.record_lost(2);
         assert!(latency.percentiles().p99 > 59_000.0);
         assert_eq!(latency.count(), 100);

@@ -1,6 +1,6 @@
-//! Sees one job through: sent and acknowledged, put off, dropped, or among the dead letters.
+//! Sees one job through: sent, put off, dropped, or among the dead letters; and then acknowledged.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
 use rookery_protocol::outbox::{JobError, MailJob};
@@ -24,40 +24,58 @@ const SOON: Duration = Duration::from_secs(1);
 /// Between two jobs that are put off for a rate. A backlog is put off no faster than mails are sent, so that NATS has no more to do than
 /// then.
 const APART: Duration = Duration::from_millis(20);
+/// Marks of progress come after this part of the time after which a job is given to others: of two in a row one may be lost.
+const MARK: f64 = 0.4;
 /// A job that is delivered so often ends those who take it.
 const DELIVERIES: i64 = 1_000;
+
+/// What is to become of the message of a job that was seen to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Done {
+    /// It is acknowledged so: what there is to be known of the job is written down.
+    Out(AckKind),
+    /// It is delivered again after this time, to any mailer.
+    Again(Duration),
+}
 
 impl Worker {
     pub(super) async fn see_through(self: Arc<Self>, source: Source, message: Message, mut place: Place) {
         self.metrics.under_way.inc();
-        let handled = {
-            let handled = self.handle(source, &message, &mut place);
-            tokio::pin!(handled);
-            let mut progress =
-                tokio::time::interval_at(Instant::now() + self.ack_wait / 3, self.ack_wait / 3);
-            loop {
-                tokio::select! {
-                    handled = &mut handled => break handled,
-                    _ = progress.tick() => {
-                        // Lost, it is made up for by the next.
-                        let _ = message.ack_with(AckKind::Progress).await;
-                    }
-                }
-            }
+        let handled = tokio::select! {
+            handled = self.handle(source, &message, &mut place) => handled,
+            never = self.mark(&message) => match never {},
         };
         self.metrics.under_way.dec();
-        if let Err(why) = handled {
+        // Another may come meanwhile.
+        drop(place);
+        let ended = match handled {
+            Ok(done) => self.end_delivery(&message, done).await,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = ended {
             tracing::warn!(%why, "a job could not be seen through; it comes again");
             again(&message, SOON).await;
         }
     }
 
-    async fn handle(&self, source: Source, message: &Message, place: &mut Place) -> Result<(), Away> {
+    /// Says again and again that a job is seen through. One mark that is lost is made up for by the next. The first comes at some time, so that those of
+    /// hundreds of jobs that were taken together and wait for a rate do not come together, too.
+    async fn mark(&self, message: &Message) -> Infallible {
+        let every = self.ack_wait.mul_f64(MARK);
+        tokio::time::sleep(every.mul_f64(rand::random())).await;
+        loop {
+            self.queue.marks.leave().await;
+            let _ = message.ack_with(AckKind::Progress).await;
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn handle(&self, source: Source, message: &Message, place: &mut Place) -> Result<Done, Away> {
         let delivery = Delivery::of(message, source == Source::Due)?;
         let job = match MailJob::read(&delivery.version, &delivery.payload) {
             Ok(job) => job,
             Err(JobError::Malformed) => {
-                return self.give_up(message, &delivery, None, ("the job cannot be read", 0)).await;
+                return self.give_up(&delivery, None, ("the job cannot be read", 0)).await;
             }
             // A later version may be rolled out now, and its mailers will know.
             Err(JobError::UnknownMail) => {
@@ -65,70 +83,61 @@ impl Worker {
                 let Some(after) = self.retry.after(failures) else {
                     let version = &delivery.version;
                     let why = format!("the job is of version {version:?}, which this mailer does not know");
-                    return self.give_up(message, &delivery, None, (&why, failures)).await;
+                    return self.give_up(&delivery, None, (&why, failures)).await;
                 };
-                again(message, after).await;
-                return Ok(());
+                return Ok(Done::Again(after));
             }
         };
         if is_expired(&job) {
-            return self.drop_expired(message, &job).await;
+            return Ok(self.drop_expired(&job));
         }
         if delivery.count > DELIVERIES {
             let why = "it was taken too often and never seen through";
-            return self.give_up(message, &delivery, Some(&job), (why, 0)).await;
+            return self.give_up(&delivery, Some(&job), (why, 0)).await;
         }
-        if self.await_turn(message, &delivery, &job, place).await? {
-            self.claim_and_send(message, &delivery, &job).await?;
+        match self.await_turn(&delivery, &job, place).await? {
+            Some(done) => Ok(done),
+            None => self.claim_and_send(&delivery, &job).await,
         }
-        Ok(())
     }
 
-    /// Waits for a job's turn at the rates. `false`: it is not to be sent now, and what becomes of it instead is done.
+    /// Waits for a job's turn at the rates. `Some`: it is not to be sent now.
     async fn await_turn(
         &self,
-        message: &Message,
         delivery: &Delivery,
         job: &MailJob,
         place: &mut Place,
-    ) -> Result<bool, Away> {
+    ) -> Result<Option<Done>, Away> {
         let mut waited = delivery.has_waited();
         loop {
             let after = match self.courier.admit(job, waited) {
                 Admission::Go(wait) => {
                     tokio::time::sleep(wait).await;
-                    return Ok(true);
+                    return Ok(None);
                 }
                 Admission::Later(after) => after,
             };
             if is_too_late(delivery.since, after) {
                 let why =
                     "the rates in smtp.per_second and per_domain_per_second do not allow it within a day";
-                self.give_up(message, delivery, Some(job), (why, 0)).await?;
-                return Ok(false);
+                return self.give_up(delivery, Some(job), (why, 0)).await.map(Some);
             }
             match self.hold(place, after).await {
                 Waited::ItsTurn => waited = true,
                 Waited::UntilTheEnd => {
                     // For another mailer, at once.
-                    again(message, Duration::ZERO).await;
-                    return Ok(false);
+                    return Ok(Some(Done::Again(Duration::ZERO)));
                 }
                 Waited::Not => {
-                    self.put_off(message, job, delivery, after).await?;
+                    let done = self.put_off(job, delivery, after).await?;
                     tokio::time::sleep(APART).await;
-                    return Ok(false);
+                    return Ok(Some(done));
                 }
             }
         }
     }
 
-    async fn claim_and_send(
-        &self,
-        message: &Message,
-        delivery: &Delivery,
-        job: &MailJob,
-    ) -> Result<(), Away> {
+    async fn claim_and_send(&self, delivery: &Delivery, job: &MailJob) -> Result<Done, Away> {
         let turn = self.courier.smtp().turn().await;
         let theirs_ms = i64::try_from(self.longest.as_millis()).unwrap_or(i64::MAX);
         let at = (delivery.key, delivery.count);
@@ -137,12 +146,9 @@ impl Worker {
             Claim::Ours(ours) => ours,
             Claim::Sent => {
                 self.metrics.repeats_avoided.inc();
-                return self.acknowledge(message, AckKind::Ack).await;
+                return Ok(Done::Out(AckKind::Ack));
             }
-            Claim::Theirs => {
-                again(message, self.ack_wait).await;
-                return Ok(());
-            }
+            Claim::Theirs => return Ok(Done::Again(self.ack_wait)),
         };
         let begun = Instant::now();
         let tried = self.courier.send(job, turn).await;
@@ -160,31 +166,30 @@ impl Worker {
                 self.say_smtp(None);
                 self.metrics.sent(kind, i128::from(now_ms()) - i128::from(delivery.since));
                 tracing::debug!(job = job.id, kind, "sent");
-                self.end(job, &ours, &Memory::now(State::Sent, at, ours.failures)).await?;
-                self.acknowledge(message, AckKind::Ack).await
+                self.note(job, &ours, &Memory::now(State::Sent, at, ours.failures)).await?;
+                Ok(Done::Out(AckKind::Ack))
             }
-            Tried::Expired => self.drop_expired(message, job).await,
+            Tried::Expired => Ok(self.drop_expired(job)),
             Tried::Away(why) => {
                 self.say_smtp(Some(why));
                 // As before it was claimed.
                 let state = if ours.again { State::Sending } else { State::Waiting };
-                self.end(job, &ours, &Memory::now(state, at, ours.failures)).await?;
-                again(message, SOON).await;
-                Ok(())
+                self.note(job, &ours, &Memory::now(state, at, ours.failures)).await?;
+                Ok(Done::Again(SOON))
             }
             Tried::Failed(why) => {
                 let memory = Memory::now(State::Waiting, at, ours.failures.saturating_add(1));
-                self.failed((message, delivery), job, (&ours, memory), &why).await
+                self.failed(delivery, job, (&ours, memory), &why).await
             }
             Tried::Unknown(why) => {
                 // It stays a claim, and is taken for one that nobody ended, at once.
                 let memory = Memory::now(State::Sending, at, ours.failures.saturating_add(1));
-                self.failed((message, delivery), job, (&ours, Memory { at: 0, ..memory }), &why).await
+                self.failed(delivery, job, (&ours, Memory { at: 0, ..memory }), &why).await
             }
             Tried::Hopeless(why) => {
                 self.bury(delivery, Some(job), (&why, ours.failures.saturating_add(1))).await?;
-                self.end(job, &ours, &Memory::given_up(State::Waiting, delivery.key)).await?;
-                self.acknowledge(message, AckKind::Term).await
+                self.note(job, &ours, &Memory::given_up(State::Waiting, delivery.key)).await?;
+                Ok(Done::Out(AckKind::Term))
             }
         }
     }
@@ -192,63 +197,71 @@ impl Worker {
     /// After a try that failed: another, or none.
     async fn failed(
         &self,
-        (message, delivery): (&Message, &Delivery),
+        delivery: &Delivery,
         job: &MailJob,
         (ours, memory): (&Ours, Memory),
         why: &str,
-    ) -> Result<(), Away> {
+    ) -> Result<Done, Away> {
         let (kind, failures) = (job.mail.kind(), memory.failures);
         self.say_smtp(Some(why.to_owned()));
         tracing::warn!(job = job.id, kind, failures, why, "a mail could not be handed over");
         let after = self.retry.after(failures).filter(|after| !is_too_late(delivery.since, *after));
         let Some(after) = after else {
             self.bury(delivery, Some(job), (why, failures)).await?;
-            self.end(job, ours, &Memory::given_up(memory.state, delivery.key)).await?;
-            return self.acknowledge(message, AckKind::Term).await;
+            self.note(job, ours, &Memory::given_up(memory.state, delivery.key)).await?;
+            return Ok(Done::Out(AckKind::Term));
         };
         self.metrics.retried(kind);
-        if self.end(job, ours, &memory).await? {
-            return self.put_off(message, job, delivery, after).await;
+        if self.note(job, ours, &memory).await? {
+            return self.put_off(job, delivery, after).await;
         }
         // Whoever has claimed it since sees it through; this delivery comes again only to see that.
-        again(message, self.longest).await;
-        Ok(())
+        Ok(Done::Again(self.longest))
     }
 
-    async fn end(&self, job: &MailJob, ours: &Ours, memory: &Memory) -> Result<bool, Away> {
+    /// Writes down how a try ended; `false`: somebody else has claimed the job since.
+    async fn note(&self, job: &MailJob, ours: &Ours, memory: &Memory) -> Result<bool, Away> {
         self.surely(|| self.queue.ended(&job.id, ours, memory)).await
     }
 
+    /// Waits for the server's word. Without it the job comes again, and what is remembered says that nothing is to be done.
+    pub(super) async fn end_delivery(&self, message: &Message, done: Done) -> Result<(), Away> {
+        match done {
+            Done::Again(after) => {
+                again(message, after).await;
+                Ok(())
+            }
+            Done::Out(kind) => {
+                self.queue.acknowledgements.leave().await;
+                let confirmed = message.double_ack_with(kind).await;
+                confirmed.map_err(|error| Away(format!("an acknowledgement was not confirmed: {error}")))
+            }
+        }
+    }
+
     /// First among those that wait for their time, then out of where it came from: at no time in neither.
-    async fn put_off(
-        &self,
-        message: &Message,
-        job: &MailJob,
-        delivery: &Delivery,
-        after: Duration,
-    ) -> Result<(), Away> {
+    async fn put_off(&self, job: &MailJob, delivery: &Delivery, after: Duration) -> Result<Done, Away> {
         self.surely(|| self.queue.later(&job.id, delivery, after)).await?;
-        self.acknowledge(message, AckKind::Ack).await
+        Ok(Done::Out(AckKind::Ack))
     }
 
     /// Of no use to anybody, sent or looked at.
-    pub(super) async fn drop_expired(&self, message: &Message, job: &MailJob) -> Result<(), Away> {
+    pub(super) fn drop_expired(&self, job: &MailJob) -> Done {
         let kind = job.mail.kind();
         tracing::info!(job = job.id, kind, "a mail is dropped: what it says is not valid any more");
         self.metrics.expired(kind);
-        self.acknowledge(message, AckKind::Term).await
+        Done::Out(AckKind::Term)
     }
 
     /// First among the dead letters, then out of where it came from: at no time in neither.
     pub(super) async fn give_up(
         &self,
-        message: &Message,
         delivery: &Delivery,
         job: Option<&MailJob>,
         why: (&str, u32),
-    ) -> Result<(), Away> {
+    ) -> Result<Done, Away> {
         self.bury(delivery, job, why).await?;
-        self.acknowledge(message, AckKind::Term).await
+        Ok(Done::Out(AckKind::Term))
     }
 
     async fn bury(
@@ -266,12 +279,6 @@ impl Worker {
         self.surely(|| self.queue.bury(names, payload.clone(), version, (why, failures))).await?;
         self.metrics.dead(kind);
         Ok(())
-    }
-
-    /// Waits for the server's word. Without it the job comes again, and what is remembered says that nothing is to be done.
-    async fn acknowledge(&self, message: &Message, kind: AckKind) -> Result<(), Away> {
-        let confirmed = self.queue.turns.write(message.double_ack_with(kind)).await;
-        confirmed.map_err(|error| Away(format!("an acknowledgement was not confirmed: {error}")))
     }
 
     /// Tries something again that must be written down, while the job stays ours.
@@ -297,7 +304,7 @@ fn is_too_late(since: i64, after: Duration) -> bool {
 }
 
 /// Has a message delivered again, to any mailer.
-pub(super) async fn again(message: &Message, after: Duration) {
+async fn again(message: &Message, after: Duration) {
     // Lost, it comes again after `ack_wait`.
     let _ = message.ack_with(AckKind::Nak(Some(after))).await;
 }

@@ -7,6 +7,7 @@
 mod connect;
 mod dead;
 mod delivery;
+mod groups;
 mod job;
 mod later;
 mod memory;
@@ -15,11 +16,10 @@ mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod watch;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     self, Context, context::PublishError, message::PublishMessage, publish::PublishAck,
@@ -28,10 +28,17 @@ use sha2::{Digest as _, Sha256};
 
 pub use connect::ConnectError;
 pub use dead::{DeadLetter, DeadLetters};
+use groups::Groups;
 pub use settings::NatsSettings;
-use turns::Turns;
 pub use watch::watch;
 pub use worker::Worker;
+
+/// Between two groups of messages: what is stored late keeps mails waiting.
+const WRITES: Duration = Duration::from_millis(20);
+/// Between two groups of acknowledgements. Nothing waits for those: what they say is written down before.
+const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(500);
+/// Between two groups of marks of progress.
+const MARKS: Duration = Duration::from_secs(1);
 
 /// The streams of one cluster's mails.
 #[derive(Clone)]
@@ -40,7 +47,9 @@ pub struct Queue {
     context: Context,
     cluster: String,
     replicas: usize,
-    turns: Arc<Turns>,
+    writes: Arc<Groups>,
+    acknowledgements: Arc<Groups>,
+    marks: Arc<Groups>,
 }
 
 /// NATS did not do it, or did not say so.
@@ -57,8 +66,15 @@ impl Queue {
         let client = connect::connect(settings, cluster).await?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(streams::ANSWER);
-        let (replicas, turns) = (settings.replicas, Arc::new(Turns::new()));
-        Ok(Self { client, context, cluster: cluster.to_owned(), replicas, turns })
+        Ok(Self {
+            client,
+            context,
+            cluster: cluster.to_owned(),
+            replicas: settings.replicas,
+            writes: Arc::new(Groups::new(WRITES)),
+            acknowledgements: Arc::new(Groups::new(ACKNOWLEDGEMENTS)),
+            marks: Arc::new(Groups::new(MARKS)),
+        })
     }
 
     /// Whether there is a connection now; for readiness.
@@ -66,9 +82,10 @@ impl Queue {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Publishes in its turn, and returns once that is stored.
+    /// Publishes with others, and returns once that is stored.
     async fn store(&self, subject: String, message: PublishMessage) -> Result<PublishAck, PublishError> {
-        self.turns.write(async { self.context.send_publish(subject, message).await?.await }).await
+        self.writes.leave().await;
+        self.context.send_publish(subject, message).await?.await
     }
 
     fn memory_stream(&self) -> String {

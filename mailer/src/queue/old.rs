@@ -2,11 +2,11 @@
 
 use std::{future::pending, time::Duration};
 
-use async_nats::jetstream::consumer::PullConsumer;
-use futures_util::StreamExt as _;
+use async_nats::jetstream::{Message, consumer::PullConsumer};
+use futures_util::TryStreamExt as _;
 use rookery_protocol::outbox::MailJob;
 
-use super::{Worker, delivery::Delivery, job::again, streams::Source, worker::batch};
+use super::{Worker, delivery::Delivery, job::Done, streams::Source, worker::batch};
 use crate::courier::{is_expired, now_ms};
 
 /// So long before it would be removed, at most.
@@ -50,25 +50,28 @@ impl Worker {
         consumer: &PullConsumer,
         age: Duration,
     ) -> Result<(), String> {
-        let why = "the SMTP server could not be used for as long as mails wait";
-        let mut messages = batch(consumer, AT_ONCE).await?;
+        let messages = batch(consumer, AT_ONCE).await?.map_err(|error| error.to_string());
         // The oldest come first, but for those that come again.
-        while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| error.to_string())?;
-            let published = message.info().map_err(|error| error.to_string())?.published;
-            if !is_older(published.unix_timestamp_nanos(), age) {
-                again(&message, YOUNG).await;
-                continue;
-            }
+        messages
+            .try_for_each_concurrent(AT_ONCE, async |message| self.give_up_if_old(source, message, age).await)
+            .await
+    }
+
+    async fn give_up_if_old(&self, source: Source, message: Message, age: Duration) -> Result<(), String> {
+        let why = "the SMTP server could not be used for as long as mails wait";
+        let published = message.info().map_err(|error| error.to_string())?.published;
+        let done = if is_older(published.unix_timestamp_nanos(), age) {
             let delivery = Delivery::of(&message, source == Source::Due).map_err(|away| away.0)?;
-            let given_up = match MailJob::read(&delivery.version, &delivery.payload) {
-                Ok(job) if is_expired(&job) => self.drop_expired(&message, &job).await,
-                Ok(job) => self.give_up(&message, &delivery, Some(&job), (why, 0)).await,
-                Err(_) => self.give_up(&message, &delivery, None, (why, 0)).await,
-            };
-            given_up.map_err(|away| away.0)?;
-        }
-        Ok(())
+            match MailJob::read(&delivery.version, &delivery.payload) {
+                Ok(job) if is_expired(&job) => Ok(self.drop_expired(&job)),
+                Ok(job) => self.give_up(&delivery, Some(&job), (why, 0)).await,
+                Err(_) => self.give_up(&delivery, None, (why, 0)).await,
+            }
+        } else {
+            Ok(Done::Again(YOUNG))
+        };
+        let done = done.map_err(|away| away.0)?;
+        self.end_delivery(&message, done).await.map_err(|away| away.0)
     }
 }
 

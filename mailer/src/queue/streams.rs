@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{
     ErrorCode,
     consumer::{AckPolicy, PullConsumer, pull},
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
 };
 use rookery_protocol::outbox;
@@ -164,11 +164,19 @@ impl Queue {
         }
     }
 
-    /// The consumer that all mailers share.
+    /// The consumer that all mailers share. What it knows, which deliveries wait for an acknowledgement, is in the memory of as many servers
+    /// as the stream has: on their disks each delivery and each acknowledgement would be synced there as a message is. If all of them lose it, the jobs
+    /// that mailers have come once more, and who claims them learns that. One that is there already stays as it is: its storage cannot be changed.
     pub(super) async fn consumer(&self, source: Source, ack_wait: Duration) -> Result<PullConsumer, String> {
         let filter_subject = match source {
             Source::Outbox => String::new(),
             Source::Due => self.due_subjects(),
+        };
+        let stream = self.source(source).await?;
+        let in_memory = match stream.consumer_info(CONSUMER).await {
+            Ok(found) => found.config.memory_storage,
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => true,
+            Err(error) => return Err(error.to_string()),
         };
         let config = pull::Config {
             durable_name: Some(CONSUMER.to_owned()),
@@ -179,9 +187,9 @@ impl Queue {
             // Tries are counted by the mailer, which puts what is tried too often among the dead letters.
             max_deliver: -1,
             max_ack_pending: PENDING,
+            memory_storage: in_memory,
             ..pull::Config::default()
         };
-        let stream = self.source(source).await?;
         stream.create_consumer(config).await.map_err(|error| error.to_string())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::AckKind;
+use async_nats::jetstream::{
+    AckKind,
+    consumer::{AckPolicy, pull},
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rookery_testbed::NatsCluster;
@@ -85,6 +88,31 @@ async fn a_mail_of_which_nobody_knows_is_one_that_may_have_been_sent() {
     assert!(queue.ended("a", &next, &Memory::given_up(State::Sending, 1)).await.unwrap());
     let anew = ours(&queue, "a", &sending(2, 1)).await;
     assert_eq!((anew.failures, anew.again), (0, true));
+}
+
+#[tokio::test]
+async fn a_consumer_is_kept_in_memory_unless_there_is_one_on_disk() {
+    let Some((_nats, queue)) = queue().await else { return };
+    let stream = queue.source(Source::Due).await.unwrap();
+    for in_memory in [true, false] {
+        if !in_memory {
+            let disk = pull::Config {
+                durable_name: Some("mailer".to_owned()),
+                filter_subject: queue.due_subjects(),
+                ack_policy: AckPolicy::Explicit,
+                max_ack_pending: 20_000,
+                ..pull::Config::default()
+            };
+            stream.create_consumer(disk).await.unwrap();
+        }
+        for seconds in [30, 40] {
+            let ack_wait = Duration::from_secs(seconds);
+            let consumer = queue.consumer(Source::Due, ack_wait).await.unwrap();
+            let config = &consumer.cached_info().config;
+            assert_eq!((config.memory_storage, config.ack_wait), (in_memory, ack_wait));
+        }
+        stream.delete_consumer("mailer").await.unwrap();
+    }
 }
 
 #[tokio::test]

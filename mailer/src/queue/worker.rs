@@ -8,6 +8,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{Queue, streams::Source};
 use crate::{courier::Courier, metrics::MailerMetrics, retry::RetrySettings, smtp::SmtpSettings};
@@ -20,7 +21,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 pub(super) const SPARE: Duration = Duration::from_secs(5);
 /// Jobs that wait here for their turn at a rate, at most, and how long. To wait costs NATS a mark of progress now and then, of many jobs
 /// together; to be put off costs two writes and what moves the job when its time has come.
-const HELD: u32 = 1_000;
+const HELD: usize = 1_000;
 const HOLD: Duration = Duration::from_secs(60);
 
 /// What is known about sending now; for readiness.
@@ -59,6 +60,8 @@ pub struct Worker {
     places: [Arc<Semaphore>; 2],
     /// For jobs whose turn at a rate comes soon: those behind them, which may be codes, are taken meanwhile.
     held: Arc<Semaphore>,
+    /// All jobs that are seen through, until the last word about them.
+    jobs: TaskTracker,
     stopping: watch::Sender<bool>,
     pub(super) ack_wait: Duration,
     /// A mail is under way for no longer.
@@ -77,7 +80,8 @@ impl Worker {
             retry,
             all: smtp.connections,
             places: [places(), places()],
-            held: Arc::new(Semaphore::new(HELD as usize)),
+            held: Arc::new(Semaphore::new(HELD)),
+            jobs: TaskTracker::new(),
             stopping: watch::Sender::default(),
             // Marks of progress keep what takes longer.
             ack_wait: smtp.timeout() + SPARE,
@@ -96,9 +100,8 @@ impl Worker {
         let sources = [Source::Outbox, Source::Due];
         join_all(sources.map(|source| self.take_from(source, stop.clone()))).await;
         self.stopping.send_replace(true);
-        let all = self.places.iter().map(|places| (places, self.all)).chain([(&self.held, HELD)]);
-        let seen_through = join_all(all.map(|(places, all)| places.acquire_many(all)));
-        if tokio::time::timeout(within, seen_through).await.is_err() {
+        self.jobs.close();
+        if tokio::time::timeout(within, self.jobs.wait()).await.is_err() {
             tracing::warn!(
                 "not all mails could be handed over in time; they are tried again by another mailer"
             );
@@ -211,7 +214,7 @@ impl Worker {
                 Ok(None) | Err(_) => break,
             };
             let place = Place { is_held: false, _permit: permit };
-            tokio::spawn(self.clone().see_through(source, message, place));
+            self.jobs.spawn(self.clone().see_through(source, message, place));
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ fn what_would_be_removed_by_age_is_given_up_by_name_or_counted() {
         5,
         "{listed}"
     );
-    assert_eq!(world.waiting(), 0);
+    world.await_empty();
     assert!(mailer.metric("rookery_mailer_lost_total") < 0.5);
 
     // Mended, they are put back and sent.

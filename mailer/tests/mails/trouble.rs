@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rookery_protocol::outbox::Mail;
-use rookery_testbed::SmtpOptions;
+use rookery_testbed::{NatsCluster, NatsOptions, SmtpOptions};
 use serde_json::json;
 
 use crate::world::{World, job, welcome, within};
@@ -192,6 +192,34 @@ fn nats_may_go_and_come_back() {
     let came = world.came();
     assert_eq!(came.len(), 100);
     assert!(came.values().all(|times| *times == 1), "{came:?}");
+}
+
+/// Which jobs mailers have is in the memory of NATS's servers alone. When all of them have forgotten it, jobs that wait in a mailer for their turn are
+/// given to it once more.
+#[test]
+fn all_servers_of_nats_may_go_and_come_back() {
+    let Some(nats) = NatsCluster::start(&NatsOptions::default()) else { return };
+    let a_day = Duration::from_secs(24 * 3600);
+    let Some(world) = World::on(nats, &SmtpOptions::default(), a_day) else { return };
+    world.smtp.obey(&json!([{"to": "", "at": "data", "delay": 0.02}]));
+    let smtp = world.smtp_settings().replace("timeout_seconds = 10", "timeout_seconds = 60");
+    let mailer = world.mailer("mailer", &world.settings(&smtp.replace("per_second = 0", "per_second = 8")));
+    for n in 0..80 {
+        world.enqueue(&welcome(&format!("n{n}"), "a@example.org"));
+    }
+    mailer.await_metric("rookery_mailer_sent_total", 10.0);
+    let given = world.given();
+    assert!(given > 40, "{given} jobs wait in the mailer or were sent");
+    let all = 0..world.nats.len();
+    all.clone().for_each(|server| world.nats.kill(server));
+    all.for_each(|server| world.nats.process(server).start());
+    world.nats.await_ready();
+    world.await_empty();
+    let came = world.came();
+    assert_eq!(came.len(), 80);
+    assert!(came.values().all(|times| *times == 1), "{came:?}");
+    let again = mailer.metric("rookery_mailer_repeats_avoided_total");
+    assert!(again > 0.5, "none was given once more: nothing is shown");
 }
 
 #[test]

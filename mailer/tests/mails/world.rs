@@ -59,9 +59,13 @@ impl World {
 
     /// One whose outbox keeps a job for so long.
     pub(crate) fn keeping(smtp: &SmtpOptions, max_age: Duration) -> Option<Self> {
+        Self::on(rookery_testbed::nats_single()?, smtp, max_age)
+    }
+
+    /// On these servers, each of which has a copy of everything.
+    pub(crate) fn on(nats: NatsCluster, smtp: &SmtpOptions, max_age: Duration) -> Option<Self> {
         let bed = Bed::temporary();
         let smtp = Smtp::start(&SmtpOptions { bed: Some(bed.clone()), ..smtp.clone() })?;
-        let nats = rookery_testbed::nats_single()?;
         let runtime = Runtime::new().unwrap();
         let context = runtime.block_on(async {
             let context = jetstream::new(async_nats::connect(&nats.urls()[0]).await.unwrap());
@@ -73,6 +77,7 @@ impl World {
                 allow_direct: true,
                 duplicate_window: max_age.min(Duration::from_secs(600)),
                 max_age,
+                num_replicas: nats.len(),
                 ..Config::default()
             };
             context.create_stream(outbox).await.unwrap();
@@ -84,10 +89,11 @@ impl World {
     /// Settings that every mailer here has, and `more` lines of `[smtp]`.
     pub(crate) fn settings(&self, smtp: &str) -> String {
         format!(
-            "[server]\nmanagement = '127.0.0.1:0'\n[cluster]\nname = '{CLUSTER}'\n[nats]\nurls = ['{}']\nreplicas = 1\n\
+            "[server]\nmanagement = '127.0.0.1:0'\n[cluster]\nname = '{CLUSTER}'\n[nats]\nurls = '{}'\nreplicas = {}\n\
              [mail]\nfrom = 'Tea Chat <chat@example.org>'\nservice = 'Tea Chat'\n\
              [retry]\ntries = 4\nfirst_seconds = 1\nlongest_seconds = 1\n[smtp]\nhost = 'localhost'\n{smtp}",
-            self.nats.urls()[0]
+            self.nats.urls().join(","),
+            self.nats.len(),
         )
     }
 
