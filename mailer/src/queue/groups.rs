@@ -1,8 +1,9 @@
 //! Groups of what a mailer has NATS store: those that come within a period leave together.
 //!
 //! What leaves together NATS stores together: several servers sync it once, and not once for each. A mail is two messages that say how far it is, and
-//! an acknowledgement, by which it is taken out of its stream; one by one they cost chat's NATS a third of a core at 70 mails a second, in groups
-//! a thirtieth (docs/benchmarks.md). Who comes alone does not wait.
+//! an acknowledgement, by which it is taken out of its stream. One by one they cost chat's NATS 4.2 ms of CPU a mail; in groups, and with the consumers in
+//! memory, 1.3 (docs/benchmarks.md). Who comes alone does not wait. Larger groups cost less still, and have chat wait for longer: p99 was
+//! 6.6 ms in place of 5.0 where acknowledgements and claims waited for a note to leave with.
 
 use std::time::Duration;
 
