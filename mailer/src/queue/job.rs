@@ -1,6 +1,6 @@
 //! Sees one job through: sent, put off, dropped, or among the dead letters; and then acknowledged.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
 use rookery_protocol::outbox::{JobError, MailJob};
@@ -24,8 +24,6 @@ const SOON: Duration = Duration::from_secs(1);
 /// Between two jobs that are put off for a rate. A backlog is put off no faster than mails are sent, so that NATS has no more to do than
 /// then.
 const APART: Duration = Duration::from_millis(20);
-/// Marks of progress come after this part of the time after which a job is given to others: of two in a row one may be lost.
-const MARK: f64 = 0.4;
 /// A job that is delivered so often ends those who take it.
 const DELIVERIES: i64 = 1_000;
 
@@ -41,9 +39,20 @@ pub(super) enum Done {
 impl Worker {
     pub(super) async fn see_through(self: Arc<Self>, source: Source, message: Message, mut place: Place) {
         self.metrics.under_way.inc();
-        let handled = tokio::select! {
-            handled = self.handle(source, &message, &mut place) => handled,
-            never = self.mark(&message) => match never {},
+        let handled = {
+            let handled = self.handle(source, &message, &mut place);
+            tokio::pin!(handled);
+            let mut progress =
+                tokio::time::interval_at(Instant::now() + self.ack_wait / 3, self.ack_wait / 3);
+            loop {
+                tokio::select! {
+                    handled = &mut handled => break handled,
+                    _ = progress.tick() => {
+                        // Lost, it is made up for by the next.
+                        let _ = message.ack_with(AckKind::Progress).await;
+                    }
+                }
+            }
         };
         self.metrics.under_way.dec();
         // Another may come meanwhile.
@@ -55,18 +64,6 @@ impl Worker {
         if let Err(why) = ended {
             tracing::warn!(%why, "a job could not be seen through; it comes again");
             again(&message, SOON).await;
-        }
-    }
-
-    /// Says again and again that a job is seen through. One mark that is lost is made up for by the next. The first comes at some time, so that those of
-    /// hundreds of jobs that were taken together and wait for a rate do not come together, too.
-    async fn mark(&self, message: &Message) -> Infallible {
-        let every = self.ack_wait.mul_f64(MARK);
-        tokio::time::sleep(every.mul_f64(rand::random())).await;
-        loop {
-            self.queue.marks.leave().await;
-            let _ = message.ack_with(AckKind::Progress).await;
-            tokio::time::sleep(every).await;
         }
     }
 

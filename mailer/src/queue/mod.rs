@@ -37,8 +37,6 @@ pub use worker::Worker;
 const WRITES: Duration = Duration::from_millis(20);
 /// Between two groups of acknowledgements. Nothing waits for those: what they say is written down before.
 const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(500);
-/// Between two groups of marks of progress.
-const MARKS: Duration = Duration::from_secs(1);
 
 /// The streams of one cluster's mails.
 #[derive(Clone)]
@@ -49,7 +47,6 @@ pub struct Queue {
     replicas: usize,
     writes: Arc<Groups>,
     acknowledgements: Arc<Groups>,
-    marks: Arc<Groups>,
 }
 
 /// NATS did not do it, or did not say so.
@@ -73,7 +70,6 @@ impl Queue {
             replicas: settings.replicas,
             writes: Arc::new(Groups::new(WRITES)),
             acknowledgements: Arc::new(Groups::new(ACKNOWLEDGEMENTS)),
-            marks: Arc::new(Groups::new(MARKS)),
         })
     }
 
