@@ -200,15 +200,15 @@ fn one_at_a_time(seen: &Seen, nodes: &[(&Shard, &Node)], verdict: &mut Verdict) 
     }
 }
 
-/// Ends a drain that does not end by itself. There are several if they were to leave, one after the other, and now are to stay: one
-/// at a time goes, and only while no other node stops, since somebody may still need each of them.
+/// Ends a drain that does not end by itself, since its time is up or its node does not run. There are several where nodes were to
+/// leave, one after the other, and now are to stay: one at a time goes, and only while no other node stops, since somebody may still need each of them.
 fn end(seen: &Seen, nodes: &[(&Shard, &Node)], cut_off: &[&Node], verdict: &mut Verdict) {
     let Some(node) = cut_off.first() else { return };
     let deletes = verdict.steps.iter().find_map(|step| match step {
         Step::Delete { node, .. } => Some(node.clone()),
         Step::Drain { .. } => None,
     });
-    // One whose machine is lost stops never.
+    // One whose machine is lost never stops.
     let stops =
         |node: &Node| node.stop_by.is_some_and(|stop_by| overstays(seen.now, stop_by, &node.name).is_none());
     let stopping = nodes.iter().find(|(_, node)| stops(node)).map(|(_, node)| node.name.clone());
@@ -216,13 +216,13 @@ fn end(seen: &Seen, nodes: &[(&Shard, &Node)], cut_off: &[&Node], verdict: &mut 
         verdict.waiting = Some(Waiting::Starts { node });
         return;
     }
-    let name = node.name.clone();
-    if is_overdue(seen, node) {
-        verdict.overdue.push(name.clone());
-        verdict.steps.push(Step::Delete { node: name, why: Why::Overdue });
+    let why = if is_overdue(seen, node) {
+        verdict.overdue.push(node.name.clone());
+        Why::Overdue
     } else {
-        verdict.steps.push(Step::Delete { node: name, why: Why::Drained });
-    }
+        Why::Drained
+    };
+    verdict.steps.push(Step::Delete { node: node.name.clone(), why });
 }
 
 /// Asks again, when it was noted that it drains but it does not.
