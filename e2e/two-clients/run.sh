@@ -23,9 +23,10 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# call METHOD PATH TOKEN [JSON]: prints the answer's body; fails on a status of 400 or more.
+# call METHOD PATH TOKEN [JSON]: prints the answer's body; fails on a status of 400 or more. A 503 says that the same may be asked again
+# soon: a cluster that is busy gives it, and curl then asks again, as any client is to.
 call() {
-  local arguments=(--silent --show-error --fail-with-body --max-time 20 --request "$1")
+  local arguments=(--silent --show-error --fail-with-body --max-time 20 --retry 5 --request "$1")
   [ -z "$3" ] || arguments+=(--header "Authorization: Bearer $3")
   [ $# -lt 4 ] || arguments+=(--header 'Content-Type: application/json' --data "$4")
   curl "${arguments[@]}" "$url$2" || { echo "failed: $1 $2" >&2; return 1; }
