@@ -228,11 +228,7 @@ impl Worker {
                 again(message, after).await;
                 Ok(())
             }
-            Done::Out(kind) => {
-                self.queue.acknowledgements.leave().await;
-                let confirmed = message.double_ack_with(kind).await;
-                confirmed.map_err(|error| Away(format!("an acknowledgement was not confirmed: {error}")))
-            }
+            Done::Out(kind) => self.queue.acknowledge(message, kind).await,
         }
     }
 

@@ -12,6 +12,7 @@ mod job;
 mod later;
 mod memory;
 mod old;
+mod pull;
 mod settings;
 mod streams;
 #[cfg(test)]
@@ -21,8 +22,11 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    self, Context, context::PublishError, message::PublishMessage, publish::PublishAck,
+use async_nats::{
+    Request,
+    jetstream::{
+        self, AckKind, Context, Message, context::PublishError, message::PublishMessage, publish::PublishAck,
+    },
 };
 use sha2::{Digest as _, Sha256};
 
@@ -82,6 +86,16 @@ impl Queue {
     async fn store(&self, subject: String, message: PublishMessage) -> Result<PublishAck, PublishError> {
         self.writes.leave().await;
         self.context.send_publish(subject, message).await?.await
+    }
+
+    /// Acknowledges with others, and returns once the server has said that it knows.
+    async fn acknowledge(&self, message: &Message, kind: AckKind) -> Result<(), Away> {
+        let away = |why: &dyn std::fmt::Display| Away(format!("an acknowledgement was not confirmed: {why}"));
+        let to = message.reply.clone().ok_or_else(|| away(&"it did not come from a stream"))?;
+        self.acknowledgements.leave().await;
+        // Over the subscription that the client has for all answers: see `pull`.
+        let request = Request::new().payload(kind.into()).timeout(Some(streams::ANSWER));
+        self.client.send_request(to, request).await.map(drop).map_err(|error| away(&error))
     }
 
     fn memory_stream(&self) -> String {

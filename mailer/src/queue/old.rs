@@ -2,11 +2,11 @@
 
 use std::{future::pending, time::Duration};
 
-use async_nats::jetstream::{Message, consumer::PullConsumer};
+use async_nats::jetstream::Message;
 use futures_util::TryStreamExt as _;
 use rookery_protocol::outbox::MailJob;
 
-use super::{Worker, delivery::Delivery, job::Done, streams::Source, worker::batch};
+use super::{Worker, delivery::Delivery, job::Done, pull::Puller, streams::Source};
 use crate::courier::{is_expired, now_ms};
 
 /// So long before it would be removed, at most.
@@ -21,7 +21,7 @@ impl Worker {
     pub(super) async fn give_up_what_is_old(
         &self,
         source: Source,
-        consumer: &PullConsumer,
+        puller: &mut Puller,
     ) -> Result<(), String> {
         let kept = self.queue.source(source).await?.cached_info().config.max_age;
         if kept.is_zero() {
@@ -33,7 +33,7 @@ impl Worker {
             tick.tick().await;
             // None is taken out only to be looked at.
             while self.queue.connected() && self.has_old(source, kept - before).await? {
-                self.give_up_some(source, consumer, kept - before).await?;
+                self.give_up_some(source, puller, kept - before).await?;
             }
         }
     }
@@ -44,13 +44,8 @@ impl Worker {
         Ok(state.messages > 0 && is_older(state.first_timestamp.unix_timestamp_nanos(), age))
     }
 
-    async fn give_up_some(
-        &self,
-        source: Source,
-        consumer: &PullConsumer,
-        age: Duration,
-    ) -> Result<(), String> {
-        let messages = batch(consumer, AT_ONCE).await?.map_err(|error| error.to_string());
+    async fn give_up_some(&self, source: Source, puller: &mut Puller, age: Duration) -> Result<(), String> {
+        let messages = puller.pull(AT_ONCE).await?.into_stream();
         // The oldest come first, but for those that come again.
         messages
             .try_for_each_concurrent(AT_ONCE, async |message| self.give_up_if_old(source, message, age).await)

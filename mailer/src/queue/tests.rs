@@ -7,15 +7,15 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, pull},
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use rookery_testbed::NatsCluster;
 
 use super::{
     NatsSettings, Queue,
     delivery::Delivery,
     memory::{Claim, Memory, Ours, State},
+    pull::Puller,
     streams::Source,
-    worker::batch,
+    worker::PULL,
 };
 use crate::courier::now_ms;
 
@@ -29,6 +29,18 @@ async fn queue() -> Option<(NatsCluster, Queue)> {
     let queue = Queue::connect(&settings, "memories").await.unwrap();
     queue.prepare(Duration::from_secs(60)).await.unwrap();
     Some((nats, queue))
+}
+
+/// Of a job that was in the outbox.
+fn delivery(payload: &'static [u8]) -> Delivery {
+    Delivery {
+        key: 7,
+        count: 3,
+        due: false,
+        since: 12_345,
+        version: "2".to_owned(),
+        payload: Bytes::from_static(payload),
+    }
 }
 
 fn sending(job: u64, delivery: i64) -> Memory {
@@ -115,27 +127,78 @@ async fn a_consumer_is_kept_in_memory_unless_there_is_one_on_disk() {
     }
 }
 
+/// How often anybody has subscribed to anything.
+fn subscriptions(nats: &NatsCluster) -> u64 {
+    nats.monitor(0, "/subsz").unwrap()["num_inserts"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn jobs_are_had_and_acknowledged_over_subscriptions_that_are_there() {
+    let Some((nats, queue)) = queue().await else { return };
+    let consumer = queue.consumer(Source::Due, Duration::from_secs(30)).await.unwrap();
+    let mut puller = Puller::new(&queue, consumer).await.unwrap();
+    for n in 0..20 {
+        queue.later(&format!("job-{n}"), &delivery(b"a job"), Duration::ZERO).await.unwrap();
+    }
+    let (mut jobs, mut before) = (Vec::new(), 0);
+    while jobs.len() < 20 {
+        jobs.extend(puller.pull(1).await.unwrap().next().await.map(Result::unwrap));
+        if jobs.len() == 1 && before == 0 {
+            queue.acknowledge(&jobs[0], AckKind::Ack).await.unwrap();
+            before = subscriptions(&nats);
+        }
+    }
+    let acknowledged = jobs[1..].iter().map(|job| queue.acknowledge(job, AckKind::Ack));
+    for confirmed in futures_util::future::join_all(acknowledged).await {
+        confirmed.unwrap();
+    }
+    let more = subscriptions(&nats) - before;
+    assert!(more < 10, "{more} subscriptions for 19 jobs");
+    let left = queue.context.get_stream(queue.later_stream()).await.unwrap();
+    assert_eq!(left.cached_info().state.messages, 0);
+}
+
+#[tokio::test]
+async fn a_pull_that_nobody_awaits_neither_ends_the_next_nor_loses_its_jobs() {
+    let Some((_nats, queue)) = queue().await else { return };
+    let consumer = queue.consumer(Source::Due, Duration::from_secs(30)).await.unwrap();
+    let mut puller = Puller::new(&queue, consumer).await.unwrap();
+    drop(puller.pull(1).await.unwrap());
+    // It ends in the middle of the next.
+    tokio::time::sleep(PULL / 2).await;
+    let begun = tokio::time::Instant::now();
+    assert!(puller.pull(1).await.unwrap().next().await.is_none());
+    assert!(begun.elapsed() > PULL * 3 / 4, "it was ended after {:?} by the one before", begun.elapsed());
+
+    drop(puller.pull(2).await.unwrap());
+    for id in ["a", "b"] {
+        queue.later(id, &delivery(b"a job"), Duration::ZERO).await.unwrap();
+    }
+    let mut came = Vec::new();
+    while came.len() < 2 {
+        // As many as were asked for, though two pulls have some for us.
+        let mut pull = puller.pull(1).await.unwrap();
+        came.extend(pull.next().await.map(|job| Delivery::of(&job.unwrap(), true).unwrap().count));
+        assert!(pull.next().await.is_none());
+    }
+    // Each for the first time.
+    assert_eq!(came, [1, 1]);
+}
+
 #[tokio::test]
 async fn what_is_put_off_comes_once_and_not_before_its_time() {
     let Some((_nats, queue)) = queue().await else { return };
     let consumer = queue.consumer(Source::Due, Duration::from_secs(30)).await.unwrap();
-    let delivery = |payload| Delivery {
-        key: 7,
-        count: 3,
-        due: false,
-        since: 12_345,
-        version: "2".to_owned(),
-        payload: Bytes::from_static(payload),
-    };
     // The last time counts.
     queue.later("a", &delivery(b"first"), Duration::from_secs(3600)).await.unwrap();
     let begun = now_ms();
     queue.later("a", &delivery(b"second"), Duration::from_secs(1)).await.unwrap();
     queue.later("b.c", &delivery(b"other"), Duration::ZERO).await.unwrap();
+    let mut puller = Puller::new(&queue, consumer).await.unwrap();
     let mut came = Vec::new();
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while came.len() < 2 {
-        let mut messages = batch(&consumer, 10).await.unwrap();
+        let mut messages = puller.pull(10).await.unwrap();
         while let Some(message) = messages.next().await {
             let message = message.unwrap();
             let due = Delivery::of(&message, true).unwrap();

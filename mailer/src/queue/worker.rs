@@ -2,19 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{Message, consumer::PullConsumer};
-use futures_util::{StreamExt as _, future::join_all};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::Instant,
-};
+use async_nats::jetstream::consumer::PullConsumer;
+use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use super::{Queue, streams::Source};
+use super::{Queue, pull::Puller, streams::Source};
 use crate::{courier::Courier, metrics::MailerMetrics, retry::RetrySettings, smtp::SmtpSettings};
 
 /// A request for jobs waits so long at the server. At the end of the process this is waited for, so that no job is on its way to nobody.
-const PULL: Duration = Duration::from_secs(2);
+pub(super) const PULL: Duration = Duration::from_secs(2);
 /// After something failed that is not a mail's fault.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// A job is acknowledged late by so much more than sending may take.
@@ -137,7 +134,7 @@ impl Worker {
             match consumer {
                 Ok(consumer) => {
                     self.say_jobs(None);
-                    if let Err(why) = self.take(source, &consumer, &mut stop).await {
+                    if let Err(why) = self.take(source, consumer, &mut stop).await {
                         self.say_jobs(Some(why));
                     }
                 }
@@ -169,15 +166,16 @@ impl Worker {
     async fn take(
         self: &Arc<Self>,
         source: Source,
-        consumer: &PullConsumer,
+        consumer: PullConsumer,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), String> {
+        let mut puller = Puller::new(&self.queue, consumer).await?;
         let places = &self.places[usize::from(source == Source::Due)];
         while !*stop.borrow() {
             if self.courier.is_away() {
                 tokio::select! {
                     () = self.courier.usable() => self.say_smtp(None),
-                    done = self.give_up_what_is_old(source, consumer) => done?,
+                    done = self.give_up_what_is_old(source, &mut puller) => done?,
                     _ = stop.wait_for(|stop| *stop) => {}
                 }
                 continue;
@@ -193,7 +191,7 @@ impl Worker {
             {
                 permits.push(more);
             }
-            self.pull(source, consumer, permits).await?;
+            self.pull(source, &mut puller, permits).await?;
         }
         Ok(())
     }
@@ -202,29 +200,15 @@ impl Worker {
     async fn pull(
         self: &Arc<Self>,
         source: Source,
-        consumer: &PullConsumer,
+        puller: &mut Puller,
         mut permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<(), String> {
-        let mut messages = batch(consumer, permits.len()).await?;
-        let end = Instant::now() + PULL + SPARE;
+        let mut pull = puller.pull(permits.len()).await?;
         while let Some(permit) = permits.pop() {
-            let message = match tokio::time::timeout_at(end, messages.next()).await {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return Err(error.to_string()),
-                Ok(None) | Err(_) => break,
-            };
+            let Some(message) = pull.next().await else { break };
             let place = Place { is_held: false, _permit: permit };
-            self.jobs.spawn(self.clone().see_through(source, message, place));
+            self.jobs.spawn(self.clone().see_through(source, message?, place));
         }
         Ok(())
     }
-}
-
-/// Jobs, so many at most, of those that come within [`PULL`].
-pub(super) async fn batch(
-    consumer: &PullConsumer,
-    count: usize,
-) -> Result<impl futures_util::Stream<Item = Result<Message, async_nats::Error>> + Unpin + use<>, String> {
-    let asked = consumer.batch().max_messages(count).expires(PULL).messages().await;
-    asked.map_err(|error| error.to_string())
 }
