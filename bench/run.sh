@@ -7,7 +7,7 @@
 # Server and generator get a core each, in a network namespace with loopback alone: firewall rules of container engines
 # halve loopback. Both want root (or a user namespace); without, it goes on and says so. About 8 minutes, --quick 2.
 # The parts of a cluster share all cores; its servers are fetched once, by scripts/servers. About 10 minutes, --quick 4;
-# mailer 3, --quick 1; translator 6, --quick 2.
+# mailer 6, --quick 1; translator 8, --quick 2.
 # Leaves JSON with every step and the table in bench/results/.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -35,8 +35,8 @@ pub(super) struct Chat {
     /// Connections that read all of the rooms, spread over the nodes
     #[arg(long, default_value_t = 3)]
     pub(super) readers: usize,
-    /// Seconds of warm-up of each step
-    #[arg(long, default_value_t = 1.0)]
+    /// Seconds of warm-up of each step: a service's start, and that its work was put in, are over by then
+    #[arg(long, default_value_t = 6.0)]
     pub(super) warm_up: f64,
     /// Seconds measured in each step
     #[arg(long, default_value_t = 5.0)]
