@@ -3,6 +3,8 @@
 //! The client's own batches subscribe anew each time, as its confirmed acknowledgements do. Each server of a cluster is told of every subscription and of its end, and
 //! looks up anew who listens to what, chat's subjects as well.
 
+use std::time::Duration;
+
 use async_nats::{
     StatusCode, Subscriber,
     jetstream::{
@@ -13,10 +15,10 @@ use async_nats::{
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Queue,
-    worker::{PULL, SPARE},
-};
+use super::{Queue, worker::SPARE};
+
+/// A request for jobs waits so long at the server. At the end of the process this is waited for, so that no job is on its way to nobody.
+pub(super) const PULL: Duration = Duration::from_secs(2);
 
 /// Pulls from one consumer, one pull after the other.
 pub(super) struct Puller {

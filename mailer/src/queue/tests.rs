@@ -13,9 +13,8 @@ use super::{
     NatsSettings, Queue,
     delivery::Delivery,
     memory::{Claim, Memory, Ours, State},
-    pull::Puller,
+    pull::{PULL, Puller},
     streams::Source,
-    worker::PULL,
 };
 use crate::courier::now_ms;
 

@@ -10,8 +10,6 @@ use tokio_util::task::TaskTracker;
 use super::{Queue, pull::Puller, streams::Source};
 use crate::{courier::Courier, metrics::MailerMetrics, retry::RetrySettings, smtp::SmtpSettings};
 
-/// A request for jobs waits so long at the server. At the end of the process this is waited for, so that no job is on its way to nobody.
-pub(super) const PULL: Duration = Duration::from_secs(2);
 /// After something failed that is not a mail's fault.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// A job is acknowledged late by so much more than sending may take.
