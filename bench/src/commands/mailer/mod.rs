@@ -62,7 +62,7 @@ pub struct Arguments {
     /// An SMTP server that takes its time answers a mail after so many milliseconds
     #[arg(long, default_value_t = 100)]
     answer_ms: u64,
-    /// Niceness of the mailer: its CPU weight where it shares cores, as requests of CPU are on Kubernetes
+    /// Niceness of the mailer, and of its SMTP server: their CPU weight where they share cores, as requests of CPU are on Kubernetes
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
     nice: u8,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     arguments.chat.cores.of_chat()?;
     let mut report = Report::for_this_command();
     let Some(cluster) = Cluster::start(&arguments.cluster)? else { return Ok(()) };
-    let sink = arguments.chat.cores.beside(Sink::start)?;
+    let sink = arguments.chat.cores.beside(|| Sink::start(arguments.nice))?;
     let of_run = super::run_name();
     let mut jobs = Jobs::new(&cluster.nats(), cluster.name(), of_run)?;
     let fast = mailer(&cluster, arguments, &sink, 0)?;

@@ -28,12 +28,15 @@ struct Counts {
 }
 
 impl Sink {
-    pub(super) fn start() -> anyhow::Result<Self> {
+    /// With the niceness of the mailer: a real one takes no CPU from chat.
+    pub(super) fn start(nice: u8) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let counts = Arc::<Counts>::default();
         let counter = counts.clone();
         std::thread::spawn(move || {
+            // Of this thread, and of those that it starts. Refused, it is as nice as chat.
+            let _ = rustix::process::setpriority_process(None, nice.into());
             for socket in listener.incoming().flatten() {
                 let counter = counter.clone();
                 std::thread::spawn(move || serve(&socket, &counter));
