@@ -86,7 +86,7 @@ impl Queue {
         let publish =
             PublishMessage::build().payload(payload).headers(headers).message_id(format!("{job}-{id}"));
         let away = |error: &dyn std::fmt::Display| Away(format!("a dead letter cannot be stored: {error}"));
-        self.store(self.dead_subject(id), publish).await.map(drop).map_err(|error| away(&error))
+        self.store(self.dead_subject(id), publish).await.map_err(|error| away(&error))
     }
 
     /// The dead letters, for whoever looks after them.

@@ -45,6 +45,6 @@ impl Queue {
         let publish = PublishMessage::build().payload(delivery.payload.clone()).headers(headers);
         let subject = format!("{}.mailer.later.{}", self.cluster, token(id));
         let away = |error: &dyn std::fmt::Display| Away(format!("a job cannot be put off: {error}"));
-        self.store(subject, publish).await.map(drop).map_err(|error| away(&error))
+        self.store(subject, publish).await.map_err(|error| away(&error))
     }
 }

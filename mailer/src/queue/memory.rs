@@ -4,12 +4,10 @@
 //! before it acknowledges, under the condition that nobody else has claimed the job since. A claim that nobody ended tells that a mailer
 //! died between the two, or NATS was away, or the server never said whether it has the mail: then it may have been sent, and is sent again.
 
-use async_nats::jetstream::{
-    context::PublishErrorKind, message::PublishMessage, stream::LastRawMessageErrorKind,
-};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use serde::{Deserialize, Serialize};
 
-use super::{Away, Queue};
+use super::{Away, Queue, notes::Written};
 use crate::courier::now_ms;
 
 /// Where a job is.
@@ -70,13 +68,7 @@ pub(super) struct Ours {
     /// Perhaps somebody has sent it, and died before he could say so.
     pub(super) again: bool,
     /// Where it is written down.
-    at: u64,
-}
-
-enum Written {
-    Done(u64),
-    /// Somebody else has written, or the answer to the same was lost.
-    Late,
+    pub(super) at: u64,
 }
 
 /// Tries when others write the same.
@@ -139,13 +131,7 @@ impl Queue {
 
     async fn remember(&self, id: &str, memory: &Memory, expected: u64) -> Result<Written, Away> {
         let payload = serde_json::to_vec(memory).map_err(|error| Away(error.to_string()))?;
-        let publish =
-            PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
-        match self.store(self.memory_subject(id), publish).await {
-            Ok(stored) => Ok(Written::Done(stored.sequence)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Written::Late),
-            Err(error) => Err(Away(format!("what became of a job cannot be written down: {error}"))),
-        }
+        self.write(self.memory_subject(id), payload.into(), expected).await
     }
 
     /// The newest memory of a job, as the stream's leader knows it.

@@ -4,6 +4,7 @@
 //! tried *later*; and the dead letters. What is remembered lies where the jobs lie, so that it is there whenever a job is, and outlives what the jobs outlive:
 //! Redis may come back empty, and then every mail under way would be sent twice.
 
+mod acknowledgements;
 mod connect;
 mod dead;
 mod delivery;
@@ -11,6 +12,7 @@ mod groups;
 mod job;
 mod later;
 mod memory;
+mod notes;
 mod old;
 mod pull;
 mod settings;
@@ -22,23 +24,20 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{
-    Request,
-    jetstream::{
-        self, AckKind, Context, Message, context::PublishError, message::PublishMessage, publish::PublishAck,
-    },
-};
+use async_nats::jetstream::{self, Context, context::PublishError, message::PublishMessage};
 use sha2::{Digest as _, Sha256};
 
+use acknowledgements::Acknowledgement;
 pub use connect::ConnectError;
 pub use dead::{DeadLetter, DeadLetters};
 use groups::Groups;
+use notes::Note;
 pub use settings::NatsSettings;
 pub use watch::watch;
 pub use worker::Worker;
 
-/// Between two groups of messages: what is stored late keeps mails waiting.
-const WRITES: Duration = Duration::from_millis(20);
+/// Between two groups of notes: what is stored late keeps mails waiting.
+const NOTES: Duration = Duration::from_millis(20);
 /// Between two groups of acknowledgements. Nothing waits for those: what they say is written down before.
 const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(500);
 
@@ -49,8 +48,8 @@ pub struct Queue {
     context: Context,
     cluster: String,
     replicas: usize,
-    writes: Arc<Groups>,
-    acknowledgements: Arc<Groups>,
+    notes: Arc<Groups<Note>>,
+    acknowledgements: Arc<Groups<Acknowledgement>>,
 }
 
 /// NATS did not do it, or did not say so.
@@ -72,8 +71,8 @@ impl Queue {
             context,
             cluster: cluster.to_owned(),
             replicas: settings.replicas,
-            writes: Arc::new(Groups::new(WRITES)),
-            acknowledgements: Arc::new(Groups::new(ACKNOWLEDGEMENTS)),
+            notes: Groups::new(NOTES),
+            acknowledgements: Groups::new(ACKNOWLEDGEMENTS),
         })
     }
 
@@ -82,20 +81,9 @@ impl Queue {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Publishes with others, and returns once that is stored.
-    async fn store(&self, subject: String, message: PublishMessage) -> Result<PublishAck, PublishError> {
-        self.writes.leave().await;
-        self.context.send_publish(subject, message).await?.await
-    }
-
-    /// Acknowledges with others, and returns once the server has said that it knows.
-    async fn acknowledge(&self, message: &Message, kind: AckKind) -> Result<(), Away> {
-        let away = |why: &dyn std::fmt::Display| Away(format!("an acknowledgement was not confirmed: {why}"));
-        let to = message.reply.clone().ok_or_else(|| away(&"it did not come from a stream"))?;
-        self.acknowledgements.leave().await;
-        // Over the subscription that the client has for all answers: see `pull`.
-        let request = Request::new().payload(kind.into()).timeout(Some(streams::ANSWER));
-        self.client.send_request(to, request).await.map(drop).map_err(|error| away(&error))
+    /// Publishes, and returns once that is stored.
+    async fn store(&self, subject: String, message: PublishMessage) -> Result<(), PublishError> {
+        self.context.send_publish(subject, message).await?.await.map(drop)
     }
 
     fn memory_stream(&self) -> String {

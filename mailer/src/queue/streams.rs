@@ -55,7 +55,11 @@ impl Queue {
             max_messages_per_subject: 1,
             ..self.own(name, vec![format!("{}.mailer.{kind}.*", self.cluster)])
         };
-        let memory = Config { max_age: MEMORY_AGE, ..newest(self.memory_stream(), "memory") };
+        let memory = Config {
+            max_age: MEMORY_AGE,
+            allow_atomic_publish: true,
+            ..newest(self.memory_stream(), "memory")
+        };
         let dead = newest(self.dead_stream(), "dead");
         let dead = Config { max_age: DEAD_AGE, max_messages: DEAD_LETTERS, ..dead };
         let later = Config {
@@ -104,6 +108,9 @@ impl Queue {
                     && found.retention == wanted.retention
                     && found.allow_message_schedules == wanted.allow_message_schedules;
                 if same {
+                    if wanted.allow_atomic_publish && !found.allow_atomic_publish {
+                        self.allow_batches(found).await;
+                    }
                     return Ok(());
                 }
                 let why = "it differs from what the mailer needs: restore it, or delete it";
@@ -131,6 +138,15 @@ impl Queue {
                 }
                 _ => Err(passes(&error)),
             },
+        }
+    }
+
+    /// Of a stream that was made by a version before batches. Without them the same is written, one by one.
+    async fn allow_batches(&self, found: &Config) {
+        let config = Config { allow_atomic_publish: true, ..found.clone() };
+        match self.context.update_stream(config).await {
+            Ok(_) => tracing::info!(stream = found.name, "a stream takes batches now"),
+            Err(why) => tracing::warn!(stream = found.name, %why, "a stream does not take batches"),
         }
     }
 

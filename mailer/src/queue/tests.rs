@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    AckKind,
-    consumer::{AckPolicy, pull},
+use async_nats::{
+    header,
+    jetstream::{
+        AckKind,
+        consumer::{AckPolicy, pull},
+        stream::Config,
+    },
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use rookery_testbed::NatsCluster;
 
 use super::{
@@ -28,6 +33,16 @@ async fn queue() -> Option<(NatsCluster, Queue)> {
     let queue = Queue::connect(&settings, "memories").await.unwrap();
     queue.prepare(Duration::from_secs(60)).await.unwrap();
     Some((nats, queue))
+}
+
+/// Three servers, and two mailers. `None`, said loudly: NATS is not installed.
+async fn queues() -> Option<(NatsCluster, [Queue; 2])> {
+    let nats = rookery_testbed::nats()?;
+    let settings = NatsSettings { urls: nats.urls(), ..NatsSettings::default() };
+    let queue = async || Queue::connect(&settings, "memories").await.unwrap();
+    let queues = [queue().await, queue().await];
+    queues[0].prepare(Duration::from_secs(60)).await.unwrap();
+    Some((nats, queues))
 }
 
 /// Of a job that was in the outbox.
@@ -148,7 +163,7 @@ async fn jobs_are_had_and_acknowledged_over_subscriptions_that_are_there() {
         }
     }
     let acknowledged = jobs[1..].iter().map(|job| queue.acknowledge(job, AckKind::Ack));
-    for confirmed in futures_util::future::join_all(acknowledged).await {
+    for confirmed in join_all(acknowledged).await {
         confirmed.unwrap();
     }
     let more = subscriptions(&nats) - before;
@@ -212,4 +227,72 @@ async fn what_is_put_off_comes_once_and_not_before_its_time() {
     assert_eq!(came, ["other", "second"]);
     let left = queue.context.get_stream(queue.later_stream()).await.unwrap();
     assert_eq!(left.cached_info().state.messages, 0);
+}
+
+/// What is at a place in the memory: of which job it is, and whether it was stored with others.
+async fn note_at(queue: &Queue, at: u64) -> (String, bool) {
+    let stream = queue.context.get_stream_no_info(queue.memory_stream()).await.unwrap();
+    let note = stream.get_raw_message(at).await.unwrap();
+    let id = note.subject.rsplit('.').next().unwrap().to_owned();
+    (id, note.headers.get(header::NATS_BATCH_ID).is_some())
+}
+
+#[tokio::test]
+async fn notes_of_a_group_are_one_batch_and_each_knows_its_place() {
+    let Some((_nats, queues)) = queues().await else { return };
+    let (mut together, mut all) = (0, 0);
+    for round in 0..5 {
+        let claims = (0..40).map(|n| {
+            let (queue, id) = (&queues[n % 2], format!("{round}-{n}"));
+            async move {
+                let ours = ours(queue, &id, &sending(1, 1)).await;
+                (id, ours)
+            }
+        });
+        for (id, ours) in join_all(claims).await {
+            let (of, batch) = note_at(&queues[0], ours.at).await;
+            assert_eq!(of, id);
+            (together, all) = (together + u32::from(batch), all + 1);
+        }
+    }
+    assert!(together > all * 3 / 4, "{together} of {all} notes were stored with others");
+}
+
+#[tokio::test]
+async fn a_note_that_comes_too_late_keeps_no_other_from_being_written() {
+    let Some((_nats, [one, other])) = queues().await else { return };
+    let theirs = ours(&other, "a-3", &sending(3, 1)).await;
+    // The first leaves alone.
+    ours(&one, "alone", &sending(9, 1)).await;
+    let claims = (0..6).map(|n| {
+        let (id, claim) = (format!("a-{n}"), sending(100 + n, 1));
+        let one = &one;
+        async move { one.claim(&id, &claim, THEIRS_MS).await.unwrap() }
+    });
+    for (n, claim) in join_all(claims).await.into_iter().enumerate() {
+        match claim {
+            Claim::Ours(ours) => assert_eq!(note_at(&one, ours.at).await, (format!("a-{n}"), false)),
+            other => assert_eq!((n, other), (3, Claim::Theirs)),
+        }
+    }
+    let sent = Memory::now(State::Sent, (3, 1), 0);
+    assert!(other.ended("a-3", &theirs, &sent).await.unwrap(), "their claim stands");
+}
+
+#[tokio::test]
+async fn a_memory_of_a_version_before_takes_batches_once_it_is_prepared() {
+    let Some((_nats, queue)) = queue().await else { return };
+    let name = queue.memory_stream();
+    let made = queue.context.get_stream(&name).await.unwrap().cached_info().config.clone();
+    assert!(made.allow_atomic_publish);
+    let before = Config { allow_atomic_publish: false, ..made.clone() };
+    queue.context.update_stream(before).await.unwrap();
+    // Until then the same is written, one by one.
+    let claims = ["a", "b", "c"].map(|id| {
+        let (queue, claim) = (&queue, sending(1, 1));
+        async move { ours(queue, id, &claim).await }
+    });
+    assert_eq!(join_all(claims).await.len(), 3);
+    queue.prepare(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(queue.context.get_stream(&name).await.unwrap().cached_info().config, made);
 }

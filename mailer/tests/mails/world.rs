@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{
-    self,
-    message::PublishMessage,
-    stream::{Config, DiscardPolicy, RetentionPolicy, State},
+use async_nats::{
+    header,
+    jetstream::{
+        self,
+        message::PublishMessage,
+        stream::{Config, DiscardPolicy, RetentionPolicy, State},
+    },
 };
 use futures_util::StreamExt as _;
 use rookery_protocol::outbox::{self, Mail, MailJob, VERSION, VERSION_HEADER};
@@ -156,7 +159,7 @@ impl World {
         });
     }
 
-    /// Notes all that mailers write down about jobs from now on, in its order: the job, and what was written.
+    /// Notes all that mailers write down about jobs from now on, in its order: the job, and what was written. What comes as a batch counts once that is whole.
     pub(crate) fn notes(&self) -> Notes {
         let notes = Notes::default();
         let (seen, url) = (notes.clone(), self.nats.urls()[0].clone());
@@ -166,9 +169,21 @@ impl World {
             let mut all = client.subscribe(format!("{CLUSTER}.mailer.memory.*")).await.unwrap();
             client.flush().await.unwrap();
             ready.send(()).unwrap();
+            let mut batches: HashMap<String, Vec<_>> = HashMap::new();
             while let Some(message) = all.next().await {
                 let job = message.subject.rsplit('.').next().unwrap().to_owned();
-                seen.0.lock().unwrap().push((job, serde_json::from_slice(&message.payload).unwrap()));
+                let note = (job, serde_json::from_slice(&message.payload).unwrap());
+                let header = |name| message.headers.as_ref()?.get(name).map(ToString::to_string);
+                let Some(id) = header(header::NATS_BATCH_ID) else {
+                    seen.0.lock().unwrap().push(note);
+                    continue;
+                };
+                let batch = batches.entry(id.clone()).or_default();
+                batch.push(note);
+                if header(header::NATS_BATCH_COMMIT).is_some() {
+                    seen.0.lock().unwrap().append(batch);
+                    batches.remove(&id);
+                }
             }
         });
         is_ready.recv().unwrap();
