@@ -135,7 +135,11 @@ impl Worker {
     }
 
     async fn claim_and_send(&self, delivery: &Delivery, job: &MailJob) -> Result<Done, Away> {
-        let turn = self.courier.smtp().turn().await;
+        // For another mailer, at once.
+        let Some(turn) = self.connection().await else { return Ok(Done::Again(Duration::ZERO)) };
+        if self.courier.is_away() {
+            return Ok(Done::Again(SOON));
+        }
         let theirs_ms = i64::try_from(self.longest.as_millis()).unwrap_or(i64::MAX);
         let at = (delivery.key, delivery.count);
         let claim = Memory::now(State::Sending, at, 0);

@@ -8,12 +8,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{Queue, pull::Puller, streams::Source};
-use crate::{courier::Courier, metrics::MailerMetrics, retry::RetrySettings, smtp::SmtpSettings};
+use crate::{
+    courier::Courier,
+    metrics::MailerMetrics,
+    retry::RetrySettings,
+    smtp::{SmtpSettings, Turn},
+};
 
 /// After something failed that is not a mail's fault.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// A job is acknowledged late by so much more than sending may take.
 pub(super) const SPARE: Duration = Duration::from_secs(5);
+/// Jobs that wait here for each connection to be free. To ask for jobs costs NATS two agreements of its servers, to be given some another,
+/// however many they are.
+const AHEAD: u32 = 4;
+/// Places for each connection that must be free before jobs are asked for.
+const LEAST: u32 = 2;
 /// Jobs that wait here for their turn at a rate, at most, and how long. To wait costs NATS a mark of progress now and then, of many jobs
 /// together; to be put off costs two writes and what moves the job when its time has come.
 const HELD: usize = 1_000;
@@ -50,9 +60,10 @@ pub struct Worker {
     pub(super) courier: Courier,
     pub(super) retry: RetrySettings,
     pub(super) metrics: MailerMetrics,
-    /// Jobs at the same time, of each source. Neither waits for the other's.
-    all: u32,
+    /// For jobs of each source. Neither waits for the other's.
     places: [Arc<Semaphore>; 2],
+    /// So many of a source's places must be free before jobs are asked for.
+    least: u32,
     /// For jobs whose turn at a rate comes soon: those behind them, which may be codes, are taken meanwhile.
     held: Arc<Semaphore>,
     /// All jobs that are seen through, until the last word about them.
@@ -65,16 +76,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// One that has as many mails under way as there are connections.
+    /// One that has as many mails under way as there are connections, and some jobs for each that wait.
     pub fn new(queue: Queue, courier: Courier, retry: RetrySettings, smtp: &SmtpSettings) -> Arc<Self> {
-        let places = || Arc::new(Semaphore::new(smtp.connections as usize));
+        let places = || Arc::new(Semaphore::new(smtp.connections.saturating_mul(1 + AHEAD) as usize));
         Arc::new(Self {
             queue,
             metrics: courier.metrics().clone(),
             courier,
             retry,
-            all: smtp.connections,
             places: [places(), places()],
+            least: smtp.connections.saturating_mul(LEAST),
             held: Arc::new(Semaphore::new(HELD)),
             jobs: TaskTracker::new(),
             stopping: watch::Sender::default(),
@@ -121,6 +132,18 @@ impl Worker {
         };
         self.metrics.under_way.inc();
         waited
+    }
+
+    /// Waits for a connection to be free. `None`: this mailer stops.
+    pub(super) async fn connection(&self) -> Option<Turn<'_>> {
+        let mut stopping = self.stopping.subscribe();
+        self.metrics.under_way.dec();
+        let turn = tokio::select! {
+            turn = self.courier.smtp().turn() => Some(turn),
+            _ = stopping.wait_for(|stopping| *stopping) => None,
+        };
+        self.metrics.under_way.inc();
+        turn
     }
 
     async fn take_from(self: &Arc<Self>, source: Source, mut stop: watch::Receiver<bool>) {
@@ -182,12 +205,13 @@ impl Worker {
             if !self.queue.connected() {
                 return Err("there is no connection to NATS".to_owned());
             }
-            let Ok(first) = places.clone().acquire_owned().await else { return Ok(()) };
-            let mut permits = vec![first];
-            while permits.len() < self.all as usize
-                && let Ok(more) = places.clone().try_acquire_owned()
-            {
-                permits.push(more);
+            let permits = tokio::select! {
+                permits = places.clone().acquire_many_owned(self.least) => permits,
+                _ = stop.wait_for(|stop| *stop) => continue,
+            };
+            let Ok(mut permits) = permits else { return Ok(()) };
+            while let Ok(more) = places.clone().try_acquire_owned() {
+                permits.merge(more);
             }
             self.pull(source, &mut puller, permits).await?;
         }
@@ -199,10 +223,10 @@ impl Worker {
         self: &Arc<Self>,
         source: Source,
         puller: &mut Puller,
-        mut permits: Vec<OwnedSemaphorePermit>,
+        mut permits: OwnedSemaphorePermit,
     ) -> Result<(), String> {
-        let mut pull = puller.pull(permits.len()).await?;
-        while let Some(permit) = permits.pop() {
+        let mut pull = puller.pull(permits.num_permits()).await?;
+        while let Some(permit) = permits.split(1) {
             let Some(message) = pull.next().await else { break };
             let place = Place { is_held: false, _permit: permit };
             self.jobs.spawn(self.clone().see_through(source, message?, place));

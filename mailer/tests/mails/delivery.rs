@@ -119,6 +119,34 @@ fn replicas_share_the_work() {
     assert!((sent.iter().sum::<f64>() - all).abs() < 0.5, "{sent:?}");
 }
 
+/// Each time that a mailer asks for jobs costs NATS as much, however many it is given.
+#[test]
+fn a_mailer_has_some_jobs_more_than_connections_and_not_all() {
+    const JOBS: u64 = 20;
+    let Some(world) = World::new(&SmtpOptions::default()) else { return };
+    world.smtp.obey(&json!([{"to": "", "at": "data", "hold": true}]));
+    let notes = world.notes();
+    let mailer =
+        world.mailer("mailer", &world.settings(&format!("{}connections = 1\n", world.smtp_settings())));
+    for n in 0..JOBS {
+        world.enqueue(&welcome(&format!("job{n}"), &format!("job{n}@example.org")));
+    }
+    rookery_testbed::eventually(
+        "the mailer has jobs",
+        || format!("{}", world.given()),
+        || (world.given() == 5).then_some(()),
+    );
+    rookery_testbed::eventually("a mail is under way", String::new, || {
+        (world.smtp.mails().len() == 1).then_some(())
+    });
+    assert!((mailer.metric("rookery_mailer_under_way") - 1.0).abs() < 0.5);
+    // Nothing of those that wait is written down.
+    assert_eq!(notes.by_job().len(), 1);
+    world.smtp.obey(&json!([]));
+    world.await_empty();
+    assert_eq!((world.given(), world.came().into_values().collect::<Vec<_>>()), (JOBS, vec![1; 20]));
+}
+
 #[test]
 fn rates_spread_mails_and_lose_none() {
     let Some(world) = World::new(&SmtpOptions::default()) else { return };
