@@ -1,8 +1,8 @@
 //! Groups of what a mailer tells NATS: those that come within a period leave together, as one.
 //!
 //! What leaves together NATS stores together: several servers agree on it and sync it once, and not once for each. A mail is two messages that say how
-//! far it is, and an acknowledgement, by which it is taken out of its stream. Who comes alone does not wait. Larger groups would cost less still, and
-//! have chat wait for longer (docs/benchmarks.md).
+//! far it is, and an acknowledgement, by which it is taken out of its stream. Who comes alone does not wait. What chat notices is how often a group
+//! leaves, and hardly how large it is (docs/benchmarks.md).
 
 use std::{mem, sync::Arc, time::Duration};
 
