@@ -60,6 +60,7 @@ impl Queue {
     }
 
     async fn write_all(&self, notes: Vec<Note>) {
+        // One alone is none.
         let batch = if notes.len() == 1 { Ok(Batch::Refused) } else { self.write_batch(&notes).await };
         match batch {
             Ok(Batch::Stored(last)) => {
