@@ -2,7 +2,7 @@
 //!
 //! What leaves together NATS stores together: several servers agree on it and sync it once, and not once for each. A mail is two messages that say how
 //! far it is, and an acknowledgement, by which it is taken out of its stream. Who comes alone does not wait. What chat notices is how often a group
-//! leaves, and hardly how large it is (docs/benchmarks.md).
+//! leaves, and that one of dozens is long (docs/benchmarks.md).
 
 use std::{mem, sync::Arc, time::Duration};
 

@@ -36,7 +36,7 @@ pub use settings::NatsSettings;
 pub use watch::watch;
 pub use worker::Worker;
 
-/// Between two groups of notes. What chat notices is how many groups there are; what leaves late keeps connections waiting, and is sent twice if the
+/// Between two groups of notes. What chat notices of few connections is how many groups there are; what leaves late keeps connections waiting, and is sent twice if the
 /// mailer is killed until then.
 const NOTES: Duration = Duration::from_millis(80);
 /// Between two groups of acknowledgements. Nothing waits for those: what they say is written down before.
