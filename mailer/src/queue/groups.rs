@@ -31,15 +31,12 @@ impl<T> Groups<T> {
 
     /// Adds one to the group that leaves next. `Some`: it is the first, and who has added it sees to it that the group leaves.
     pub(super) fn join(self: &Arc<Self>, member: T) -> Option<Group<T>> {
-        self.join_at(member, Instant::now())
-    }
-
-    fn join_at(self: &Arc<Self>, member: T, now: Instant) -> Option<Group<T>> {
         let mut next = self.next.lock();
         next.members.push(member);
         if next.members.len() > 1 {
             return None;
         }
+        let now = Instant::now();
         let at = next.last.map_or(now, |last| now.max(last + self.period));
         next.last = Some(at);
         Some(Group { groups: self.clone(), at })
@@ -92,6 +89,7 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
+        assert_eq!(leaving.len(), 16, "groups in 300 ms");
         let mut all = Vec::new();
         let mut last = None;
         for group in leaving {

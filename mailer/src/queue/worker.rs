@@ -19,7 +19,7 @@ use crate::{
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// A job is acknowledged late by so much more than sending may take.
 pub(super) const SPARE: Duration = Duration::from_secs(5);
-/// Jobs that wait here for each connection to be free. To ask for jobs costs NATS two agreements of its servers, to be given some another,
+/// Jobs that wait here for each connection to be free. To ask for jobs costs NATS an agreement of its servers, to be given some another,
 /// however many they are.
 const AHEAD: u32 = 4;
 /// Places for each connection that must be free before jobs are asked for.
@@ -124,26 +124,27 @@ impl Worker {
             let Ok(held) = self.held.clone().try_acquire_owned() else { return Waited::Not };
             *place = Place { is_held: true, _permit: held };
         }
-        let mut stopping = self.stopping.subscribe();
-        self.metrics.under_way.dec();
-        let waited = tokio::select! {
-            () = tokio::time::sleep(after) => Waited::ItsTurn,
-            _ = stopping.wait_for(|stopping| *stopping) => Waited::UntilTheEnd,
-        };
-        self.metrics.under_way.inc();
-        waited
+        match self.wait(tokio::time::sleep(after)).await {
+            Some(()) => Waited::ItsTurn,
+            None => Waited::UntilTheEnd,
+        }
     }
 
     /// Waits for a connection to be free. `None`: this mailer stops.
     pub(super) async fn connection(&self) -> Option<Turn<'_>> {
+        self.wait(self.courier.smtp().turn()).await
+    }
+
+    /// Has a job wait, which is not under way meanwhile. `None`: this mailer stops.
+    async fn wait<T>(&self, until: impl Future<Output = T>) -> Option<T> {
         let mut stopping = self.stopping.subscribe();
         self.metrics.under_way.dec();
-        let turn = tokio::select! {
-            turn = self.courier.smtp().turn() => Some(turn),
+        let waited = tokio::select! {
+            come = until => Some(come),
             _ = stopping.wait_for(|stopping| *stopping) => None,
         };
         self.metrics.under_way.inc();
-        turn
+        waited
     }
 
     async fn take_from(self: &Arc<Self>, source: Source, mut stop: watch::Receiver<bool>) {
